@@ -1,0 +1,86 @@
+//! What goes out: rows of the outbox and how a channel is asked to send them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chat::ChatId,
+    group::GroupFolder,
+    message::{PlatformMessageId, Seq},
+    run::{BlockNumber, RunId},
+    text_id::{plain_text, text_id},
+};
+
+text_id! {
+    /// The stable key of one outgoing message: the same through every retry and restart, so that a channel which can
+    /// deduplicate never shows it twice. Up to 256 bytes without control characters.
+    DeliveryKey, "delivery key", |text| plain_text(text, 256)
+}
+
+impl DeliveryKey {
+    /// The key of the reply in block `block` of `run`.
+    #[must_use]
+    pub fn reply(run: &RunId, block: BlockNumber) -> Self {
+        Self::made(format!("reply/{}/{}/{}", run.group, run.number, block.0))
+    }
+
+    /// The key of a message that an agent asked for by the request file `name` during `run`.
+    #[must_use]
+    pub fn request(run: &RunId, name: &str) -> Self {
+        let name: String = name.chars().filter(|c| !c.is_control()).take(96).collect();
+        Self::made(format!("request/{}/{}/{name}", run.group, run.number))
+    }
+
+    /// The key of the notice that the messages of `group` up to `through` were given up.
+    #[must_use]
+    pub fn gave_up(group: &GroupFolder, through: Seq) -> Self {
+        Self::made(format!("gave-up/{group}/{through}"))
+    }
+
+    fn made(text: String) -> Self {
+        // The parts are ids of bounded length without control characters, so the check cannot fail; should a part ever
+        // grow, cutting keeps the key stable, which is all that is asked of it.
+        let mut text = text;
+        while text.len() > 256 {
+            text.pop();
+        }
+        Self(text)
+    }
+}
+
+/// A row's place in the outbox: rising, never reused; the order of delivery within a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutboxId(pub i64);
+
+/// What a channel is asked to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its place in the outbox.
+    pub id: OutboxId,
+    /// Its stable key.
+    pub key: DeliveryKey,
+    /// Where to.
+    pub chat: ChatId,
+    /// What; never empty.
+    pub text: String,
+    /// How often sending it was tried before now.
+    pub attempts: u32,
+}
+
+/// Something to put into the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Its stable key; a key that is already there is the same message again.
+    pub key: DeliveryKey,
+    /// Where to.
+    pub chat: ChatId,
+    /// What; not empty.
+    pub text: String,
+}
+
+/// What a channel knows after a message went out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// The service's id of the message, when it told one.
+    pub platform_id: Option<PlatformMessageId>,
+}

@@ -1,0 +1,61 @@
+//! The port to the house around a run: folders on disk, mounts, credentials' gateway, provider.
+//!
+//! The orchestrator says *that* a group's run is to start; the launcher knows what its container is made of.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::{
+    group::{Group, GroupFolder},
+    orchestrator::{GroupTimes, PromptLimits},
+    run::{Retry, RunId, RunKind},
+    runtime::ContainerSpec,
+};
+
+/// Everything that is ready for one run.
+pub struct Launch {
+    /// The container to start.
+    pub spec: ContainerSpec,
+    /// The group's mailbox on the host; its folders exist and belong to the container's user.
+    pub mailbox: PathBuf,
+    /// Where the container's standard error and the lines between its blocks go. Never the prompt (fault F44).
+    pub log: Box<dyn std::io::Write + Send>,
+    /// Lives as long as the run: what it holds (a gateway's socket) ends when it is dropped.
+    pub guard: Box<dyn Send + Sync>,
+}
+
+/// Why nothing could be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct LaunchError {
+    /// What, where, and what to do.
+    pub reason: String,
+    /// Whether it can pass by itself.
+    pub retry: Retry,
+}
+
+/// What is configured for one group and the orchestrator must know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tuning {
+    /// How patient to be with its containers.
+    pub times: GroupTimes,
+    /// Bounds of one prompt.
+    pub prompt: PromptLimits,
+}
+
+/// Makes a run ready.
+#[async_trait]
+pub trait Launcher: Send + Sync + 'static {
+    /// Where a group's mailbox is, whether it exists or not.
+    fn mailbox(&self, group: &GroupFolder) -> PathBuf;
+
+    /// What is configured for a group.
+    fn tuning(&self, group: &GroupFolder) -> Tuning;
+
+    /// Creates the group's folders, opens its gateway, and says what the container is made of.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing is left open.
+    async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
+}

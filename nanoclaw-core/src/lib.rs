@@ -1,0 +1,38 @@
+//! The words, rules, ports and orchestrator of NanoClaw.
+//!
+//! A tour, in the order in which a message meets the parts:
+//!
+//! * [`chat`], [`message`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the nouns: what things
+//!   are, each with an id type of its own.
+//! * [`trigger`] and [`prompt`] are pure rules: when a message wakes the agent, and how messages read to it.
+//! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
+//! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
+//! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
+//! * [`causes`] tells an error with what it came from.
+//! * `testing`, behind the feature of that name, has fakes and the contract suites of the ports.
+//!
+//! Core knows no chat service, no container engine and no SQL.
+
+pub mod causes;
+pub mod channel;
+pub mod chat;
+pub mod delivery;
+pub mod group;
+pub mod launch;
+pub mod mailbox;
+pub mod message;
+pub mod orchestrator;
+pub mod prompt;
+pub mod protocol;
+pub mod run;
+pub mod runtime;
+pub mod secret;
+pub mod session;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod text_id;
+pub mod time;
+pub mod trigger;
+
+pub use text_id::InvalidId;

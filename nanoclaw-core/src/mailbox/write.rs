@@ -1,0 +1,145 @@
+//! Writing: a file appears whole, under its final name, and durably. Removing.
+
+use std::{ffi::CStr, fs::File, io::Write};
+
+use rustix::{
+    fs::{AtFlags, Mode, OFlags},
+    io::Errno,
+};
+
+use super::{Folder, MailboxError, folder::is_temporary};
+
+/// Whether a file must still be there after a power cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// It and its name are on the disk when the write returns.
+    Durable,
+    /// It matters only as long as both sides live.
+    Fleeting,
+}
+
+/// How many names are listed at a time when a folder is emptied.
+const CLEAR_BATCH: usize = 4096;
+
+impl Folder {
+    /// Writes `bytes` as `name`: temporary name, fsync, rename, fsync of the folder. Replaces what has that name, be it a
+    /// link (fault F48). The file is readable for everyone (0644), because a container's user may be another than the
+    /// host's; the folder is what keeps others out.
+    ///
+    /// # Errors
+    /// [`MailboxError::BadName`] for a name with a `/`, or one that a reader would take for a temporary name. Otherwise the
+    /// system's; nothing has that name then that did not have it before.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
+        self.write_file(name, bytes, Durability::Durable)
+    }
+
+    /// Like [`Folder::write`] without both fsyncs: whole, but not durable. For what means nothing after a power cut, such as
+    /// a follow-up, whose container would be gone too.
+    ///
+    /// # Errors
+    /// Those of [`Folder::write`].
+    pub fn write_fleeting(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
+        self.write_file(name, bytes, Durability::Fleeting)
+    }
+
+    /// Removes `name`; that it is not there is fine. A folder that is not empty gets a name that readers pass over, so that
+    /// it is not met again and again.
+    pub fn remove(&self, name: &str) -> Result<(), MailboxError> {
+        self.check_plain(name)?;
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => self.remove_folder(name),
+            Err(errno) => Err(self.error("remove", name, errno)),
+        }
+    }
+
+    /// Removes every name that is not temporary, and returns how many. For a folder to which nobody else writes just now.
+    pub fn clear(&self) -> Result<usize, MailboxError> {
+        let mut removed = 0;
+        loop {
+            // Listing and removing take turns, because what a listing shows is undefined while names go.
+            let mut names = Vec::new();
+            self.each_name(usize::MAX, |name| {
+                if names.len() < CLEAR_BATCH && !is_temporary(name.as_bytes()) {
+                    names.push(name);
+                }
+            })?;
+            if names.is_empty() {
+                return Ok(removed);
+            }
+            removed += names.len();
+            for name in names {
+                self.remove_any(&name)?;
+            }
+        }
+    }
+
+    fn write_file(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), MailboxError> {
+        self.check_plain(name)?;
+        if is_temporary(name.as_bytes()) {
+            return Err(self.bad_name(name, "starts with . or ends with .tmp, as temporary names do"));
+        }
+        let temporary = format!(".{name}.tmp");
+        let result = self.write_temporary(&temporary, bytes, durability).and_then(|()| {
+            rustix::fs::renameat(&self.handle, &temporary, &self.handle, name)
+                .map_err(|errno| self.error("give its name to", name, errno))
+        });
+        if let Err(error) = result {
+            // A full disk is not helped by a leftover. What went wrong first is what is told.
+            let _ = rustix::fs::unlinkat(&self.handle, &temporary, AtFlags::empty());
+            return Err(error);
+        }
+        if durability == Durability::Durable {
+            rustix::fs::fsync(&self.handle).map_err(|errno| MailboxError::io("sync the folder", &self.path, errno))?;
+        }
+        Ok(())
+    }
+
+    fn write_temporary(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), MailboxError> {
+        // A crash between creating and renaming leaves the name taken.
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.error("remove", name, errno)),
+        }
+        let mode = Mode::from_raw_mode(0o644);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::openat(&self.handle, name, flags, mode).map_err(|errno| self.error("create", name, errno))?;
+        // Whatever the umask: the other side must be able to read it.
+        rustix::fs::fchmod(&handle, mode).map_err(|errno| self.error("set the mode of", name, errno))?;
+        let mut file = File::from(handle);
+        let path = || self.path.join(name);
+        file.write_all(bytes).map_err(|error| MailboxError::io("write", &path(), error))?;
+        if durability == Durability::Durable {
+            file.sync_all().map_err(|error| MailboxError::io("sync", &path(), error))?;
+        }
+        Ok(())
+    }
+
+    fn remove_folder(&self, name: &str) -> Result<(), MailboxError> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(errno) => return Err(self.error("remove the folder", name, errno)),
+        }
+        // The names could be taken by earlier ones; an agent that plays this often has to live with the error.
+        for number in 0..64 {
+            match rustix::fs::renameat(&self.handle, name, &self.handle, format!(".refused-{number}")) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+                Err(errno) => return Err(self.error("put aside the folder", name, errno)),
+            }
+        }
+        Err(self.error("put aside the folder", name, Errno::NOTEMPTY))
+    }
+
+    fn remove_any(&self, name: &CStr) -> Result<(), MailboxError> {
+        match name.to_str() {
+            Ok(name) => self.remove(name),
+            Err(_) => match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(self.error("remove", &name.to_string_lossy(), errno)),
+            },
+        }
+    }
+}

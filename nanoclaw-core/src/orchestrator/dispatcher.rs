@@ -1,0 +1,531 @@
+//! Decides which group may run next. A plain state machine: no clock, no I/O, no lock; one loop owns it.
+//!
+//! ```text
+//!            message or task                slot free              prompt written
+//!   idle ──────────────────────▶ waiting ───────────────▶ starting ───────────────▶ busy ◀──── fed ────┐
+//!    ▲                              ▲                         │                      │ ▲               │
+//!    │ nothing left                 │ something left          │ failed               │ └── message ── resting
+//!    │                              │                         ▼                      │   all answered ──▶│
+//!    └───────────── ended ◀──── stopping ◀────────────────────┴──────────────────────┴── idle, evicted ──┘
+//!                     │
+//!                     └─ failed ──▶ backing off ── delay over ──▶ waiting        (frozen: none of this until thawed)
+//! ```
+//!
+//! What it knows of a group's messages are three places in the inbox: the newest that wakes, up to where the live agent was
+//! handed them, up to where they are answered. `newest > handed` is work to hand over; `handed > answered` is an agent at
+//! work; when a run ends, `handed` falls back to `answered`, and what was not answered is pending again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    num::NonZeroUsize,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    event::{Action, Event, GroupStatus, GroupTimes, RunWord, StopReason},
+    retry::run_retry_delay,
+};
+use crate::{
+    group::GroupFolder,
+    message::Seq,
+    run::{Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
+};
+
+/// The numbers that the dispatcher decides by.
+#[derive(Debug, Clone, Copy)]
+pub struct DispatchSettings {
+    /// The most containers at a time, counted from create to removed.
+    pub max_containers: NonZeroUsize,
+    /// How many runs in a row may fail before messages are given up.
+    pub max_failures: u32,
+}
+
+impl Default for DispatchSettings {
+    /// The defaults of NanoClaw v1: 5 containers, the first try and five more.
+    fn default() -> Self {
+        Self { max_containers: NonZeroUsize::new(5).expect("five is not zero"), max_failures: 6 }
+    }
+}
+
+/// The state machine. See the module's drawing.
+#[derive(Debug)]
+pub struct Dispatcher {
+    settings: DispatchSettings,
+    groups: BTreeMap<GroupFolder, Entry>,
+    /// Groups in state [`State::Waiting`], in the order in which they began to wait.
+    waiting: VecDeque<GroupFolder>,
+    /// Groups whose state has a deadline.
+    deadlines: BTreeSet<(Instant, GroupFolder)>,
+    /// Groups whose state holds a container.
+    live: BTreeSet<GroupFolder>,
+    shutting_down: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    since: Instant,
+    deadline: Option<Instant>,
+    times: GroupTimes,
+    last_run: RunNumber,
+    newest: Seq,
+    handed: Seq,
+    answered: Seq,
+    tasks: VecDeque<TaskId>,
+    failures: u32,
+    /// An [`Action::Feed`] was given and is not yet answered by [`RunWord::Handed`].
+    feeding: bool,
+    frozen: bool,
+    removed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Idle,
+    Waiting,
+    Starting { kind: RunKind },
+    Busy { kind: RunKind },
+    Resting,
+    Stopping { kind: RunKind },
+    BackingOff,
+    Frozen,
+}
+
+impl State {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Starting { .. } => "starting",
+            Self::Busy { .. } => "busy",
+            Self::Resting => "resting",
+            Self::Stopping { .. } => "stopping",
+            Self::BackingOff => "backing off",
+            Self::Frozen => "frozen",
+        }
+    }
+
+    fn holds_container(&self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Busy { .. } | Self::Resting | Self::Stopping { .. })
+    }
+}
+
+impl Entry {
+    fn has_work(&self) -> bool {
+        !self.tasks.is_empty() || self.newest > self.handed
+    }
+
+    fn all_answered(&self) -> bool {
+        self.answered >= self.handed && !self.feeding
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher that knows no group yet.
+    #[must_use]
+    pub fn new(settings: DispatchSettings) -> Self {
+        Self {
+            settings,
+            groups: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            live: BTreeSet::new(),
+            shutting_down: false,
+        }
+    }
+
+    /// Takes an event and says what is to be done, in order.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.take(event, now, &mut actions);
+        self.expire(now, &mut actions);
+        self.fill_slots(now, &mut actions);
+        for group in self.live.clone() {
+            self.settle(&group, now, &mut actions);
+        }
+        self.evict(now, &mut actions);
+        actions
+    }
+
+    /// When [`Event::Tick`] is due next; `None` when nothing waits for time to pass.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// How many containers there are, from create to removed.
+    #[must_use]
+    pub fn live_runs(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether a shutdown was asked for and no container is left.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.shutting_down && self.live.is_empty()
+    }
+
+    /// Where every group stands, by folder.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups
+            .iter()
+            .map(|(group, entry)| GroupStatus {
+                group: group.clone(),
+                state: entry.state.word(),
+                run: entry.state.holds_container().then_some(entry.last_run),
+                since: entry.since,
+                failures: entry.failures,
+                tasks: entry.tasks.len(),
+            })
+            .collect()
+    }
+
+    fn take(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        match event {
+            Event::GroupAdded { group, times, last_run, newest, failures } => {
+                let entry = Entry {
+                    state: State::Idle,
+                    since: now,
+                    deadline: None,
+                    times,
+                    last_run,
+                    newest,
+                    handed: Seq::ZERO,
+                    answered: Seq::ZERO,
+                    tasks: VecDeque::new(),
+                    failures,
+                    feeding: false,
+                    frozen: false,
+                    removed: false,
+                };
+                self.add(group, entry, now);
+            }
+            Event::GroupRemoved { group } => self.remove(&group, now, actions),
+            Event::MessageWaiting { group, seq } => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.newest = entry.newest.max(seq);
+                    self.work_arrived(&group, now);
+                }
+            }
+            Event::TaskDue { group, task } => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    let running = matches!(&entry.state, State::Starting { kind: RunKind::Task(id) }
+                        | State::Busy { kind: RunKind::Task(id) } | State::Stopping { kind: RunKind::Task(id) } if *id == task);
+                    if !running && !entry.tasks.contains(&task) {
+                        entry.tasks.push_back(task);
+                    }
+                    self.work_arrived(&group, now);
+                }
+            }
+            Event::Freeze { group } => self.freeze(&group, now, actions),
+            Event::Thaw { group } => self.thaw(&group, now),
+            Event::Run { run, word } => self.run_says(&run, word, now, actions),
+            Event::GaveUp { group, through } => self.gave_up(&group, through, now),
+            Event::Shutdown => self.shut_down(now, actions),
+            Event::Tick => {}
+        }
+    }
+
+    // --- groups come and go ---------------------------------------------------------------------------------------
+
+    fn add(&mut self, group: GroupFolder, new: Entry, now: Instant) {
+        if let Some(entry) = self.groups.get_mut(&group) {
+            // Registered again while its last container was still ending: it simply stays.
+            entry.removed = false;
+            entry.times = new.times;
+            entry.newest = entry.newest.max(new.newest);
+            return;
+        }
+        self.groups.insert(group.clone(), new);
+        self.rest_or_wait(&group, now);
+    }
+
+    fn remove(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.removed = true;
+        if entry.state.holds_container() {
+            self.stop(group, StopReason::Wanted, now, actions);
+        } else {
+            self.enter(group, State::Idle, None, now);
+            self.groups.remove(group);
+        }
+    }
+
+    fn freeze(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.frozen = true;
+        if entry.state.holds_container() {
+            self.stop(group, StopReason::Wanted, now, actions);
+        } else {
+            self.enter(group, State::Frozen, None, now);
+        }
+    }
+
+    fn thaw(&mut self, group: &GroupFolder, now: Instant) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.frozen = false;
+        if entry.state == State::Frozen {
+            self.rest_or_wait(group, now);
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.shutting_down = true;
+        for group in self.live.clone() {
+            self.stop(&group, StopReason::Wanted, now, actions);
+        }
+    }
+
+    // --- work arrives ---------------------------------------------------------------------------------------------
+
+    fn work_arrived(&mut self, group: &GroupFolder, now: Instant) {
+        // A live agent is fed by `settle`; a group that waits, ends or backs off looks for work when that is over.
+        if self.groups[group].state == State::Idle {
+            self.rest_or_wait(group, now);
+        }
+    }
+
+    // --- a run's worker speaks --------------------------------------------------------------------------------------
+
+    fn run_says(&mut self, run: &RunId, word: RunWord, now: Instant, actions: &mut Vec<Action>) {
+        let Some(entry) = self.groups.get_mut(&run.group) else { return };
+        if entry.last_run != run.number || !entry.state.holds_container() {
+            return; // A late word from an older run.
+        }
+        match word {
+            RunWord::Started => {
+                if let State::Starting { kind } = &entry.state {
+                    let (kind, times) = (kind.clone(), entry.times);
+                    self.enter(&run.group, State::Busy { kind }, Some(now + times.run), now);
+                }
+            }
+            RunWord::Handed { through } => {
+                entry.handed = entry.handed.max(through);
+                entry.feeding = false;
+                self.progress(&run.group, now);
+            }
+            RunWord::Answered { through } => {
+                entry.answered = entry.answered.max(through);
+                entry.failures = 0;
+                self.progress(&run.group, now);
+            }
+            RunWord::Progress => self.progress(&run.group, now),
+            RunWord::Ended { ending } => self.ended(run, &ending, now, actions),
+        }
+    }
+
+    /// An agent at work showed that it lives.
+    fn progress(&mut self, group: &GroupFolder, now: Instant) {
+        let entry = &self.groups[group];
+        if let State::Busy { kind } = &entry.state {
+            let (kind, times) = (kind.clone(), entry.times);
+            self.enter(group, State::Busy { kind }, Some(now + times.run), now);
+        }
+    }
+
+    /// Moves a live chat run between busy, resting and stopping, by what it owes and what waits.
+    fn settle(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let slot_wanted = self.slot_wanted();
+        let entry = self.groups.get_mut(group).expect("live groups are known");
+        if !matches!(entry.state, State::Busy { kind: RunKind::Chat } | State::Resting) {
+            return;
+        }
+        // While others wait for a slot, or a task of its own does, an agent finishes what it has and gets no more:
+        // otherwise a lively chat would hold its slot for ever (fault F15).
+        let may_feed = !slot_wanted && entry.tasks.is_empty();
+        let times = entry.times;
+        if entry.newest > entry.handed && may_feed {
+            if !entry.feeding {
+                entry.feeding = true;
+                actions.push(Action::Feed { run: RunId { group: group.clone(), number: entry.last_run } });
+                self.enter(group, State::Busy { kind: RunKind::Chat }, Some(now + times.run), now);
+            }
+        } else if !entry.all_answered() {
+            // Still at work.
+        } else if entry.has_work() {
+            self.close(group, now, actions);
+        } else if entry.state != State::Resting {
+            self.enter(group, State::Resting, Some(now + times.idle), now);
+        }
+    }
+
+    fn ended(&mut self, run: &RunId, ending: &RunEnding, now: Instant, actions: &mut Vec<Action>) {
+        let group = &run.group;
+        let entry = self.groups.get_mut(group).expect("run_says has just looked the group up");
+        let was_task = matches!(
+            &entry.state,
+            State::Starting { kind: RunKind::Task(_) }
+                | State::Busy { kind: RunKind::Task(_) }
+                | State::Stopping { kind: RunKind::Task(_) }
+        );
+        let handed = entry.handed;
+        entry.handed = entry.answered;
+        entry.feeding = false;
+        if entry.removed {
+            self.enter(group, State::Idle, None, now);
+            self.groups.remove(group);
+            return;
+        }
+        // A task's failure is the scheduler's affair; it says nothing about the chat.
+        let owes = entry.newest > entry.answered;
+        if was_task || !ending.is_failure() || !owes {
+            self.rest_or_wait(group, now);
+            return;
+        }
+        entry.failures += 1;
+        let hopeless = matches!(
+            ending,
+            RunEnding::NotStarted { retry: Retry::Never, .. } | RunEnding::Failed { retry: Retry::Never, .. }
+        );
+        if hopeless || entry.failures >= self.settings.max_failures {
+            // What the failed run had in its hands; when it never got that far, everything that waits.
+            let through = if handed > entry.answered { handed } else { entry.newest };
+            actions.push(Action::GiveUp { group: group.clone(), through, reason: ending.to_string() });
+            // Should giving up itself fail (a full disk), the messages are simply tried again after the longest delay.
+            let delay = run_retry_delay(u32::MAX);
+            self.enter(group, State::BackingOff, Some(now + delay), now);
+        } else {
+            let delay = run_retry_delay(entry.failures);
+            actions.push(Action::ReportFailure { group: group.clone(), reason: ending.to_string(), retry_in: delay });
+            self.enter(group, State::BackingOff, Some(now + delay), now);
+        }
+    }
+
+    fn gave_up(&mut self, group: &GroupFolder, through: Seq, now: Instant) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.answered = entry.answered.max(through);
+        entry.handed = entry.handed.max(through);
+        entry.failures = 0;
+        if entry.state == State::BackingOff {
+            self.rest_or_wait(group, now);
+        }
+    }
+
+    // --- time passes ------------------------------------------------------------------------------------------------
+
+    fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        while let Some((at, group)) = self.deadlines.first().cloned() {
+            if at > now {
+                break;
+            }
+            match self.groups[&group].state {
+                State::Starting { .. } | State::Busy { .. } => self.stop(&group, StopReason::TimedOut, now, actions),
+                State::Resting => self.close(&group, now, actions),
+                State::BackingOff => self.rest_or_wait(&group, now),
+                State::Idle | State::Waiting | State::Stopping { .. } | State::Frozen => {
+                    unreachable!("only starting, busy, resting and backing off have a deadline")
+                }
+            }
+        }
+    }
+
+    // --- slots ------------------------------------------------------------------------------------------------------
+
+    /// Whether somebody waits for a slot and there is none.
+    fn slot_wanted(&self) -> bool {
+        !self.shutting_down && !self.waiting.is_empty() && self.live.len() >= self.settings.max_containers.get()
+    }
+
+    fn fill_slots(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.shutting_down {
+            return;
+        }
+        while self.live.len() < self.settings.max_containers.get() {
+            let Some(group) = self.waiting.front().cloned() else { return };
+            self.start(&group, now, actions);
+        }
+    }
+
+    /// Asks resting containers to end, one for each group that waits, the one that has rested longest first; those that
+    /// are stopping already count.
+    fn evict(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if !self.slot_wanted() {
+            return;
+        }
+        let state = |group: &GroupFolder| &self.groups[group].state;
+        let stopping = self.live.iter().filter(|group| matches!(state(group), State::Stopping { .. })).count();
+        let mut resting: Vec<_> = self
+            .live
+            .iter()
+            .filter(|group| *state(group) == State::Resting)
+            .map(|group| (self.groups[group].since, group.clone()))
+            .collect();
+        resting.sort();
+        for (_, group) in resting.into_iter().take(self.waiting.len().saturating_sub(stopping)) {
+            self.close(&group, now, actions);
+        }
+    }
+
+    fn start(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let entry = self.groups.get_mut(group).expect("only known groups wait");
+        let kind = entry.tasks.pop_front().map_or(RunKind::Chat, RunKind::Task);
+        entry.last_run = entry.last_run.next();
+        let times = entry.times;
+        let run = RunId { group: group.clone(), number: entry.last_run };
+        self.enter(group, State::Starting { kind: kind.clone() }, Some(now + times.run), now);
+        actions.push(Action::Start { run, kind });
+    }
+
+    fn close(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let run = RunId { group: group.clone(), number: self.groups[group].last_run };
+        actions.push(Action::Close { run });
+        self.enter(group, State::Stopping { kind: RunKind::Chat }, None, now);
+    }
+
+    fn stop(&mut self, group: &GroupFolder, why: StopReason, now: Instant, actions: &mut Vec<Action>) {
+        let entry = &self.groups[group];
+        let run = RunId { group: group.clone(), number: entry.last_run };
+        let kind = match &entry.state {
+            State::Starting { kind } | State::Busy { kind } | State::Stopping { kind } => kind.clone(),
+            _ => RunKind::Chat,
+        };
+        actions.push(Action::Stop { run, why });
+        self.enter(group, State::Stopping { kind }, None, now);
+    }
+
+    /// A group without a container: waits when there is work, else idles.
+    fn rest_or_wait(&mut self, group: &GroupFolder, now: Instant) {
+        let entry = &self.groups[group];
+        let state = if entry.frozen {
+            State::Frozen
+        } else if entry.has_work() {
+            State::Waiting
+        } else {
+            State::Idle
+        };
+        self.enter(group, state, None, now);
+    }
+
+    /// The one place where a group's state changes; keeps the indexes true.
+    fn enter(&mut self, group: &GroupFolder, state: State, deadline: Option<Instant>, now: Instant) {
+        let entry = self.groups.get_mut(group).expect("only known groups have a state");
+        if let Some(at) = entry.deadline.take() {
+            self.deadlines.remove(&(at, group.clone()));
+        }
+        if let Some(at) = deadline {
+            entry.deadline = Some(at);
+            self.deadlines.insert((at, group.clone()));
+        }
+        if entry.state != state {
+            if entry.state == State::Waiting {
+                self.waiting.retain(|waiting| waiting != group);
+            }
+            if state == State::Waiting {
+                self.waiting.push_back(group.clone());
+            }
+            if state.holds_container() {
+                self.live.insert(group.clone());
+            } else {
+                self.live.remove(group);
+            }
+            entry.since = now;
+            entry.state = state;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "dispatcher_tests.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+//! The names of the environment variables by which a container learns where things are. Each has the v1 path as default,
+//! so an agent runs under a v1 host too.
+
+/// The group's folder and working directory; default `/workspace/group`.
+pub const GROUP_DIR: &str = "NANOCLAW_GROUP_DIR";
+/// The mailbox; default `/workspace/ipc`.
+pub const IPC_DIR: &str = "NANOCLAW_IPC_DIR";
+/// The folder that all groups share, read-only; default `/workspace/global`, which the main group does not have.
+pub const GLOBAL_DIR: &str = "NANOCLAW_GLOBAL_DIR";
+/// The parent of additional mounts; default `/workspace/extra`.
+pub const EXTRA_DIR: &str = "NANOCLAW_EXTRA_DIR";
+/// The gateway's unix socket; absent: there is no gateway.
+pub const GATEWAY_SOCKET: &str = "NANOCLAW_GATEWAY_SOCKET";
+/// What kind of credential the gateway adds, so that clients can be given a placeholder of that kind: `api_key` or `oauth`;
+/// default `api_key`. Nothing of the credential itself. See [`ModelAuth`].
+pub const MODEL_AUTH: &str = "NANOCLAW_MODEL_AUTH";
+/// The provider: `offline` or `claude`; default `claude`.
+pub const PROVIDER: &str = "NANOCLAW_PROVIDER";
+/// The program of the Claude Code command line; default `claude` on the path.
+pub const CLAUDE: &str = "NANOCLAW_CLAUDE";
+/// The run's number, for the journal; absent: no journal is written.
+pub const RUN: &str = "NANOCLAW_RUN";
+/// The loopback port on which init forwards to the gateway.
+pub const GATEWAY_PORT: u16 = 8788;
+
+/// The kinds of credential that clients of the model's API tell apart: the values of [`MODEL_AUTH`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModelAuth {
+    /// An API key, or anything else that asks for no more than to be sent.
+    #[default]
+    ApiKey,
+    /// A subscription's token. Clients that know of it say so in `anthropic-beta`, without which it is refused.
+    OAuth,
+}
+
+impl ModelAuth {
+    /// The word for it in the environment.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::OAuth => "oauth",
+        }
+    }
+
+    /// What the word stands for; `None`: nothing that this version knows.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::ApiKey, Self::OAuth].into_iter().find(|auth| auth.as_str() == word)
+    }
+}
+
+/// Where things are inside a container that has a mount table of its own.
+pub mod guest {
+    /// See [`super::GROUP_DIR`].
+    pub const GROUP_DIR: &str = "/workspace/group";
+    /// See [`super::IPC_DIR`].
+    pub const IPC_DIR: &str = "/workspace/ipc";
+    /// See [`super::GLOBAL_DIR`].
+    pub const GLOBAL_DIR: &str = "/workspace/global";
+    /// See [`super::EXTRA_DIR`].
+    pub const EXTRA_DIR: &str = "/workspace/extra";
+    /// Home of the agent.
+    pub const HOME: &str = "/home/node";
+    /// The provider's own state, a session folder among it.
+    pub const CLAUDE_DIR: &str = "/home/node/.claude";
+    /// The folder in which the gateway's socket is mounted, read-only.
+    pub const GATEWAY_DIR: &str = "/run/nanoclaw";
+    /// The gateway's socket in it.
+    pub const GATEWAY_SOCKET: &str = "/run/nanoclaw/gateway.sock";
+    /// Our own program, mounted read-only.
+    pub const RUNNER: &str = "/nanoclaw/bin/agent-runner";
+    /// The Claude Code program, when it is mounted from the host.
+    pub const CLAUDE: &str = "/nanoclaw/bin/claude";
+}

@@ -1,0 +1,70 @@
+//! What the agent reads: one object on standard input, then follow-ups as files.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{group::GroupFolder, message::Seq, run::RunNumber, session::SessionId};
+
+/// The one JSON object on standard input, followed by end of file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerInput {
+    /// The messages, formatted (see [`crate::prompt`]), or the task's prompt.
+    pub prompt: String,
+    /// The session to resume; absent for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::session_or_none")]
+    pub session_id: Option<SessionId>,
+    /// The group's folder.
+    pub group_folder: GroupFolder,
+    /// The chat to which replies go.
+    pub chat_jid: String,
+    /// Whether this is the main group.
+    pub is_main: bool,
+    /// Whether this is a task's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_scheduled_task: Option<bool>,
+    /// The assistant's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant_name: Option<String>,
+    /// A task's pre-check script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// Ours: the version of our additions ([`super::PROTOCOL_VERSION`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u32>,
+    /// Ours: the run's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_number: Option<RunNumber>,
+    /// Ours: the first message in the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seq: Option<Seq>,
+    /// Ours: the last message in the prompt; a block with this as [`super::output::Block::answered_seq`] answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<Seq>,
+}
+
+/// A follow-up: the content of `input/<name>.json` in the mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum FollowUp {
+    /// More messages for the live agent.
+    #[serde(rename_all = "camelCase")]
+    Message {
+        /// The messages, formatted.
+        text: String,
+        /// Ours: the first message in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_seq: Option<Seq>,
+        /// Ours: the last message in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_seq: Option<Seq>,
+    },
+}
+
+/// The name of the empty file in `input/` that asks the agent to end. It is honoured after the messages that lie there.
+pub const CLOSE_FILE: &str = "_close";
+
+/// The name of the follow-up file that ends with `last`: sorts in the order of the inbox.
+#[must_use]
+pub fn follow_up_name(last: Seq) -> String {
+    format!("{:020}.json", last.0)
+}

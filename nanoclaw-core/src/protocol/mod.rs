@@ -1,0 +1,25 @@
+//! The container contract: what goes in on standard input and in files, what comes out between markers and in files.
+//!
+//! Compatible with NanoClaw v1 both ways: an image made for v1 runs under our host, and our agent runs under a v1 host.
+//! Everything that we add is optional, and unknown fields are ignored by both sides.
+
+pub mod environment;
+pub mod input;
+pub mod markers;
+pub mod output;
+pub mod requests;
+
+use crate::session::SessionId;
+
+/// The version of our additions, in [`input::ContainerInput::protocol`].
+pub const PROTOCOL_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;
+
+/// Reads an optional session id and takes one that cannot be one (empty, with control characters) for none: without a
+/// session a turn still has its answer, without the rest of the object it has not.
+fn session_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SessionId>, D::Error> {
+    let text: Option<String> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(text.and_then(|text| SessionId::new(text).ok()))
+}

@@ -1,0 +1,377 @@
+//! The port to what keeps everything: inbox, groups, sessions, runs, turns, outbox.
+//!
+//! Each method is one transaction: it has happened wholly, durably, when it returns `Ok`, and not at all when it returns
+//! `Err`. What a store must do is pinned by `testing::store_suite`, which runs against every implementation.
+
+use async_trait::async_trait;
+
+use crate::{
+    chat::{ChatId, ChatMetadata},
+    delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
+    group::{Group, GroupFolder},
+    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
+    runtime::{InstallId, RuntimeKind},
+    session::SessionId,
+    time::Timestamp,
+};
+
+/// What a store can say instead of doing what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another group has this chat.
+    #[error("the chat {chat} is registered already, as the group {folder}")]
+    ChatTaken {
+        /// The chat.
+        chat: ChatId,
+        /// Whose it is.
+        folder: GroupFolder,
+    },
+    /// Another chat has this folder.
+    #[error("the folder {folder} belongs to the chat {chat} already")]
+    FolderTaken {
+        /// The folder.
+        folder: GroupFolder,
+        /// Whose it is.
+        chat: ChatId,
+    },
+    /// There is a main group and it is another one.
+    #[error("the main group is {folder} already; there is only one")]
+    MainTaken {
+        /// Which.
+        folder: GroupFolder,
+    },
+    /// No such group.
+    #[error("there is no group {folder}")]
+    NoGroup {
+        /// Which.
+        folder: GroupFolder,
+    },
+    /// The database was written by a newer version.
+    #[error(
+        "the database {path} was written by a newer version of nanoclaw (its schema is {found}, this version knows {known}); install that version or restore a backup"
+    )]
+    Newer {
+        /// Where it is.
+        path: String,
+        /// Its schema version.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The database failed: disk full, read-only, damaged.
+    #[error("the database failed to {action}: {reason}")]
+    Failed {
+        /// What was tried ("accept a message").
+        action: &'static str,
+        /// What came back, with the remedy where one is known.
+        reason: String,
+    },
+}
+
+/// What became of a message that was handed to the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is stored, here.
+    Stored(Seq),
+    /// It had been stored before, here; nothing changed.
+    Duplicate(Seq),
+    /// The chat is no group (any more): what is known of the chat was kept, the message was not.
+    Unregistered,
+}
+
+/// A run to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// Whose, and its number; larger than any number the group had.
+    pub id: RunId,
+    /// What it is for.
+    pub kind: RunKind,
+    /// Which runtime will run it.
+    pub runtime: RuntimeKind,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One marker block of a run, to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockCommit {
+    /// Its place in the run's output.
+    pub number: BlockNumber,
+    /// What the user is told; `None` when nothing.
+    pub reply: Option<NewDelivery>,
+    /// Every message up to this one is answered by it; `None` when it answers nothing. Counts no further than what was
+    /// handed to the run, since the number comes from the container.
+    pub answers: Option<Seq>,
+    /// The session to resume next time; `None` leaves the stored one. Never from a failure (fault F8).
+    pub session: Option<SessionId>,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+/// What became of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockOutcome {
+    /// Reply, cursor and session are stored; the outbox row, when there was a reply.
+    Committed(Option<OutboxId>),
+    /// This block was committed before (the other copy of it came by the journal or the stream); nothing changed. Said
+    /// also when the run is over by now.
+    Duplicate,
+    /// The run is not the group's open run (any more); nothing changed.
+    Fenced,
+}
+
+/// Which conversation of a group a session is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SessionContext {
+    /// The chat's own.
+    Chat,
+    /// A scheduled task's.
+    Task(TaskId),
+}
+
+/// What the orchestrator must know of a group when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRecovery {
+    /// The group.
+    pub group: Group,
+    /// The number of its latest run; zero when it had none.
+    pub last_run: RunNumber,
+    /// The newest message that wakes beyond the cursor; `None` when none waits.
+    pub waiting: Option<Seq>,
+    /// How many of its runs failed since the last block was committed or messages were given up.
+    pub failures: u32,
+}
+
+/// A run as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRun {
+    /// Whose and which.
+    pub id: RunId,
+    /// What it was for.
+    pub kind: RunKind,
+    /// Which runtime.
+    pub runtime: RuntimeKind,
+    /// When it was opened.
+    pub started_at: Timestamp,
+    /// When it was closed; `None` while it is open.
+    pub ended_at: Option<Timestamp>,
+    /// The word for how it ended ([`RunEnding::word`]); `None` while it is open.
+    pub ending: Option<String>,
+    /// The sentence for how it ended.
+    pub detail: Option<String>,
+}
+
+/// Where a turn stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnState {
+    /// Handed to the run; no answer yet.
+    Open,
+    /// A committed block answered its last message.
+    Answered,
+    /// The run ended first; its messages are waiting again.
+    Unanswered,
+}
+
+/// A turn as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTurn {
+    /// What was handed over.
+    pub handed: Handed,
+    /// When it was handed over.
+    pub handed_at: Timestamp,
+    /// Where it stands.
+    pub state: TurnState,
+    /// When it was answered, or when its run ended; `None` while it is open.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Where an outgoing message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// To be sent.
+    Pending,
+    /// Sent.
+    Sent,
+    /// Given up; kept and shown.
+    Failed,
+}
+
+/// How a run is closed of which nobody has seen the end when the next one of its group is opened.
+#[must_use]
+pub fn superseded() -> RunEnding {
+    RunEnding::Lost { reason: "nobody saw its end before the group went on without it".to_owned() }
+}
+
+/// An outbox row as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDelivery {
+    /// What and where to.
+    pub delivery: Delivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Not to be tried before this; at first the moment it was posted.
+    pub not_before: Timestamp,
+    /// Why the last attempt failed; `None` when it did not.
+    pub last_error: Option<String>,
+}
+
+/// Keeps everything.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- the installation -------------------------------------------------------------------------------------------
+
+    /// This installation's id: made on first use, the same ever after.
+    async fn install_id(&self) -> Result<InstallId, StoreError>;
+
+    // --- chats and groups -------------------------------------------------------------------------------------------
+
+    /// Keeps what is known of a chat; a `None` name or kind leaves the one that is stored, and it is never seen earlier
+    /// than it was.
+    async fn note_chat(&self, chat: &ChatMetadata) -> Result<(), StoreError>;
+
+    /// All chats ever seen, last seen first, by id where that is equal.
+    async fn chats(&self) -> Result<Vec<ChatMetadata>, StoreError>;
+
+    /// All groups, in the order in which they were registered.
+    async fn groups(&self) -> Result<Vec<Group>, StoreError>;
+
+    /// Registers a group. Never replaces one (fault F67). A new group's cursor stands at the end of the inbox. A run of
+    /// the folder that is still open from an earlier registration is closed as lost.
+    ///
+    /// # Errors
+    /// [`StoreError::ChatTaken`], [`StoreError::FolderTaken`], [`StoreError::MainTaken`]; the first of them that holds.
+    async fn add_group(&self, group: &Group) -> Result<(), StoreError>;
+
+    /// Forgets a registration and its sessions. Messages, runs and the folder on disk stay; numbers of runs are not reused
+    /// if the folder is registered again. A run that is still open is fenced from now on; it can be closed.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError>;
+
+    /// What the orchestrator needs at start, in the order in which groups with waiting messages began to wait (oldest
+    /// waiting message that wakes first), the others after them in the order in which they were registered.
+    async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError>;
+
+    // --- inbox ------------------------------------------------------------------------------------------------------
+
+    /// Stores a message of a registered chat, and what is known of the chat. Same chat and platform id: a duplicate. Of a
+    /// chat that is no group only the chat is kept.
+    async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError>;
+
+    /// Up to `limit` messages of `group`'s chat beyond `after` and beyond the group's cursor, in order: the oldest ones, so
+    /// that no limit makes a cursor pass what was not seen (fault F7).
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn messages_after(
+        &self,
+        group: &GroupFolder,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// How many messages of `group`'s chat are beyond its cursor, those that do not wake included.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn unanswered(&self, group: &GroupFolder) -> Result<u64, StoreError>;
+
+    /// The group's cursor: everything up to it is answered or given up.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError>;
+
+    /// The latest `limit` messages of the group's chat that were given up, latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
+
+    // --- runs, turns, sessions --------------------------------------------------------------------------------------
+
+    /// Opens a run. An older run of the group that is still open is closed as lost ([`superseded`]), its unanswered turns
+    /// likewise: from now on its words are late.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`]; `Failed` when the number is not larger than the group's last.
+    async fn open_run(&self, run: &NewRun) -> Result<(), StoreError>;
+
+    /// Notes that a range of messages was handed to the run as one turn. Called before the prompt is written.
+    ///
+    /// # Errors
+    /// `Failed` when the run is not the group's open run: what is handed to it would be answered by late words.
+    async fn hand_over(&self, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Commits one block of the group's open run: reply into the outbox, cursor, session, turns answered. The cursor never
+    /// moves back. The session is the one of the run's kind: the chat's, or the task's.
+    async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError>;
+
+    /// Closes a run; its unanswered turns are marked as such. Closing a closed run changes nothing.
+    ///
+    /// # Errors
+    /// `Failed` when there never was such a run.
+    async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Gives up the messages of a group beyond its cursor up to `through`: marks them, moves the cursor, and posts the
+    /// notice, at once. When `through` is not beyond the cursor (this was done before, or they were answered meanwhile)
+    /// nothing changes and nothing is posted. A `through` beyond the end of the inbox means its end.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn give_up(
+        &self,
+        group: &GroupFolder,
+        through: Seq,
+        notice: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The latest `limit` runs of a group, last opened first; of all groups when `None`. Runs of groups that are removed
+    /// are among them.
+    async fn runs(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// All runs that were opened and not closed, in no order.
+    async fn open_runs(&self) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// The turns of a run in the order in which they were handed over; none when there is no such run.
+    async fn turns(&self, run: &RunId) -> Result<Vec<StoredTurn>, StoreError>;
+
+    /// The session to resume; `None` also when there is no such group.
+    async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError>;
+
+    /// Forgets a session that cannot be resumed. Nothing happens when there is none.
+    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError>;
+
+    // --- outbox -----------------------------------------------------------------------------------------------------
+
+    /// Puts a message into the outbox; a key that is there already is the same message again and changes nothing (fault
+    /// F21).
+    async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError>;
+
+    /// All pending rows in the order of their ids, those whose time has not come included.
+    async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError>;
+
+    /// Up to `limit` pending rows of one chat in the order of their ids.
+    async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError>;
+
+    /// A row was sent. That is final: a failure that is reported later changes nothing (fault F20).
+    ///
+    /// # Errors
+    /// `Failed` when there is no such row.
+    async fn delivery_sent(&self, id: OutboxId, sent: &Sent, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Sending a row failed: it is tried again not before `retry_at`, or given up when that is `None`. Changes nothing when
+    /// the row is not pending.
+    ///
+    /// # Errors
+    /// `Failed` when there is no such row.
+    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// A row by its key.
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError>;
+}

@@ -1,0 +1,449 @@
+//! A runtime without containers: each "container" is a future that a test scripts. It works under paused time, fails on
+//! demand, and counts, so that a test can ask whether there were ever too many.
+
+mod commands;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    io::{AsyncReadExt, DuplexStream},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::{
+    Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerStdin,
+    ContainerSummary, Exit, ExitWatch, ImageRef, InstallId, Labels, Output, RuntimeError, RuntimeKind, StopOutcome,
+    exit_watch,
+};
+
+/// What a container does: a future that ends when the container does. Killing the container drops it.
+pub type FakeAgent = Arc<dyn Fn(FakeContainer) -> BoxFuture<'static, Exit> + Send + Sync>;
+
+/// The inside of a fake container.
+pub struct FakeContainer {
+    /// What it was started from.
+    pub spec: ContainerSpec,
+    /// Its standard input.
+    pub input: DuplexStream,
+    /// Where its output goes; the output ends when the last clone is dropped.
+    pub output: FakeOutput,
+    /// Cancelled when it is asked to stop (TERM).
+    pub stop: CancellationToken,
+}
+
+impl FakeContainer {
+    /// Everything on standard input, up to its end.
+    pub async fn read_input(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let _ = self.input.read_to_end(&mut all).await;
+        all
+    }
+}
+
+/// The writing end of a fake container's output.
+#[derive(Clone)]
+pub struct FakeOutput(mpsc::Sender<Output>);
+
+impl FakeOutput {
+    /// Writes to standard output; waits while nobody reads, and does nothing when nobody can any more.
+    pub async fn stdout(&self, bytes: impl Into<Bytes>) {
+        let _ = self.0.send(Output::Stdout(bytes.into())).await;
+    }
+
+    /// Writes to standard error, likewise.
+    pub async fn stderr(&self, bytes: impl Into<Bytes>) {
+        let _ = self.0.send(Output::Stderr(bytes.into())).await;
+    }
+}
+
+/// The fake.
+pub struct FakeRuntime {
+    agent: FakeAgent,
+    refuse: fn(&ContainerSpec) -> Option<RuntimeError>,
+    capabilities: Capabilities,
+    has_images: bool,
+    start_takes: Duration,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    live: HashMap<ContainerId, Live>,
+    most_live: usize,
+    started: Vec<ContainerSpec>,
+    next_failures: VecDeque<RuntimeError>,
+}
+
+struct Live {
+    labels: Labels,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    lose: CancellationToken,
+    exit: Option<ExitWatch>,
+}
+
+impl FakeRuntime {
+    /// A runtime whose containers all do what `agent` does. It says that it offers everything.
+    pub fn new<F>(agent: impl Fn(FakeContainer) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Exit> + Send + 'static,
+    {
+        Self {
+            agent: Arc::new(move |container| agent(container).boxed()),
+            refuse: |_| None,
+            capabilities: Capabilities {
+                description: "a fake".to_owned(),
+                own_mounts: true,
+                own_network: true,
+                memory_limit: true,
+                pids_limit: true,
+                cpu_limit: true,
+                images: true,
+                outlive_host: true,
+                remarks: Vec::new(),
+            },
+            has_images: true,
+            start_takes: Duration::ZERO,
+            state: Arc::default(),
+        }
+    }
+
+    /// A runtime that runs the command of each spec as a plain child process, with no isolation whatever, which it says.
+    /// It keeps every promise of the suite that does not need the kernel's help.
+    #[must_use]
+    pub fn running_commands() -> Self {
+        let capabilities = Capabilities {
+            description: "plain child processes, for tests".to_owned(),
+            own_mounts: false,
+            own_network: false,
+            memory_limit: false,
+            pids_limit: false,
+            cpu_limit: false,
+            images: false,
+            outlive_host: false,
+            remarks: vec!["nothing is isolated".to_owned()],
+        };
+        Self { capabilities, refuse: commands::refuse, ..Self::new(commands::run) }
+    }
+
+    /// The same with this answer to [`ContainerRuntime::probe`].
+    #[must_use]
+    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
+        Self { capabilities, ..self }
+    }
+
+    /// The same, having no image that it is asked for.
+    #[must_use]
+    pub fn without_images(self) -> Self {
+        Self { has_images: false, ..self }
+    }
+
+    /// The same, each start taking this long.
+    #[must_use]
+    pub fn with_slow_starts(self, start_takes: Duration) -> Self {
+        Self { start_takes, ..self }
+    }
+
+    /// Makes the next start fail that has no failure waiting yet; once for each call.
+    pub fn fail_next_start(&self, error: RuntimeError) {
+        self.state().next_failures.push_back(error);
+    }
+
+    /// How many containers there are now, counted from the beginning of their start.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.state().live.len()
+    }
+
+    /// How many there were at most at one time.
+    #[must_use]
+    pub fn most_live(&self) -> usize {
+        self.state().most_live
+    }
+
+    /// The specs of all starts that were tried, in order.
+    #[must_use]
+    pub fn specs(&self) -> Vec<ContainerSpec> {
+        self.state().started.clone()
+    }
+
+    /// Takes every container away as an engine does that goes down: outputs end, exits are unknown.
+    pub fn lose_all(&self) {
+        for live in self.state().live.values() {
+            live.lose.cancel();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn check(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let refused = |what: &str| {
+            let remedy = "ask a runtime that can".to_owned();
+            Err(RuntimeError::NotEnforced { what: what.to_owned(), remedy })
+        };
+        if spec.user.uid == 0 || spec.user.gid == 0 {
+            return refused("an ordinary user");
+        }
+        if spec.limits.memory_bytes.is_some() && !self.capabilities.memory_limit {
+            return refused("the memory limit");
+        }
+        if spec.limits.pids.is_some() && !self.capabilities.pids_limit {
+            return refused("the limit on processes");
+        }
+        if spec.limits.milli_cpus.is_some() && !self.capabilities.cpu_limit {
+            return refused("the limit on processor time");
+        }
+        match (self.refuse)(spec) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // A panic in a test's own closure must not hide behind a second one.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a container off the list when it has ended or its start was given up.
+struct Listed {
+    id: ContainerId,
+    state: Arc<Mutex<State>>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.state).live.remove(&self.id);
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for FakeRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Fake
+    }
+
+    async fn probe(&self) -> Result<Capabilities, RuntimeError> {
+        Ok(self.capabilities.clone())
+    }
+
+    async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
+        if self.has_images { Ok(()) } else { Err(RuntimeError::NoImage { image: image.clone() }) }
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        let id = ContainerId::new(spec.name.as_str())
+            .map_err(|error| RuntimeError::Other { action: "name the container", reason: error.to_string() })?;
+        let (stop, kill, lose) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let listed = {
+            let mut state = self.state();
+            state.started.push(spec.clone());
+            if let Some(error) = state.next_failures.pop_front() {
+                return Err(error);
+            }
+            self.check(spec)?;
+            if state.live.contains_key(&id) {
+                let reason = format!("the name {id} is taken");
+                return Err(RuntimeError::Other { action: "create the container", reason });
+            }
+            let live = Live {
+                labels: spec.labels.clone(),
+                stop: stop.clone(),
+                kill: kill.clone(),
+                lose: lose.clone(),
+                exit: None,
+            };
+            state.live.insert(id.clone(), live);
+            state.most_live = state.most_live.max(state.live.len());
+            Listed { id: id.clone(), state: Arc::clone(&self.state) }
+        };
+        if !self.start_takes.is_zero() {
+            tokio::time::sleep(self.start_takes).await;
+        }
+
+        let (stdin, input) = tokio::io::duplex(64 << 10);
+        let (sender, output) = mpsc::channel(64);
+        let inside = FakeContainer { spec: spec.clone(), input, output: FakeOutput(sender), stop };
+        let running = AssertUnwindSafe((self.agent)(inside)).catch_unwind();
+        let worker = tokio::spawn(async move {
+            let _listed = listed;
+            tokio::select! {
+                biased;
+                () = lose.cancelled() => Exit::Unknown,
+                () = kill.cancelled() => Exit::Signal(9),
+                // The panic's own message is on standard error; 101 is what a program that panics ends with.
+                exit = running => exit.unwrap_or(Exit::Code(101)),
+            }
+        });
+        let exit = exit_watch(async move { worker.await.unwrap_or(Exit::Unknown) });
+        if let Some(live) = self.state().live.get_mut(&id) {
+            live.exit = Some(exit.clone());
+        }
+        Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit })
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
+        let (exit, kill) = match self.state().live.get(id) {
+            Some(live) => {
+                live.stop.cancel();
+                (live.exit.clone(), live.kill.clone())
+            }
+            None => return Ok(StopOutcome::Gone),
+        };
+        let Some(exit) = exit else { return Ok(StopOutcome::Gone) };
+        if tokio::time::timeout(grace, exit.clone()).await.is_ok() {
+            return Ok(StopOutcome::Ended);
+        }
+        kill.cancel();
+        exit.await;
+        Ok(StopOutcome::Killed)
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        let exit = self.state().live.get(id).and_then(|live| {
+            live.kill.cancel();
+            live.exit.clone()
+        });
+        if let Some(exit) = exit {
+            exit.await;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let state = self.state();
+        let ours = state.live.iter().filter(|(_, live)| live.labels.install == *install);
+        let summary = |(id, live): (&ContainerId, &Live)| ContainerSummary {
+            id: id.clone(),
+            group: live.labels.run.group.clone(),
+            number: live.labels.run.number,
+            running: true,
+        };
+        Ok(ours.map(summary).collect())
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<ContainerStats>, RuntimeError> {
+        if self.state().live.contains_key(id) { Ok(None) } else { Err(RuntimeError::Gone { id: id.clone() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        runtime::RunAs,
+        testing::runtime_suite::{SuiteContext, check_all},
+    };
+
+    fn install() -> InstallId {
+        InstallId::new("0123456789abcdef").unwrap()
+    }
+
+    async fn context(runtime: FakeRuntime, scratch: &std::path::Path) -> SuiteContext {
+        let image = ImageRef::new("none").unwrap();
+        // Root is refused; as root the suite runs as somebody else, who must be able to reach the scratch folder.
+        let own = rustix::process::getuid();
+        let user = match own.is_root() {
+            true => RunAs { uid: 1000, gid: 1000 },
+            false => RunAs { uid: own.as_raw(), gid: rustix::process::getgid().as_raw() },
+        };
+        std::fs::set_permissions(scratch, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        SuiteContext::new(Arc::new(runtime), image, scratch.to_owned(), user, install()).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_fake_that_runs_commands_keeps_every_promise_it_makes() {
+        let scratch = tempfile::tempdir().unwrap();
+        let context = context(FakeRuntime::running_commands(), scratch.path()).await;
+        let report = check_all(&context, 4, |_, _| ()).await;
+        assert_eq!(report.broken(), Vec::<String>::new(), "\n{report}");
+        assert!(report.kept() >= 25, "only {} promises were made\n{report}", report.kept());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_suite_notices_a_runtime_that_does_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let context = context(FakeRuntime::new(async |_| Exit::Code(0)), scratch.path()).await;
+        let report = check_all(&context, 64, |_, _| ()).await;
+        assert!(report.broken().len() > report.kept(), "it is not noticed\n{report}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_sees_its_input_and_is_heard() {
+        let scratch = tempfile::tempdir().unwrap();
+        let runtime = FakeRuntime::new(async |mut inside: FakeContainer| {
+            let input = inside.read_input().await;
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            inside.output.stdout(input).await;
+            Exit::Code(4)
+        });
+        let context = context(runtime, scratch.path()).await;
+        let mut container = context.runtime.start(&context.spec("")).await.unwrap();
+        container.stdin.send(b"hello", Duration::from_secs(1)).await.unwrap();
+        container.stdin.close().await;
+        assert_eq!(container.output.recv().await, Some(Output::Stdout(Bytes::from_static(b"hello"))));
+        assert_eq!(container.output.recv().await, None);
+        assert_eq!(container.exit.await, Exit::Code(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn containers_are_counted_from_start_to_end() {
+        let runtime = FakeRuntime::new(async |mut inside: FakeContainer| {
+            inside.read_input().await;
+            Exit::Code(0)
+        });
+        let scratch = tempfile::tempdir().unwrap();
+        let runtime = Arc::new(runtime.with_slow_starts(Duration::from_secs(1)));
+        let image = ImageRef::new("none").unwrap();
+        let user = RunAs { uid: 1000, gid: 1000 };
+        let context =
+            SuiteContext::new(runtime.clone(), image, scratch.path().to_owned(), user, install()).await.unwrap();
+        let (one, two) = (context.spec(""), context.spec(""));
+        let (first, second) = tokio::join!(runtime.start(&one), runtime.start(&two));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!((runtime.live(), runtime.most_live()), (2, 2));
+        assert_eq!(runtime.stop(&first.id, Duration::from_secs(5)).await.unwrap(), StopOutcome::Killed);
+        assert_eq!(first.exit.await, Exit::Signal(9));
+        drop(second.stdin);
+        assert_eq!(second.exit.await, Exit::Code(0));
+        assert_eq!((runtime.live(), runtime.most_live()), (0, 2));
+        assert_eq!(runtime.specs(), [one, two]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_fails_on_demand_and_only_then() {
+        let scratch = tempfile::tempdir().unwrap();
+        let runtime = FakeRuntime::new(async |_| Exit::Code(0));
+        runtime.fail_next_start(RuntimeError::TimedOut { action: "start the container" });
+        let context = context(runtime, scratch.path()).await;
+        let spec = context.spec("");
+        let first = context.runtime.start(&spec).await;
+        assert!(matches!(first, Err(RuntimeError::TimedOut { .. })));
+        assert!(context.runtime.start(&spec).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_runtime_leaves_nobody_waiting() {
+        let scratch = tempfile::tempdir().unwrap();
+        let runtime = Arc::new(FakeRuntime::new(|_| std::future::pending()));
+        let image = ImageRef::new("none").unwrap();
+        let user = RunAs { uid: 1000, gid: 1000 };
+        let context =
+            SuiteContext::new(runtime.clone(), image, scratch.path().to_owned(), user, install()).await.unwrap();
+        let mut container = runtime.start(&context.spec("")).await.unwrap();
+        runtime.lose_all();
+        assert_eq!(container.exit.await, Exit::Unknown);
+        assert_eq!(container.output.recv().await, None);
+    }
+}

@@ -1,0 +1,535 @@
+//! A store that keeps everything in memory and behaves as [`Store`] promises: the contract suite runs on it as well.
+//!
+//! No method ever waits, so it can be used under tokio's paused clock. Its writes can be made to fail, as those of a full
+//! disk would.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    chat::{ChatId, ChatMetadata},
+    delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
+    group::{Group, GroupFolder, GroupRole},
+    message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
+    run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber},
+    runtime::InstallId,
+    session::SessionId,
+    store::{
+        Accepted, BlockCommit, BlockOutcome, DeliveryState, GroupRecovery, NewRun, SessionContext, Store, StoreError,
+        StoredDelivery, StoredRun, StoredTurn, TurnState, superseded,
+    },
+    time::Timestamp,
+};
+
+/// A store in memory.
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let random = RandomState::new().hash_one("install id");
+        let install = InstallId::new(format!("{random:016x}")).expect("16 hex digits are a valid install id");
+        Self { state: Mutex::new(State::new(install)) }
+    }
+
+    /// From now on every write fails with `reason` and changes nothing, as on a full disk; reads go on.
+    pub fn fail_writes(&self, reason: &str) {
+        self.read().broken = Some(reason.to_owned());
+    }
+
+    /// Writes work again.
+    pub fn mend(&self) {
+        self.read().broken = None;
+    }
+
+    fn read(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    fn write(&self, action: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.read();
+        match &state.broken {
+            Some(reason) => Err(StoreError::Failed { action, reason: reason.clone() }),
+            None => Ok(state),
+        }
+    }
+}
+
+struct State {
+    install: InstallId,
+    broken: Option<String>,
+    chats: BTreeMap<ChatId, ChatMetadata>,
+    groups: Vec<Registration>,
+    /// In the order of their sequence numbers, which are their places in it counted from 1.
+    messages: Vec<StoredMessage>,
+    seen: HashMap<(ChatId, PlatformMessageId), Seq>,
+    given_up: HashSet<Seq>,
+    /// In the order in which they were opened.
+    runs: Vec<StoredRun>,
+    /// In the order in which they were handed over.
+    turns: Vec<(RunId, StoredTurn)>,
+    blocks: HashSet<(RunId, BlockNumber)>,
+    sessions: HashMap<(GroupFolder, SessionContext), SessionId>,
+    /// In the order of their ids, which are their places in it counted from 1.
+    outbox: Vec<StoredDelivery>,
+}
+
+struct Registration {
+    group: Group,
+    cursor: Seq,
+    failures: u32,
+}
+
+impl State {
+    fn new(install: InstallId) -> Self {
+        Self {
+            install,
+            broken: None,
+            chats: BTreeMap::new(),
+            groups: Vec::new(),
+            messages: Vec::new(),
+            seen: HashMap::new(),
+            given_up: HashSet::new(),
+            runs: Vec::new(),
+            turns: Vec::new(),
+            blocks: HashSet::new(),
+            sessions: HashMap::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.messages.last().map_or(Seq::ZERO, |message| message.seq)
+    }
+
+    fn registration(&self, folder: &GroupFolder) -> Result<&Registration, StoreError> {
+        self.groups
+            .iter()
+            .find(|known| known.group.folder == *folder)
+            .ok_or_else(|| StoreError::NoGroup { folder: folder.clone() })
+    }
+
+    fn registration_mut(&mut self, folder: &GroupFolder) -> Result<&mut Registration, StoreError> {
+        self.groups
+            .iter_mut()
+            .find(|known| known.group.folder == *folder)
+            .ok_or_else(|| StoreError::NoGroup { folder: folder.clone() })
+    }
+
+    fn beyond_cursor<'a>(&'a self, known: &'a Registration) -> impl Iterator<Item = &'a StoredMessage> {
+        self.messages.iter().filter(|stored| stored.message.chat == known.group.chat && stored.seq > known.cursor)
+    }
+
+    fn last_run(&self, folder: &GroupFolder) -> RunNumber {
+        self.runs.iter().filter(|run| run.id.group == *folder).map(|run| run.id.number).max().unwrap_or(RunNumber::ZERO)
+    }
+
+    /// The run, when it is the open one of a registered group.
+    fn open_run(&self, run: &RunId) -> Option<&StoredRun> {
+        self.registration(&run.group).ok()?;
+        self.runs.iter().find(|stored| stored.id == *run && stored.ended_at.is_none())
+    }
+
+    fn note_chat(&mut self, chat: &ChatMetadata) {
+        let Some(known) = self.chats.get_mut(&chat.chat) else {
+            self.chats.insert(chat.chat.clone(), chat.clone());
+            return;
+        };
+        known.channel = chat.channel.clone();
+        known.name = chat.name.clone().or_else(|| known.name.take());
+        known.kind = chat.kind.or(known.kind);
+        known.last_seen = known.last_seen.max(chat.last_seen);
+    }
+
+    fn close_run(&mut self, run: &RunId, ending: &RunEnding, at: Timestamp) {
+        let Some(stored) = self.runs.iter_mut().find(|stored| stored.id == *run && stored.ended_at.is_none()) else {
+            return;
+        };
+        stored.ended_at = Some(at);
+        stored.ending = Some(ending.word().to_owned());
+        stored.detail = Some(ending.to_string());
+        for (of, turn) in &mut self.turns {
+            if of == run && turn.state == TurnState::Open {
+                turn.state = TurnState::Unanswered;
+                turn.ended_at = Some(at);
+            }
+        }
+        if let Ok(known) = self.registration_mut(&run.group)
+            && ending.is_failure()
+        {
+            known.failures += 1;
+        }
+    }
+
+    fn close_open_runs_of(&mut self, folder: &GroupFolder, at: Timestamp) {
+        let open = |run: &&StoredRun| run.id.group == *folder && run.ended_at.is_none();
+        let open: Vec<RunId> = self.runs.iter().filter(open).map(|run| run.id.clone()).collect();
+        for run in open {
+            self.close_run(&run, &superseded(), at);
+        }
+    }
+
+    /// Marks the turns that `through` answers, and says how far it counts: no further than what was handed over.
+    fn answer_turns(&mut self, run: &RunId, through: Seq, at: Timestamp) -> Option<Seq> {
+        let turns = self.turns.iter_mut().filter(|(of, _)| of == run).map(|(_, turn)| turn);
+        let mut handed = None;
+        for turn in turns {
+            handed = handed.max(Some(turn.handed.last));
+            if turn.state == TurnState::Open && turn.handed.last <= through {
+                turn.state = TurnState::Answered;
+                turn.ended_at = Some(at);
+            }
+        }
+        handed.map(|handed| handed.min(through))
+    }
+
+    fn post(&mut self, delivery: &NewDelivery, at: Timestamp) -> OutboxId {
+        if let Some(known) = self.outbox.iter().find(|row| row.delivery.key == delivery.key) {
+            return known.delivery.id;
+        }
+        let id = OutboxId(place(self.outbox.len()));
+        let NewDelivery { key, chat, text } = delivery.clone();
+        self.outbox.push(StoredDelivery {
+            delivery: Delivery { id, key, chat, text, attempts: 0 },
+            state: DeliveryState::Pending,
+            not_before: at,
+            last_error: None,
+        });
+        id
+    }
+
+    fn outbox_row(&mut self, id: OutboxId, action: &'static str) -> Result<&mut StoredDelivery, StoreError> {
+        self.outbox
+            .iter_mut()
+            .find(|row| row.delivery.id == id)
+            .ok_or_else(|| StoreError::Failed { action, reason: format!("the outbox has no row {}", id.0) })
+    }
+}
+
+/// The number of the row after `len` rows.
+fn place(len: usize) -> i64 {
+    i64::try_from(len).expect("a vector has fewer than 2^63 elements") + 1
+}
+
+fn limited(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn install_id(&self) -> Result<InstallId, StoreError> {
+        Ok(self.read().install.clone())
+    }
+
+    async fn note_chat(&self, chat: &ChatMetadata) -> Result<(), StoreError> {
+        self.write("note a chat")?.note_chat(chat);
+        Ok(())
+    }
+
+    async fn chats(&self) -> Result<Vec<ChatMetadata>, StoreError> {
+        let mut chats: Vec<ChatMetadata> = self.read().chats.values().cloned().collect();
+        chats.sort_by_key(|chat| std::cmp::Reverse(chat.last_seen));
+        Ok(chats)
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, StoreError> {
+        Ok(self.read().groups.iter().map(|known| known.group.clone()).collect())
+    }
+
+    async fn add_group(&self, group: &Group) -> Result<(), StoreError> {
+        let mut state = self.write("add a group")?;
+        if let Some(taken) = state.groups.iter().find(|known| known.group.chat == group.chat) {
+            return Err(StoreError::ChatTaken { chat: group.chat.clone(), folder: taken.group.folder.clone() });
+        }
+        if let Some(taken) = state.groups.iter().find(|known| known.group.folder == group.folder) {
+            return Err(StoreError::FolderTaken { folder: group.folder.clone(), chat: taken.group.chat.clone() });
+        }
+        if group.role == GroupRole::Main
+            && let Some(taken) = state.groups.iter().find(|known| known.group.role == GroupRole::Main)
+        {
+            return Err(StoreError::MainTaken { folder: taken.group.folder.clone() });
+        }
+        state.close_open_runs_of(&group.folder, group.added_at);
+        let cursor = state.last_seq();
+        state.groups.push(Registration { group: group.clone(), cursor, failures: 0 });
+        Ok(())
+    }
+
+    async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError> {
+        let mut state = self.write("remove a group")?;
+        state.registration(folder)?;
+        state.groups.retain(|known| known.group.folder != *folder);
+        state.sessions.retain(|(of, _), _| of != folder);
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError> {
+        let state = self.read();
+        let mut groups: Vec<(Option<Seq>, GroupRecovery)> = state
+            .groups
+            .iter()
+            .map(|known| {
+                let waiting =
+                    state.beyond_cursor(known).find(|stored| stored.wakes == Wakes::Yes).map(|stored| stored.seq);
+                let recovery = GroupRecovery {
+                    group: known.group.clone(),
+                    last_run: state.last_run(&known.group.folder),
+                    waiting: state
+                        .beyond_cursor(known)
+                        .filter(|stored| stored.wakes == Wakes::Yes)
+                        .last()
+                        .map(|stored| stored.seq),
+                    failures: known.failures,
+                };
+                (waiting, recovery)
+            })
+            .collect();
+        groups.sort_by_key(|(waiting, _)| waiting.unwrap_or(Seq(i64::MAX)));
+        Ok(groups.into_iter().map(|(_, recovery)| recovery).collect())
+    }
+
+    async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError> {
+        let mut state = self.write("accept a message")?;
+        let key = (message.chat.clone(), message.id.clone());
+        if let Some(seq) = state.seen.get(&key) {
+            return Ok(Accepted::Duplicate(*seq));
+        }
+        state.note_chat(&ChatMetadata {
+            chat: message.chat.clone(),
+            channel: message.channel.clone(),
+            name: None,
+            kind: message.chat_kind,
+            last_seen: at,
+        });
+        if !state.groups.iter().any(|known| known.group.chat == message.chat) {
+            return Ok(Accepted::Unregistered);
+        }
+        let seq = Seq(place(state.messages.len()));
+        state.messages.push(StoredMessage { seq, wakes, message: message.clone() });
+        state.seen.insert(key, seq);
+        Ok(Accepted::Stored(seq))
+    }
+
+    async fn messages_after(
+        &self,
+        group: &GroupFolder,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let state = self.read();
+        let known = state.registration(group)?;
+        Ok(state.beyond_cursor(known).filter(|stored| stored.seq > after).take(limited(limit)).cloned().collect())
+    }
+
+    async fn unanswered(&self, group: &GroupFolder) -> Result<u64, StoreError> {
+        let state = self.read();
+        let known = state.registration(group)?;
+        Ok(state.beyond_cursor(known).fold(0, |count, _| count + 1))
+    }
+
+    async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {
+        Ok(self.read().registration(group)?.cursor)
+    }
+
+    async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
+        let state = self.read();
+        let chat = &state.registration(group)?.group.chat;
+        let given_up = |stored: &&StoredMessage| stored.message.chat == *chat && state.given_up.contains(&stored.seq);
+        Ok(state.messages.iter().rev().filter(given_up).take(limited(limit)).cloned().collect())
+    }
+
+    async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {
+        let action = "open a run";
+        let mut state = self.write(action)?;
+        state.registration(&run.id.group)?;
+        let last = state.last_run(&run.id.group);
+        if run.id.number <= last {
+            let reason = format!("the run {} comes after the group's last run, which was number {last}", run.id);
+            return Err(StoreError::Failed { action, reason });
+        }
+        state.close_open_runs_of(&run.id.group, run.at);
+        let NewRun { id, kind, runtime, at } = run.clone();
+        state.runs.push(StoredRun { id, kind, runtime, started_at: at, ended_at: None, ending: None, detail: None });
+        Ok(())
+    }
+
+    async fn hand_over(&self, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), StoreError> {
+        let action = "hand messages to a run";
+        let mut state = self.write(action)?;
+        if state.open_run(run).is_none() {
+            return Err(StoreError::Failed { action, reason: format!("{run} is not the group's open run") });
+        }
+        let turn = StoredTurn { handed, handed_at: at, state: TurnState::Open, ended_at: None };
+        state.turns.push((run.clone(), turn));
+        Ok(())
+    }
+
+    async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError> {
+        let mut state = self.write("commit a block")?;
+        if state.blocks.contains(&(run.clone(), block.number)) {
+            return Ok(BlockOutcome::Duplicate);
+        }
+        let Some(open) = state.open_run(run) else {
+            return Ok(BlockOutcome::Fenced);
+        };
+        let context = match &open.kind {
+            RunKind::Chat => SessionContext::Chat,
+            RunKind::Task(task) => SessionContext::Task(task.clone()),
+        };
+        state.blocks.insert((run.clone(), block.number));
+        if let Some(session) = &block.session {
+            state.sessions.insert((run.group.clone(), context), session.clone());
+        }
+        let answered = block.answers.and_then(|through| state.answer_turns(run, through, block.at));
+        let known = state.registration_mut(&run.group)?;
+        known.failures = 0;
+        known.cursor = known.cursor.max(answered.unwrap_or(Seq::ZERO));
+        Ok(BlockOutcome::Committed(block.reply.as_ref().map(|reply| state.post(reply, block.at))))
+    }
+
+    async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError> {
+        let action = "close a run";
+        let mut state = self.write(action)?;
+        if !state.runs.iter().any(|stored| stored.id == *run) {
+            return Err(StoreError::Failed { action, reason: format!("there is no run {run}") });
+        }
+        state.close_run(run, ending, at);
+        Ok(())
+    }
+
+    async fn give_up(
+        &self,
+        group: &GroupFolder,
+        through: Seq,
+        notice: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.write("give up messages")?;
+        let through = through.min(state.last_seq());
+        let known = state.registration(group)?;
+        if through <= known.cursor {
+            return Ok(());
+        }
+        let given_up: Vec<Seq> =
+            state.beyond_cursor(known).map(|stored| stored.seq).filter(|seq| *seq <= through).collect();
+        state.given_up.extend(given_up);
+        let known = state.registration_mut(group)?;
+        known.cursor = through;
+        known.failures = 0;
+        state.post(notice, at);
+        Ok(())
+    }
+
+    async fn runs(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<StoredRun>, StoreError> {
+        let state = self.read();
+        let wanted = |run: &&StoredRun| group.is_none_or(|folder| run.id.group == *folder);
+        Ok(state.runs.iter().rev().filter(wanted).take(limited(limit)).cloned().collect())
+    }
+
+    async fn open_runs(&self) -> Result<Vec<StoredRun>, StoreError> {
+        Ok(self.read().runs.iter().filter(|run| run.ended_at.is_none()).cloned().collect())
+    }
+
+    async fn turns(&self, run: &RunId) -> Result<Vec<StoredTurn>, StoreError> {
+        let state = self.read();
+        Ok(state.turns.iter().filter(|(of, _)| of == run).map(|(_, turn)| turn.clone()).collect())
+    }
+
+    async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError> {
+        Ok(self.read().sessions.get(&(group.clone(), context.clone())).cloned())
+    }
+
+    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
+        self.write("forget a session")?.sessions.remove(&(group.clone(), context.clone()));
+        Ok(())
+    }
+
+    async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError> {
+        Ok(self.write("post a message")?.post(delivery, at))
+    }
+
+    async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError> {
+        let pending = |row: &&StoredDelivery| row.state == DeliveryState::Pending;
+        Ok(self.read().outbox.iter().filter(pending).cloned().collect())
+    }
+
+    async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError> {
+        let pending = |row: &&StoredDelivery| row.state == DeliveryState::Pending && row.delivery.chat == *chat;
+        Ok(self.read().outbox.iter().filter(pending).take(limited(limit)).cloned().collect())
+    }
+
+    async fn delivery_sent(&self, id: OutboxId, _sent: &Sent, _at: Timestamp) -> Result<(), StoreError> {
+        let action = "mark a message as sent";
+        let mut state = self.write(action)?;
+        let row = state.outbox_row(id, action)?;
+        if row.state != DeliveryState::Sent {
+            row.state = DeliveryState::Sent;
+            row.delivery.attempts += 1;
+            row.last_error = None;
+        }
+        Ok(())
+    }
+
+    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let action = "note a failed delivery";
+        let mut state = self.write(action)?;
+        let row = state.outbox_row(id, action)?;
+        if row.state == DeliveryState::Pending {
+            row.delivery.attempts += 1;
+            row.last_error = Some(error.to_owned());
+            match retry_at {
+                Some(at) => row.not_before = at,
+                None => row.state = DeliveryState::Failed,
+            }
+        }
+        Ok(())
+    }
+
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError> {
+        Ok(self.read().outbox.iter().find(|row| row.delivery.key == *key).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    async fn make() -> (Arc<dyn Store>, ()) {
+        (Arc::new(MemoryStore::new()), ())
+    }
+
+    crate::store_suite!(make);
+
+    #[tokio::test]
+    async fn writes_that_fail_change_nothing_and_reads_go_on() {
+        let store = MemoryStore::new();
+        let post = |key: &str| NewDelivery {
+            key: DeliveryKey::new(key).unwrap(),
+            chat: ChatId::new("local:main").unwrap(),
+            text: "hello".into(),
+        };
+        store.fail_writes("the disk is full");
+        let error = store.post(&post("one"), Timestamp::from_ms(1)).await.unwrap_err();
+        assert_eq!(error.to_string(), "the database failed to post a message: the disk is full");
+        assert!(store.pending_deliveries().await.unwrap().is_empty());
+        store.mend();
+        store.post(&post("one"), Timestamp::from_ms(1)).await.unwrap();
+        assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
+    }
+}

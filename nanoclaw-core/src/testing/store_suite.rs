@@ -1,0 +1,1083 @@
+//! The contract suite of the port [`Store`]: every promise of its documentation as a check of its own.
+//!
+//! A store passes by instantiating [`store_suite!`](crate::store_suite) with a function that makes an empty one.
+
+#![expect(clippy::unwrap_used, reason = "a check is a test: it fails by panicking")]
+
+use crate::{
+    chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
+    group::{Group, GroupFolder, GroupRole, TriggerPolicy},
+    message::{Attachment, Author, InboundMessage, PlatformMessageId, Quote, SenderId, Seq, StoredMessage, Wakes},
+    run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
+    runtime::{Exit, RuntimeKind},
+    session::SessionId,
+    store::{
+        Accepted, BlockCommit, BlockOutcome, DeliveryState, NewRun, SessionContext, Store, StoreError, TurnState,
+        superseded,
+    },
+    time::Timestamp,
+};
+
+/// Makes one `#[tokio::test]` per promise of [`Store`](crate::store::Store).
+///
+/// `$make` names a function `async fn() -> (Arc<dyn Store>, impl Sized)` that makes an empty store; the second value is
+/// kept until the test is over (a temporary folder, say).
+#[macro_export]
+macro_rules! store_suite {
+    ($make:path) => {
+        $crate::store_suite! { @checks $make;
+            the_install_id_stays_the_same
+            what_is_known_of_a_chat_is_kept_and_nothing_unknown_overwrites_it
+            chats_come_last_seen_first
+            groups_come_as_they_were_registered_and_whole
+            f67_registering_never_replaces_a_group
+            f68_registering_again_strips_no_rights
+            there_is_one_main_group
+            a_removed_group_is_gone_and_can_be_registered_anew
+            removing_what_is_not_there_is_refused
+            a_new_group_starts_at_the_end_of_the_inbox
+            a_message_comes_back_whole
+            the_same_message_again_is_a_duplicate
+            the_same_platform_id_in_another_chat_is_another_message
+            a_message_of_an_unregistered_chat_leaves_only_the_chat
+            accepting_notes_the_chat
+            f04_order_is_the_order_of_arrival_whatever_the_timestamps_say
+            f07_a_limit_returns_the_oldest_and_skips_nothing
+            messages_of_other_chats_are_not_mixed_in
+            questions_about_an_unknown_group_are_refused
+            run_numbers_rise
+            run_numbers_rise_across_a_new_registration
+            a_run_of_no_group_is_refused
+            f24_opening_a_run_closes_the_one_before_as_lost
+            messages_are_handed_to_the_open_run_only
+            a_block_commits_reply_cursor_session_and_turns_together
+            a_block_without_an_answer_leaves_the_cursor
+            a_block_committed_twice_counts_once
+            a_late_block_is_fenced
+            a_block_of_a_removed_group_is_fenced
+            f09_the_cursor_moves_only_with_an_answer_and_never_back
+            a_cursor_goes_no_further_than_what_was_handed_over
+            a_block_answers_the_turns_that_end_before_it
+            f08_a_session_changes_only_as_told
+            sessions_of_tasks_are_their_own
+            closing_a_run_marks_its_unanswered_turns
+            closing_a_run_twice_changes_nothing
+            every_ending_is_kept_with_its_sentence
+            runs_come_last_opened_first
+            giving_up_marks_moves_and_tells_at_once
+            giving_up_again_changes_nothing
+            giving_up_what_was_answered_changes_nothing
+            giving_up_goes_no_further_than_the_inbox
+            recovery_lists_groups_as_they_began_to_wait
+            recovery_does_not_count_context_as_waiting
+            failures_count_until_a_block_or_giving_up
+            f21_posting_a_key_again_changes_nothing
+            pending_rows_come_in_order_and_by_chat
+            a_sent_row_stays_sent
+            f20_a_failure_reported_after_sending_changes_nothing
+            a_row_that_failed_waits_or_is_given_up
+            a_row_that_is_not_there_is_refused
+        }
+    };
+    (@checks $make:path; $($check:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $check() {
+                let (store, _kept) = $make().await;
+                $crate::testing::store_suite::$check(&*store).await;
+            }
+        )*
+    };
+}
+
+// --- the installation -----------------------------------------------------------------------------------------------
+
+/// See [`Store::install_id`].
+pub async fn the_install_id_stays_the_same(store: &dyn Store) {
+    let first = store.install_id().await.unwrap();
+    assert_eq!(store.install_id().await.unwrap(), first);
+}
+
+// --- chats and groups -----------------------------------------------------------------------------------------------
+
+/// See [`Store::note_chat`].
+pub async fn what_is_known_of_a_chat_is_kept_and_nothing_unknown_overwrites_it(store: &dyn Store) {
+    let told = ChatMetadata { name: Some("Family".into()), kind: Some(ChatKind::Group), ..seen("tg:1", 50) };
+    store.note_chat(&told).await.unwrap();
+    store.note_chat(&seen("tg:1", 40)).await.unwrap();
+    assert_eq!(store.chats().await.unwrap(), std::slice::from_ref(&told));
+
+    let renamed = ChatMetadata { name: Some("Friends".into()), kind: Some(ChatKind::Private), ..seen("tg:1", 60) };
+    store.note_chat(&renamed).await.unwrap();
+    assert_eq!(store.chats().await.unwrap(), [renamed]);
+}
+
+/// See [`Store::chats`].
+pub async fn chats_come_last_seen_first(store: &dyn Store) {
+    for (chat, at) in [("tg:1", 10), ("tg:3", 30), ("tg:2", 30), ("tg:4", 20)] {
+        store.note_chat(&seen(chat, at)).await.unwrap();
+    }
+    let chats: Vec<String> = store.chats().await.unwrap().into_iter().map(|chat| chat.chat.into()).collect();
+    assert_eq!(chats, ["tg:2", "tg:3", "tg:4", "tg:1"]);
+}
+
+/// See [`Store::groups`].
+pub async fn groups_come_as_they_were_registered_and_whole(store: &dyn Store) {
+    let mut main = group("zebra");
+    main.role = GroupRole::Main;
+    main.trigger = TriggerPolicy::Always;
+    let mut words = group("ape");
+    words.trigger = TriggerPolicy::Words("hey (you)".into());
+    let named = group("bee");
+    for group in [&main, &words, &named] {
+        store.add_group(group).await.unwrap();
+    }
+    assert_eq!(store.groups().await.unwrap(), [main, words, named]);
+}
+
+/// See [`Store::add_group`].
+pub async fn f67_registering_never_replaces_a_group(store: &dyn Store) {
+    let first = group("one");
+    store.add_group(&first).await.unwrap();
+    let same_folder = Group { chat: chat("tg:other"), ..first.clone() };
+    let error = store.add_group(&same_folder).await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::FolderTaken { folder, chat } if *folder == first.folder && *chat == first.chat)
+    );
+    let same_chat = Group { folder: folder("two"), ..first.clone() };
+    let error = store.add_group(&same_chat).await.unwrap_err();
+    assert!(matches!(&error, StoreError::ChatTaken { folder, chat } if *folder == first.folder && *chat == first.chat));
+    assert_eq!(store.groups().await.unwrap(), [first]);
+}
+
+/// See [`Store::add_group`].
+pub async fn f68_registering_again_strips_no_rights(store: &dyn Store) {
+    let main = Group { role: GroupRole::Main, ..group("one") };
+    store.add_group(&main).await.unwrap();
+    let again = Group { role: GroupRole::Ordinary, name: "renamed".into(), ..main.clone() };
+    assert!(matches!(store.add_group(&again).await, Err(StoreError::ChatTaken { .. })));
+    assert_eq!(store.groups().await.unwrap(), [main]);
+}
+
+/// See [`Store::add_group`].
+pub async fn there_is_one_main_group(store: &dyn Store) {
+    let first = Group { role: GroupRole::Main, ..group("one") };
+    let second = Group { role: GroupRole::Main, ..group("two") };
+    store.add_group(&first).await.unwrap();
+    let error = store.add_group(&second).await.unwrap_err();
+    assert!(matches!(&error, StoreError::MainTaken { folder } if *folder == first.folder));
+    assert_eq!(store.groups().await.unwrap(), std::slice::from_ref(&first));
+
+    store.remove_group(&first.folder).await.unwrap();
+    store.add_group(&second).await.unwrap();
+    assert_eq!(store.groups().await.unwrap(), [second]);
+}
+
+/// See [`Store::remove_group`].
+pub async fn a_removed_group_is_gone_and_can_be_registered_anew(store: &dyn Store) {
+    let group = registered(store, "one").await;
+    let run = opened(store, "one", 1).await;
+    let block = BlockCommit { session: Some(session("s-1")), ..block(1) };
+    store.commit_block(&run, &block).await.unwrap();
+    told(store, "one", "m-1").await;
+
+    store.remove_group(&group.folder).await.unwrap();
+    assert!(store.groups().await.unwrap().is_empty());
+    assert!(store.recover().await.unwrap().is_empty());
+    assert_eq!(store.runs(Some(&group.folder), 10).await.unwrap().len(), 1, "its runs stay");
+
+    store.add_group(&group).await.unwrap();
+    assert_eq!(store.groups().await.unwrap(), std::slice::from_ref(&group));
+    assert_eq!(store.session(&group.folder, &SessionContext::Chat).await.unwrap(), None, "its session is forgotten");
+    assert_eq!(store.unanswered(&group.folder).await.unwrap(), 0, "what was said before is not answered now");
+    let again = store.accept(&message("one", "m-1"), Wakes::Yes, at(9)).await.unwrap();
+    assert!(matches!(again, Accepted::Duplicate(_)), "its messages stay: {again:?}");
+}
+
+/// See [`Store::remove_group`].
+pub async fn removing_what_is_not_there_is_refused(store: &dyn Store) {
+    let error = store.remove_group(&folder("nobody")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::NoGroup { folder } if folder.as_str() == "nobody"));
+}
+
+/// See [`Store::add_group`].
+pub async fn a_new_group_starts_at_the_end_of_the_inbox(store: &dyn Store) {
+    registered(store, "one").await;
+    let last = told(store, "one", "m-1").await;
+    registered(store, "two").await;
+    assert_eq!(store.cursor(&folder("two")).await.unwrap(), last);
+    assert_eq!(store.cursor(&folder("one")).await.unwrap(), Seq::ZERO);
+}
+
+// --- inbox ----------------------------------------------------------------------------------------------------------
+
+/// See [`Store::accept`].
+pub async fn a_message_comes_back_whole(store: &dyn Store) {
+    registered(store, "one").await;
+    let full = InboundMessage {
+        chat_kind: Some(ChatKind::Group),
+        author: Author::Owner,
+        sender_name: "Ann \"the\" O'Hara 🦀".into(),
+        text: "line one\nline two\u{0} <b>&amp; 'x'; DROP TABLE messages".into(),
+        sent_at: Timestamp::from_ms(-5),
+        quote: Some(Quote {
+            id: PlatformMessageId::new("q-1").unwrap(),
+            sender_name: Some("Bob".into()),
+            text: Some("earlier".into()),
+        }),
+        attachments: vec![
+            Attachment { kind: "photo".into(), path: Some("attachments/1.jpg".into()), name: Some("beach.jpg".into()) },
+            Attachment { kind: "voice".into(), path: None, name: None },
+        ],
+        ..message("one", "m-1")
+    };
+    let bare = InboundMessage {
+        text: String::new(),
+        quote: Some(Quote { id: PlatformMessageId::new("q-2").unwrap(), sender_name: None, text: None }),
+        ..message("one", "m-2")
+    };
+    let first = stored(store.accept(&full, Wakes::No, at(1)).await);
+    let second = stored(store.accept(&bare, Wakes::Yes, at(2)).await);
+    assert_eq!(
+        store.messages_after(&folder("one"), Seq::ZERO, 10).await.unwrap(),
+        [
+            StoredMessage {
+                seq: first,
+                wakes: Wakes::No,
+                message: InboundMessage { chat_kind: Some(ChatKind::Group), ..full }
+            },
+            StoredMessage { seq: second, wakes: Wakes::Yes, message: bare },
+        ]
+    );
+}
+
+/// See [`Store::accept`].
+pub async fn the_same_message_again_is_a_duplicate(store: &dyn Store) {
+    registered(store, "one").await;
+    let first = told(store, "one", "m-1").await;
+    told(store, "one", "m-2").await;
+    let edited = InboundMessage { text: "something else".into(), ..message("one", "m-1") };
+    assert_eq!(store.accept(&edited, Wakes::No, at(99)).await.unwrap(), Accepted::Duplicate(first));
+    assert_eq!(texts(store, "one").await, ["text of m-1", "text of m-2"], "nothing changed");
+    assert!(store.chats().await.unwrap()[0].last_seen < at(99), "nothing changed");
+}
+
+/// See [`Store::accept`].
+pub async fn the_same_platform_id_in_another_chat_is_another_message(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    assert!(told(store, "one", "m-1").await < told(store, "two", "m-1").await);
+    assert_eq!(texts(store, "one").await.len(), 1);
+    assert_eq!(texts(store, "two").await.len(), 1);
+}
+
+/// See [`Store::accept`].
+pub async fn a_message_of_an_unregistered_chat_leaves_only_the_chat(store: &dyn Store) {
+    assert_eq!(store.accept(&message("one", "m-1"), Wakes::Yes, at(7)).await.unwrap(), Accepted::Unregistered);
+    assert_eq!(store.chats().await.unwrap(), [seen(chat_of("one").as_str(), 7)]);
+    registered(store, "one").await;
+    assert_eq!(store.cursor(&folder("one")).await.unwrap(), Seq::ZERO, "nothing is in the inbox");
+    stored(store.accept(&message("one", "m-1"), Wakes::Yes, at(8)).await);
+}
+
+/// See [`Store::accept`].
+pub async fn accepting_notes_the_chat(store: &dyn Store) {
+    registered(store, "one").await;
+    let known = ChatMetadata { name: Some("Family".into()), ..seen(chat_of("one").as_str(), 3) };
+    store.note_chat(&known).await.unwrap();
+    let private = InboundMessage { chat_kind: Some(ChatKind::Private), ..message("one", "m-1") };
+    store.accept(&private, Wakes::Yes, at(9)).await.unwrap();
+    let noted = ChatMetadata { kind: Some(ChatKind::Private), last_seen: at(9), ..known };
+    assert_eq!(store.chats().await.unwrap(), [noted]);
+}
+
+/// See [`Store::messages_after`].
+pub async fn f04_order_is_the_order_of_arrival_whatever_the_timestamps_say(store: &dyn Store) {
+    registered(store, "one").await;
+    let mut last = Seq::ZERO;
+    for (id, sent_at) in [("m-1", 500), ("m-2", 500), ("m-3", 100), ("m-4", 500)] {
+        let message = InboundMessage { sent_at: at(sent_at), ..message("one", id) };
+        let seq = stored(store.accept(&message, Wakes::Yes, at(sent_at)).await);
+        assert!(seq > last);
+        last = seq;
+    }
+    let expected = ["text of m-1", "text of m-2", "text of m-3", "text of m-4"];
+    assert_eq!(texts(store, "one").await, expected);
+
+    let all = store.messages_after(&folder("one"), Seq::ZERO, 10).await.unwrap();
+    let rest = store.messages_after(&folder("one"), all[0].seq, 10).await.unwrap();
+    assert_eq!(rest, all[1..], "the second of two messages of the same moment is seen");
+}
+
+/// See [`Store::messages_after`].
+pub async fn f07_a_limit_returns_the_oldest_and_skips_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    for number in 1..=7 {
+        told(store, "one", &format!("m-{number}")).await;
+    }
+    let (mut after, mut read) = (Seq::ZERO, Vec::new());
+    loop {
+        let part = store.messages_after(&folder("one"), after, 3).await.unwrap();
+        let Some(last) = part.last() else { break };
+        after = last.seq;
+        assert!(part.len() <= 3);
+        read.extend(part.into_iter().map(|stored| stored.message.id.to_string()));
+    }
+    assert_eq!(read, ["m-1", "m-2", "m-3", "m-4", "m-5", "m-6", "m-7"]);
+    assert!(store.messages_after(&folder("one"), Seq::ZERO, 0).await.unwrap().is_empty());
+}
+
+/// See [`Store::messages_after`] and [`Store::unanswered`].
+pub async fn messages_of_other_chats_are_not_mixed_in(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    for id in ["m-1", "m-2", "m-3"] {
+        told(store, "one", &format!("one {id}")).await;
+        told(store, "two", &format!("two {id}")).await;
+    }
+    assert_eq!(texts(store, "two").await, ["text of two m-1", "text of two m-2", "text of two m-3"]);
+    assert_eq!(store.unanswered(&folder("two")).await.unwrap(), 3);
+}
+
+/// See the errors of [`Store::messages_after`], [`Store::unanswered`], [`Store::cursor`] and [`Store::given_up`].
+pub async fn questions_about_an_unknown_group_are_refused(store: &dyn Store) {
+    let nobody = folder("nobody");
+    assert!(matches!(store.messages_after(&nobody, Seq::ZERO, 1).await, Err(StoreError::NoGroup { .. })));
+    assert!(matches!(store.unanswered(&nobody).await, Err(StoreError::NoGroup { .. })));
+    assert!(matches!(store.cursor(&nobody).await, Err(StoreError::NoGroup { .. })));
+    assert!(matches!(store.given_up(&nobody, 1).await, Err(StoreError::NoGroup { .. })));
+    let notice = delivery("gave-up", "tg:nobody");
+    assert!(matches!(store.give_up(&nobody, Seq(1), &notice, at(1)).await, Err(StoreError::NoGroup { .. })));
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    assert_eq!(store.session(&nobody, &SessionContext::Chat).await.unwrap(), None);
+    store.forget_session(&nobody, &SessionContext::Chat).await.unwrap();
+}
+
+// --- runs, turns, sessions ------------------------------------------------------------------------------------------
+
+/// See [`Store::open_run`].
+pub async fn run_numbers_rise(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    opened(store, "one", 3).await;
+    for number in [1, 3] {
+        let error = store.open_run(&new_run("one", number)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Failed { .. }), "number {number}");
+    }
+    let runs = store.runs(None, 10).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].ended_at, None, "a refused run closes nothing");
+    opened(store, "two", 1).await;
+    opened(store, "one", 4).await;
+}
+
+/// See [`Store::remove_group`].
+pub async fn run_numbers_rise_across_a_new_registration(store: &dyn Store) {
+    let group = registered(store, "one").await;
+    opened(store, "one", 1).await;
+    let open = opened(store, "one", 2).await;
+    store.remove_group(&group.folder).await.unwrap();
+    store.add_group(&Group { added_at: at(77), ..group }).await.unwrap();
+
+    let recovered = store.recover().await.unwrap();
+    assert_eq!((recovered[0].last_run, recovered[0].failures), (RunNumber(2), 0));
+    let runs = store.runs(Some(&open.group), 1).await.unwrap();
+    assert_eq!((runs[0].ended_at, runs[0].ending.as_deref()), (Some(at(77)), Some("lost")));
+    assert!(store.open_run(&new_run("one", 2)).await.is_err());
+    opened(store, "one", 3).await;
+}
+
+/// See [`Store::open_run`] and [`Store::close_run`].
+pub async fn a_run_of_no_group_is_refused(store: &dyn Store) {
+    let error = store.open_run(&new_run("nobody", 1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoGroup { .. }));
+    let error = store.close_run(&run_id("nobody", 1), &RunEnding::Finished, at(1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }));
+    assert!(store.runs(None, 10).await.unwrap().is_empty());
+}
+
+/// See [`Store::open_run`].
+pub async fn f24_opening_a_run_closes_the_one_before_as_lost(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    let first = opened(store, "one", 1).await;
+    store.hand_over(&first, Handed { first: seq, last: seq }, at(2)).await.unwrap();
+    let second = NewRun { at: at(60), ..new_run("one", 2) };
+    store.open_run(&second).await.unwrap();
+
+    let runs = store.runs(Some(&folder("one")), 10).await.unwrap();
+    assert_eq!((runs[0].id.number, runs[0].ended_at, runs[0].ending.as_deref()), (RunNumber(2), None, None));
+    assert_eq!(
+        (runs[1].id.number, runs[1].ended_at, runs[1].ending.as_deref()),
+        (RunNumber(1), Some(at(60)), Some("lost"))
+    );
+    assert_eq!(runs[1].detail.as_deref(), Some(superseded().to_string().as_str()));
+    let turns = store.turns(&first).await.unwrap();
+    assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Unanswered, Some(at(60))));
+    assert_eq!(store.recover().await.unwrap()[0].failures, 1);
+}
+
+/// See [`Store::hand_over`].
+pub async fn messages_are_handed_to_the_open_run_only(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    let handed = Handed { first: seq, last: seq };
+    let first = opened(store, "one", 1).await;
+    let second = opened(store, "one", 2).await;
+    assert!(matches!(store.hand_over(&first, handed, at(3)).await, Err(StoreError::Failed { .. })), "fenced");
+    assert!(
+        matches!(store.hand_over(&run_id("one", 9), handed, at(3)).await, Err(StoreError::Failed { .. })),
+        "unknown"
+    );
+    assert!(store.turns(&first).await.unwrap().is_empty());
+
+    store.hand_over(&second, handed, at(4)).await.unwrap();
+    let turns = store.turns(&second).await.unwrap();
+    assert_eq!(turns.len(), 1);
+    assert_eq!(
+        (turns[0].handed, turns[0].handed_at, turns[0].state, turns[0].ended_at),
+        (handed, at(4), TurnState::Open, None)
+    );
+}
+
+/// See [`Store::commit_block`].
+pub async fn a_block_commits_reply_cursor_session_and_turns_together(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    let reply = delivery("reply-1", chat_of("one").as_str());
+    let block = BlockCommit {
+        reply: Some(reply.clone()),
+        answers: Some(seq),
+        session: Some(session("s-1")),
+        at: at(20),
+        ..block(1)
+    };
+    let BlockOutcome::Committed(Some(id)) = store.commit_block(&run, &block).await.unwrap() else {
+        panic!("the block was not committed");
+    };
+    let row = store.delivery(&reply.key).await.unwrap().unwrap();
+    assert_eq!((row.delivery.id, row.state, row.not_before), (id, DeliveryState::Pending, at(20)));
+    assert_eq!((&row.delivery.chat, &row.delivery.text), (&reply.chat, &reply.text));
+    assert_eq!(store.cursor(&run.group).await.unwrap(), seq);
+    assert_eq!(store.unanswered(&run.group).await.unwrap(), 0);
+    assert!(store.messages_after(&run.group, Seq::ZERO, 10).await.unwrap().is_empty(), "the cursor holds for reading");
+    assert_eq!(store.session(&run.group, &SessionContext::Chat).await.unwrap(), Some(session("s-1")));
+    let turns = store.turns(&run).await.unwrap();
+    assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Answered, Some(at(20))));
+}
+
+/// See [`BlockCommit::answers`].
+pub async fn a_block_without_an_answer_leaves_the_cursor(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, _) = run_with_a_turn(store, "one").await;
+    let said = BlockCommit { reply: Some(delivery("reply-1", "tg:one")), ..block(1) };
+    assert!(matches!(store.commit_block(&run, &said).await.unwrap(), BlockOutcome::Committed(Some(_))));
+    assert_eq!(
+        store.commit_block(&run, &block(2)).await.unwrap(),
+        BlockOutcome::Committed(None),
+        "silence is a block too"
+    );
+    assert_eq!(store.cursor(&run.group).await.unwrap(), Seq::ZERO);
+    assert_eq!(store.turns(&run).await.unwrap()[0].state, TurnState::Open);
+}
+
+/// See [`BlockOutcome::Duplicate`].
+pub async fn a_block_committed_twice_counts_once(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    let first = BlockCommit { reply: Some(delivery("reply-1", "tg:one")), ..block(1) };
+    store.commit_block(&run, &first).await.unwrap();
+    let copy = BlockCommit {
+        reply: Some(delivery("reply-1 by another way", "tg:one")),
+        answers: Some(seq),
+        session: Some(session("s-9")),
+        ..block(1)
+    };
+    assert_eq!(store.commit_block(&run, &copy).await.unwrap(), BlockOutcome::Duplicate);
+    assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
+    assert_eq!(store.cursor(&run.group).await.unwrap(), Seq::ZERO);
+    assert_eq!(store.session(&run.group, &SessionContext::Chat).await.unwrap(), None);
+
+    store.close_run(&run, &RunEnding::Finished, at(30)).await.unwrap();
+    assert_eq!(store.commit_block(&run, &copy).await.unwrap(), BlockOutcome::Duplicate, "also when the run is over");
+    let next = opened(store, "one", 2).await;
+    assert_eq!(
+        store.commit_block(&next, &block(1)).await.unwrap(),
+        BlockOutcome::Committed(None),
+        "numbers are per run"
+    );
+}
+
+/// See [`BlockOutcome::Fenced`].
+pub async fn a_late_block_is_fenced(store: &dyn Store) {
+    registered(store, "one").await;
+    let (first, seq) = run_with_a_turn(store, "one").await;
+    let late = |number| BlockCommit {
+        reply: Some(delivery("late", "tg:one")),
+        answers: Some(seq),
+        session: Some(session("late")),
+        ..block(number)
+    };
+    let second = opened(store, "one", 2).await;
+    store.hand_over(&second, Handed { first: seq, last: seq }, at(4)).await.unwrap();
+    assert_eq!(store.commit_block(&first, &late(1)).await.unwrap(), BlockOutcome::Fenced, "an older run");
+    assert_eq!(store.commit_block(&run_id("one", 3), &late(1)).await.unwrap(), BlockOutcome::Fenced, "an unknown run");
+    assert_eq!(store.commit_block(&run_id("nobody", 1), &late(1)).await.unwrap(), BlockOutcome::Fenced, "no group");
+    store.close_run(&second, &RunEnding::TimedOut, at(5)).await.unwrap();
+    assert_eq!(store.commit_block(&second, &late(1)).await.unwrap(), BlockOutcome::Fenced, "a closed run");
+
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    assert_eq!(store.cursor(&first.group).await.unwrap(), Seq::ZERO);
+    assert_eq!(store.session(&first.group, &SessionContext::Chat).await.unwrap(), None);
+    assert!(store.turns(&first).await.unwrap().iter().all(|turn| turn.state == TurnState::Unanswered));
+}
+
+/// See [`Store::remove_group`].
+pub async fn a_block_of_a_removed_group_is_fenced(store: &dyn Store) {
+    let group = registered(store, "one").await;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    store.remove_group(&group.folder).await.unwrap();
+    let late = BlockCommit { reply: Some(delivery("late", "tg:one")), session: Some(session("late")), ..block(1) };
+    assert_eq!(store.commit_block(&run, &late).await.unwrap(), BlockOutcome::Fenced);
+    let handed = Handed { first: seq, last: seq };
+    assert!(matches!(store.hand_over(&run, handed, at(5)).await, Err(StoreError::Failed { .. })));
+    store.close_run(&run, &RunEnding::Stopped, at(6)).await.unwrap();
+    assert_eq!(store.runs(None, 1).await.unwrap()[0].ending.as_deref(), Some("stopped"), "it can be closed");
+
+    store.add_group(&group).await.unwrap();
+    assert_eq!(
+        store.commit_block(&run, &late).await.unwrap(),
+        BlockOutcome::Fenced,
+        "a new registration revives nothing"
+    );
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    assert_eq!(store.session(&run.group, &SessionContext::Chat).await.unwrap(), None);
+}
+
+/// See [`Store::commit_block`].
+pub async fn f09_the_cursor_moves_only_with_an_answer_and_never_back(store: &dyn Store) {
+    registered(store, "one").await;
+    let first = told(store, "one", "m-1").await;
+    let second = told(store, "one", "m-2").await;
+    let run = opened(store, "one", 1).await;
+    store.hand_over(&run, Handed { first, last: second }, at(2)).await.unwrap();
+    assert_eq!(store.cursor(&run.group).await.unwrap(), Seq::ZERO, "not by handing over");
+
+    let answers = |number, seq| BlockCommit { answers: Some(seq), ..block(number) };
+    store.commit_block(&run, &answers(1, second)).await.unwrap();
+    store.commit_block(&run, &answers(2, first)).await.unwrap();
+    assert_eq!(store.cursor(&run.group).await.unwrap(), second, "not back");
+
+    let third = told(store, "one", "m-3").await;
+    store.hand_over(&run, Handed { first: third, last: third }, at(3)).await.unwrap();
+    let crash = RunEnding::Crashed { exit: Exit::Code(1), last_words: String::new() };
+    store.close_run(&run, &crash, at(4)).await.unwrap();
+    assert_eq!(store.cursor(&run.group).await.unwrap(), second, "not by ending");
+    assert_eq!(texts(store, "one").await, ["text of m-3"], "what was not answered is waiting again");
+}
+
+/// See [`BlockCommit::answers`].
+pub async fn a_cursor_goes_no_further_than_what_was_handed_over(store: &dyn Store) {
+    registered(store, "one").await;
+    let first = told(store, "one", "m-1").await;
+    told(store, "one", "m-2").await;
+    let run = opened(store, "one", 1).await;
+    let everything = |number| BlockCommit { answers: Some(Seq(i64::MAX)), ..block(number) };
+    store.commit_block(&run, &everything(1)).await.unwrap();
+    assert_eq!(store.cursor(&run.group).await.unwrap(), Seq::ZERO, "nothing was handed over");
+    store.hand_over(&run, Handed { first, last: first }, at(2)).await.unwrap();
+    store.commit_block(&run, &everything(2)).await.unwrap();
+    assert_eq!(store.cursor(&run.group).await.unwrap(), first);
+    assert_eq!(texts(store, "one").await, ["text of m-2"]);
+}
+
+/// See [`Handed::last`].
+pub async fn a_block_answers_the_turns_that_end_before_it(store: &dyn Store) {
+    registered(store, "one").await;
+    let run = opened(store, "one", 1).await;
+    let mut seqs = Vec::new();
+    for id in ["m-1", "m-2", "m-3", "m-4"] {
+        seqs.push(told(store, "one", id).await);
+    }
+    for (first, last) in [(0, 1), (2, 2), (3, 3)] {
+        let handed = Handed { first: seqs[first], last: seqs[last] };
+        store.hand_over(&run, handed, at(3)).await.unwrap();
+    }
+    let states =
+        async || -> Vec<TurnState> { store.turns(&run).await.unwrap().into_iter().map(|turn| turn.state).collect() };
+    use TurnState::{Answered, Open};
+    store.commit_block(&run, &BlockCommit { answers: Some(seqs[0]), ..block(1) }).await.unwrap();
+    assert_eq!(states().await, [Open, Open, Open], "half a turn is no answer");
+    store.commit_block(&run, &BlockCommit { answers: Some(seqs[2]), ..block(2) }).await.unwrap();
+    assert_eq!(states().await, [Answered, Answered, Open]);
+    assert_eq!(store.cursor(&run.group).await.unwrap(), seqs[2]);
+}
+
+/// See [`BlockCommit::session`].
+pub async fn f08_a_session_changes_only_as_told(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    let run = opened(store, "one", 1).await;
+    let with = |number, session| BlockCommit { session, ..block(number) };
+    let kept = async || store.session(&group, &SessionContext::Chat).await.unwrap();
+    assert_eq!(kept().await, None);
+    store.commit_block(&run, &with(1, Some(session("s-1")))).await.unwrap();
+    assert_eq!(kept().await, Some(session("s-1")));
+    store.commit_block(&run, &with(2, None)).await.unwrap();
+    assert_eq!(kept().await, Some(session("s-1")), "none leaves the stored one");
+    let failed = RunEnding::Failed { reason: "no login".into(), retry: Retry::Never };
+    store.close_run(&run, &failed, at(5)).await.unwrap();
+    assert_eq!(kept().await, Some(session("s-1")), "a failure leaves the stored one");
+    let run = opened(store, "one", 2).await;
+    store.commit_block(&run, &with(1, Some(session("s-2")))).await.unwrap();
+    assert_eq!(kept().await, Some(session("s-2")));
+    store.forget_session(&group, &SessionContext::Chat).await.unwrap();
+    assert_eq!(kept().await, None);
+}
+
+/// See [`SessionContext`].
+pub async fn sessions_of_tasks_are_their_own(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    let task = TaskId::new("chat").unwrap();
+    let chat_run = opened(store, "one", 1).await;
+    store.commit_block(&chat_run, &BlockCommit { session: Some(session("s-chat")), ..block(1) }).await.unwrap();
+    let task_run = NewRun { kind: RunKind::Task(task.clone()), ..new_run("one", 2) };
+    store.open_run(&task_run).await.unwrap();
+    store.commit_block(&task_run.id, &BlockCommit { session: Some(session("s-task")), ..block(1) }).await.unwrap();
+
+    let of_task = SessionContext::Task(task);
+    assert_eq!(store.session(&group, &SessionContext::Chat).await.unwrap(), Some(session("s-chat")));
+    assert_eq!(store.session(&group, &of_task).await.unwrap(), Some(session("s-task")));
+    store.forget_session(&group, &of_task).await.unwrap();
+    assert_eq!(store.session(&group, &of_task).await.unwrap(), None);
+    assert_eq!(store.session(&group, &SessionContext::Chat).await.unwrap(), Some(session("s-chat")));
+}
+
+/// See [`Store::close_run`].
+pub async fn closing_a_run_marks_its_unanswered_turns(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, first) = run_with_a_turn(store, "one").await;
+    store.commit_block(&run, &BlockCommit { answers: Some(first), at: at(5), ..block(1) }).await.unwrap();
+    let second = told(store, "one", "m-2").await;
+    store.hand_over(&run, Handed { first: second, last: second }, at(6)).await.unwrap();
+    store.close_run(&run, &RunEnding::TimedOut, at(7)).await.unwrap();
+    let turns = store.turns(&run).await.unwrap();
+    assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Answered, Some(at(5))));
+    assert_eq!((turns[1].state, turns[1].ended_at), (TurnState::Unanswered, Some(at(7))));
+}
+
+/// See [`Store::close_run`].
+pub async fn closing_a_run_twice_changes_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    let run = opened(store, "one", 1).await;
+    store.close_run(&run, &RunEnding::TimedOut, at(7)).await.unwrap();
+    let before = store.runs(None, 10).await.unwrap();
+    store.close_run(&run, &RunEnding::Lost { reason: "again".into() }, at(8)).await.unwrap();
+    assert_eq!(store.runs(None, 10).await.unwrap(), before);
+    assert_eq!(store.recover().await.unwrap()[0].failures, 1);
+}
+
+/// See [`StoredRun`](crate::store::StoredRun).
+pub async fn every_ending_is_kept_with_its_sentence(store: &dyn Store) {
+    registered(store, "one").await;
+    let endings = [
+        RunEnding::Finished,
+        RunEnding::NotStarted { reason: "no image".into(), retry: Retry::Never },
+        RunEnding::Failed { reason: "no login".into(), retry: Retry::Later },
+        RunEnding::Crashed { exit: Exit::Signal(9), last_words: "out of ideas".into() },
+        RunEnding::TimedOut,
+        RunEnding::Stopped,
+        RunEnding::Lost { reason: "the host was not there".into() },
+    ];
+    let runtimes = [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox, RuntimeKind::Fake];
+    for (number, ending) in (1..).zip(&endings) {
+        let run = NewRun { runtime: runtimes[number as usize % 4], ..new_run("one", number) };
+        store.open_run(&run).await.unwrap();
+        store.close_run(&run.id, ending, at(100 + i64::from(number))).await.unwrap();
+        let kept = store.runs(None, 1).await.unwrap().remove(0);
+        assert_eq!((kept.id, kept.kind, kept.runtime, kept.started_at), (run.id, run.kind, run.runtime, run.at));
+        assert_eq!(kept.ended_at, Some(at(100 + i64::from(number))));
+        assert_eq!((kept.ending.as_deref(), kept.detail), (Some(ending.word()), Some(ending.to_string())));
+    }
+}
+
+/// See [`Store::runs`].
+pub async fn runs_come_last_opened_first(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    for (name, number) in [("one", 1), ("two", 5), ("one", 2), ("two", 6)] {
+        // The clock goes backwards; the order is the one in which they were opened.
+        store.open_run(&NewRun { at: at(100 - i64::from(number)), ..new_run(name, number) }).await.unwrap();
+    }
+    let names = async |group: Option<&str>, limit| -> Vec<String> {
+        let group = group.map(folder);
+        store.runs(group.as_ref(), limit).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
+    };
+    assert_eq!(names(None, 10).await, ["two#6", "one#2", "two#5", "one#1"]);
+    assert_eq!(names(None, 2).await, ["two#6", "one#2"]);
+    assert_eq!(names(Some("one"), 10).await, ["one#2", "one#1"]);
+    assert_eq!(names(Some("two"), 1).await, ["two#6"]);
+    assert!(names(Some("nobody"), 1).await.is_empty());
+}
+
+/// See [`Store::give_up`].
+pub async fn giving_up_marks_moves_and_tells_at_once(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    let first = told(store, "one", "m-1").await;
+    told(store, "two", "other").await;
+    let second = told(store, "one", "m-2").await;
+    told(store, "one", "m-3").await;
+    let notice = delivery("gave-up", "tg:one");
+    store.give_up(&folder("one"), second, &notice, at(50)).await.unwrap();
+
+    assert_eq!(store.cursor(&folder("one")).await.unwrap(), second);
+    assert_eq!(texts(store, "one").await, ["text of m-3"]);
+    let given_up = store.given_up(&folder("one"), 10).await.unwrap();
+    assert_eq!(given_up.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [second, first]);
+    assert_eq!(given_up[0].message, message("one", "m-2"), "they are kept");
+    assert_eq!(store.given_up(&folder("one"), 1).await.unwrap().len(), 1);
+    let row = store.delivery(&notice.key).await.unwrap().unwrap();
+    assert_eq!((row.state, row.delivery.text, row.not_before), (DeliveryState::Pending, notice.text, at(50)));
+
+    assert_eq!(store.unanswered(&folder("two")).await.unwrap(), 1, "another group's are left alone");
+    assert!(store.given_up(&folder("two"), 10).await.unwrap().is_empty());
+}
+
+/// See [`Store::give_up`].
+pub async fn giving_up_again_changes_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    store.give_up(&folder("one"), seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    store.give_up(&folder("one"), seq, &delivery("gave-up again", "tg:one"), at(51)).await.unwrap();
+    assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
+    assert_eq!(store.given_up(&folder("one"), 10).await.unwrap().len(), 1);
+}
+
+/// See [`Store::give_up`].
+pub async fn giving_up_what_was_answered_changes_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    store.commit_block(&run, &BlockCommit { answers: Some(seq), ..block(1) }).await.unwrap();
+    store.give_up(&run.group, seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    assert!(store.given_up(&run.group, 10).await.unwrap().is_empty());
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+
+    let next = told(store, "one", "m-2").await;
+    store.give_up(&run.group, next, &delivery("gave-up", "tg:one"), at(51)).await.unwrap();
+    let given_up = store.given_up(&run.group, 10).await.unwrap();
+    assert_eq!(given_up.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [next], "answered ones are not marked");
+}
+
+/// See [`Store::give_up`].
+pub async fn giving_up_goes_no_further_than_the_inbox(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    store.give_up(&folder("one"), Seq(i64::MAX), &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    assert_eq!(store.cursor(&folder("one")).await.unwrap(), seq);
+    told(store, "one", "m-2").await;
+    assert_eq!(texts(store, "one").await, ["text of m-2"], "what comes later is not lost");
+}
+
+/// See [`Store::recover`].
+pub async fn recovery_lists_groups_as_they_began_to_wait(store: &dyn Store) {
+    for name in ["idle", "third", "first", "second", "quiet"] {
+        registered(store, name).await;
+    }
+    for (name, id) in [("first", "a"), ("second", "b"), ("first", "c"), ("third", "d")] {
+        told(store, name, id).await;
+    }
+    let order = async || -> Vec<(String, bool)> {
+        let groups = store.recover().await.unwrap().into_iter();
+        groups.map(|recovery| (recovery.group.folder.to_string(), recovery.waiting.is_some())).collect()
+    };
+    let expect = |names: [(&str, bool); 5]| names.map(|(name, pending)| (name.to_owned(), pending));
+    let all = [("first", true), ("second", true), ("third", true), ("idle", false), ("quiet", false)];
+    assert_eq!(order().await, expect(all));
+
+    // Once its first message is answered, a group waits since its next one.
+    let run = opened(store, "first", 7).await;
+    let seq = store.messages_after(&run.group, Seq::ZERO, 1).await.unwrap()[0].seq;
+    store.hand_over(&run, Handed { first: seq, last: seq }, at(2)).await.unwrap();
+    store.commit_block(&run, &BlockCommit { answers: Some(seq), ..block(1) }).await.unwrap();
+    let all = [("second", true), ("first", true), ("third", true), ("idle", false), ("quiet", false)];
+    assert_eq!(order().await, expect(all));
+    let last_runs: Vec<RunNumber> =
+        store.recover().await.unwrap().into_iter().map(|recovery| recovery.last_run).collect();
+    assert_eq!(last_runs, [RunNumber::ZERO, RunNumber(7), RunNumber::ZERO, RunNumber::ZERO, RunNumber::ZERO]);
+}
+
+/// See [`GroupRecovery::waiting`](crate::store::GroupRecovery::waiting).
+pub async fn recovery_does_not_count_context_as_waiting(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    store.accept(&message("two", "m-1"), Wakes::No, at(1)).await.unwrap();
+    told(store, "one", "m-2").await;
+    told(store, "two", "m-3").await;
+    let recovered = store.recover().await.unwrap();
+    assert_eq!(recovered[0].group.folder.as_str(), "one", "waiting began with the message that wakes");
+    assert_eq!(store.unanswered(&folder("two")).await.unwrap(), 2);
+
+    registered(store, "three").await;
+    store.accept(&message("three", "m-4"), Wakes::No, at(1)).await.unwrap();
+    let recovered = store.recover().await.unwrap();
+    assert_eq!((recovered[2].group.folder.as_str(), recovered[2].waiting), ("three", None));
+    assert_eq!(store.unanswered(&folder("three")).await.unwrap(), 1);
+}
+
+/// See [`GroupRecovery::failures`](crate::store::GroupRecovery::failures).
+pub async fn failures_count_until_a_block_or_giving_up(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    registered(store, "two").await;
+    let failures = async || -> u32 {
+        let recovered = store.recover().await.unwrap();
+        recovered.iter().find(|recovery| recovery.group.folder == group).unwrap().failures
+    };
+    let failed = RunEnding::Failed { reason: "overloaded".into(), retry: Retry::Later };
+    for (number, ending, expected) in [
+        (1, failed.clone(), 1),
+        (2, RunEnding::Crashed { exit: Exit::OutOfMemory, last_words: String::new() }, 2),
+        (3, RunEnding::Finished, 2),
+        (4, RunEnding::Stopped, 2),
+        (5, RunEnding::Lost { reason: "the host was not there".into() }, 3),
+    ] {
+        let run = opened(store, "one", number).await;
+        store.close_run(&run, &ending, at(5)).await.unwrap();
+        assert_eq!(failures().await, expected, "after run {number}");
+    }
+    let run = opened(store, "one", 6).await;
+    store.commit_block(&run, &block(1)).await.unwrap();
+    assert_eq!(failures().await, 0, "a block");
+    store.close_run(&run, &failed, at(6)).await.unwrap();
+    assert_eq!(failures().await, 1, "a failure after the block counts");
+    store.commit_block(&run, &block(1)).await.unwrap();
+    store.commit_block(&run, &block(2)).await.unwrap();
+    assert_eq!(failures().await, 1, "copies and late blocks do not");
+    let seq = told(store, "one", "m-1").await;
+    store.give_up(&group, seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    assert_eq!(failures().await, 0, "giving up");
+}
+
+// --- outbox ---------------------------------------------------------------------------------------------------------
+
+/// See [`Store::post`].
+pub async fn f21_posting_a_key_again_changes_nothing(store: &dyn Store) {
+    let first = delivery("key-1", "tg:1");
+    let id = store.post(&first, at(1)).await.unwrap();
+    let other = store.post(&delivery("key-2", "tg:1"), at(2)).await.unwrap();
+    assert!(other > id);
+    let again = NewDelivery { text: "changed".into(), chat: chat("tg:2"), ..first.clone() };
+    assert_eq!(store.post(&again, at(3)).await.unwrap(), id);
+    let row = store.delivery(&first.key).await.unwrap().unwrap();
+    assert_eq!((&row.delivery.text, &row.delivery.chat, row.not_before), (&first.text, &first.chat, at(1)));
+
+    store.delivery_sent(id, &Sent::default(), at(4)).await.unwrap();
+    assert_eq!(store.post(&first, at(5)).await.unwrap(), id);
+    let pending: Vec<OutboxId> =
+        store.pending_deliveries().await.unwrap().into_iter().map(|row| row.delivery.id).collect();
+    assert_eq!(pending, [other], "what was sent is not sent again");
+
+    registered(store, "one").await;
+    let run = opened(store, "one", 1).await;
+    let reply = BlockCommit { reply: Some(first), ..block(1) };
+    assert_eq!(store.commit_block(&run, &reply).await.unwrap(), BlockOutcome::Committed(Some(id)));
+}
+
+/// See [`Store::pending_deliveries`] and [`Store::pending_deliveries_of`].
+pub async fn pending_rows_come_in_order_and_by_chat(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for (key, chat) in [("z", "tg:2"), ("b", "tg:1"), ("y", "tg:2"), ("a", "tg:1"), ("c", "tg:1")] {
+        // Later rows are posted at earlier moments: order is by id.
+        ids.push(store.post(&delivery(key, chat), at(100 - ids.len() as i64)).await.unwrap());
+    }
+    assert!(ids.is_sorted());
+    store.delivery_failed(ids[1], "no network", Some(at(9_000))).await.unwrap();
+    let all = store.pending_deliveries().await.unwrap();
+    assert_eq!(all.iter().map(|row| row.delivery.id).collect::<Vec<_>>(), ids, "one that waits keeps its place");
+    let of = async |name: &str, limit| -> Vec<OutboxId> {
+        let rows = store.pending_deliveries_of(&chat(name), limit).await.unwrap();
+        rows.into_iter().map(|row| row.delivery.id).collect()
+    };
+    assert_eq!(of("tg:1", 10).await, [ids[1], ids[3], ids[4]]);
+    assert_eq!(of("tg:1", 2).await, [ids[1], ids[3]]);
+    assert_eq!(of("tg:2", 10).await, [ids[0], ids[2]]);
+    assert!(of("tg:3", 10).await.is_empty());
+}
+
+/// See [`Store::delivery_sent`].
+pub async fn a_sent_row_stays_sent(store: &dyn Store) {
+    let row = delivery("key-1", "tg:1");
+    let id = store.post(&row, at(1)).await.unwrap();
+    store.delivery_failed(id, "no network", Some(at(5))).await.unwrap();
+    let sent = Sent { platform_id: Some(PlatformMessageId::new("p-1").unwrap()) };
+    store.delivery_sent(id, &sent, at(6)).await.unwrap();
+    let kept = store.delivery(&row.key).await.unwrap().unwrap();
+    assert_eq!((kept.state, kept.delivery.attempts, kept.last_error.as_deref()), (DeliveryState::Sent, 2, None));
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    store.delivery_sent(id, &Sent::default(), at(7)).await.unwrap();
+    assert_eq!(store.delivery(&row.key).await.unwrap().unwrap(), kept, "said twice is said once");
+}
+
+/// See [`Store::delivery_sent`] and [`Store::delivery_failed`].
+pub async fn f20_a_failure_reported_after_sending_changes_nothing(store: &dyn Store) {
+    let row = delivery("key-1", "tg:1");
+    let id = store.post(&row, at(1)).await.unwrap();
+    store.delivery_sent(id, &Sent::default(), at(6)).await.unwrap();
+    store.delivery_failed(id, "timed out", Some(at(7))).await.unwrap();
+    store.delivery_failed(id, "timed out", None).await.unwrap();
+    assert_eq!(store.delivery(&row.key).await.unwrap().unwrap().state, DeliveryState::Sent);
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+}
+
+/// See [`Store::delivery_failed`].
+pub async fn a_row_that_failed_waits_or_is_given_up(store: &dyn Store) {
+    let row = delivery("key-1", "tg:1");
+    let id = store.post(&row, at(1)).await.unwrap();
+    let kept = async || store.delivery(&row.key).await.unwrap().unwrap();
+    store.delivery_failed(id, "no network", Some(at(500))).await.unwrap();
+    assert_eq!(
+        (kept().await.state, kept().await.not_before, kept().await.delivery.attempts),
+        (DeliveryState::Pending, at(500), 1)
+    );
+    assert_eq!(kept().await.last_error.as_deref(), Some("no network"));
+
+    store.delivery_failed(id, "the chat is gone", None).await.unwrap();
+    assert_eq!((kept().await.state, kept().await.delivery.attempts), (DeliveryState::Failed, 2));
+    assert_eq!(kept().await.last_error.as_deref(), Some("the chat is gone"), "it is kept and shown");
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    let given_up = kept().await;
+    store.delivery_failed(id, "once more", Some(at(900))).await.unwrap();
+    assert_eq!(kept().await, given_up, "given up is given up");
+}
+
+/// See [`Store::delivery`], [`Store::delivery_sent`] and [`Store::delivery_failed`].
+pub async fn a_row_that_is_not_there_is_refused(store: &dyn Store) {
+    assert_eq!(store.delivery(&delivery("key-1", "tg:1").key).await.unwrap(), None);
+    let sent = store.delivery_sent(OutboxId(7), &Sent::default(), at(1)).await;
+    assert!(matches!(sent, Err(StoreError::Failed { .. })));
+    let failed = store.delivery_failed(OutboxId(7), "no network", None).await;
+    assert!(matches!(failed, Err(StoreError::Failed { .. })));
+}
+
+// --- what the checks are made of ------------------------------------------------------------------------------------
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+fn folder(name: &str) -> GroupFolder {
+    GroupFolder::new(name).unwrap()
+}
+
+fn chat(id: &str) -> ChatId {
+    ChatId::new(id).unwrap()
+}
+
+fn chat_of(group: &str) -> ChatId {
+    chat(&format!("tg:{group}"))
+}
+
+fn session(id: &str) -> SessionId {
+    SessionId::new(id).unwrap()
+}
+
+fn channel() -> ChannelName {
+    ChannelName::new("telegram").unwrap()
+}
+
+fn seen(id: &str, ms: i64) -> ChatMetadata {
+    ChatMetadata { chat: chat(id), channel: channel(), name: None, kind: None, last_seen: at(ms) }
+}
+
+fn group(name: &str) -> Group {
+    Group {
+        folder: folder(name),
+        chat: chat_of(name),
+        name: format!("The group {name}"),
+        trigger: TriggerPolicy::AssistantName,
+        role: GroupRole::Ordinary,
+        added_at: at(1),
+    }
+}
+
+fn message(group: &str, id: &str) -> InboundMessage {
+    InboundMessage {
+        chat: chat_of(group),
+        channel: channel(),
+        chat_kind: None,
+        id: PlatformMessageId::new(id).unwrap(),
+        sender: SenderId::new("u-1").unwrap(),
+        sender_name: "Ann".into(),
+        author: Author::Person,
+        text: format!("text of {id}"),
+        sent_at: at(1),
+        quote: None,
+        attachments: Vec::new(),
+    }
+}
+
+fn delivery(key: &str, to: &str) -> NewDelivery {
+    NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat(to), text: format!("text of {key}") }
+}
+
+fn run_id(group: &str, number: u32) -> RunId {
+    RunId { group: folder(group), number: RunNumber(number) }
+}
+
+fn new_run(group: &str, number: u32) -> NewRun {
+    NewRun { id: run_id(group, number), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: at(2) }
+}
+
+fn block(number: u32) -> BlockCommit {
+    BlockCommit { number: BlockNumber(number), reply: None, answers: None, session: None, at: at(3) }
+}
+
+fn stored(accepted: Result<Accepted, StoreError>) -> Seq {
+    match accepted {
+        Ok(Accepted::Stored(seq)) => seq,
+        other => panic!("the message was not stored: {other:?}"),
+    }
+}
+
+async fn registered(store: &dyn Store, name: &str) -> Group {
+    let group = group(name);
+    store.add_group(&group).await.unwrap();
+    group
+}
+
+/// Accepts a message that wakes.
+async fn told(store: &dyn Store, group: &str, id: &str) -> Seq {
+    stored(store.accept(&message(group, id), Wakes::Yes, at(2)).await)
+}
+
+async fn opened(store: &dyn Store, group: &str, number: u32) -> RunId {
+    store.open_run(&new_run(group, number)).await.unwrap();
+    run_id(group, number)
+}
+
+/// Run 1 of the group, with one message handed to it.
+async fn run_with_a_turn(store: &dyn Store, group: &str) -> (RunId, Seq) {
+    let seq = told(store, group, "m-1").await;
+    let run = opened(store, group, 1).await;
+    store.hand_over(&run, Handed { first: seq, last: seq }, at(2)).await.unwrap();
+    (run, seq)
+}
+
+/// What is waiting, in order.
+async fn texts(store: &dyn Store, group: &str) -> Vec<String> {
+    let messages = store.messages_after(&folder(group), Seq::ZERO, 1000).await.unwrap();
+    messages.into_iter().map(|stored| stored.message.text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_check_is_instantiated_by_the_macro() {
+        let source = include_str!("store_suite.rs");
+        let checks = source.lines().filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next());
+        let (list, _) = source.split_once("(@checks").unwrap();
+        for check in checks {
+            assert!(list.lines().any(|line| line.trim() == check), "{check} is not in the list of the macro");
+        }
+    }
+}

@@ -1,0 +1,581 @@
+//! The orchestrator as a whole: real mailbox files, the store in memory, containers that do what a test scripts.
+
+#![allow(clippy::unwrap_used, reason = "what a test builds on must be there")]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use nanoclaw_core::{
+    channel::SendError,
+    delivery::DeliveryKey,
+    mailbox::Mailbox,
+    message::{Seq, Wakes},
+    orchestrator::{Notice, Receipt},
+    protocol::output::{FailureKind, JournalEntry},
+    run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
+    runtime::{Exit, RuntimeError, RuntimeKind},
+    store::{NewRun, SessionContext, Store, TurnState},
+    time::Timestamp,
+};
+use support::{Agent, House, block, folder, main_group, silent, waiting};
+
+/// Answers each prompt with `heard <number of messages>: <last text>`.
+async fn echo(mut agent: Agent) -> Exit {
+    agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+    while agent.follow_up().await {
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+    }
+    Exit::Code(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_answered_and_a_follow_up_goes_to_the_same_live_agent() {
+    let house = House::new(echo).await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+    assert_eq!(house.runtime.specs().len(), 1, "one container served both");
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
+    house.shut_down().await;
+    let runs = house.store.runs(Some(&folder("main")), 10).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert!(runs[0].ended_at.is_some());
+    let turns = house.store.turns(&runs[0].id).await.unwrap();
+    assert_eq!(turns.iter().map(|turn| turn.state).collect::<Vec<_>>(), [TurnState::Answered; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_a_chat_that_is_no_group_is_kept_as_metadata_and_answered_by_nothing() {
+    let house = House::new(echo).await;
+    let receipt = house.write_to("test:stranger", "hello").await;
+    assert_eq!(receipt, Receipt::Unregistered);
+    assert!(house.store.chats().await.unwrap().iter().any(|chat| chat.chat.as_str() == "test:stranger"));
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    assert_eq!(house.runtime.specs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f11_f21_the_same_message_again_is_neither_stored_nor_answered_again() {
+    let house = House::new(echo).await;
+    let message = house.message("test:main", "one");
+    let inbox = house.orchestrator.inbox();
+    assert!(matches!(inbox.accept(message.clone()).await.unwrap(), Receipt::Stored { .. }));
+    assert!(matches!(inbox.accept(message.clone()).await.unwrap(), Receipt::Duplicate { .. }));
+    house.shown(&["heard one"]).await;
+    assert!(matches!(inbox.accept(message).await.unwrap(), Receipt::Duplicate { .. }));
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_answer_moves_the_cursor_and_sends_nothing() {
+    let house = House::new(silent).await;
+    let mut notices = house.orchestrator.notices();
+    house.write("one").await;
+    let notice = notices.recv().await.unwrap();
+    assert!(matches!(notice, Notice::Answered { through: Seq(1), reply: None, .. }), "{notice:?}");
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
+    assert!(house.channel.texts().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_internal_is_not_shown() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.answer(|_| Some("<internal>hm</internal> yes".to_owned())).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["yes"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f1_f6_a_crashing_agent_is_tried_again_and_then_the_chat_is_told() {
+    let house = House::new(async |agent: Agent| {
+        agent.output.stderr("cannot find my glasses\n").await;
+        Exit::Code(3)
+    })
+    .await;
+    let mut notices = house.orchestrator.notices();
+    house.write("one").await;
+    let mut delays = Vec::new();
+    loop {
+        match notices.recv().await.unwrap() {
+            Notice::RunFailed { retry_in, reason, .. } => {
+                assert!(reason.contains("glasses"), "{reason}");
+                delays.push(retry_in.as_secs());
+            }
+            Notice::GaveUp { through, .. } => {
+                assert_eq!(through, Seq(1));
+                break;
+            }
+            notice => panic!("{notice:?}"),
+        }
+    }
+    assert_eq!(delays, [5, 10, 20, 40, 80]);
+    house.shown_last_containing("code 3: cannot find my glasses").await;
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0, "given up, not waiting");
+    assert_eq!(house.runtime.specs().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_ends_well_without_an_answer_has_failed_and_does_not_spin() {
+    let house = House::new(async |_: Agent| Exit::Code(0)).await;
+    let mut notices = house.orchestrator.notices();
+    house.write("one").await;
+    let notice = notices.recv().await.unwrap();
+    assert!(matches!(&notice, Notice::RunFailed { reason, .. } if reason.contains("without an answer")), "{notice:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f8_a_failed_runs_session_is_never_stored_and_a_successful_ones_is_resumed() {
+    let house = House::new(async |mut agent: Agent| {
+        let session = agent.input.session_id.as_ref().map(ToString::to_string);
+        if agent.input.prompt.contains("fail") {
+            agent.write(&block(None).error("no luck", FailureKind::Other).session("bad")).await;
+            return Exit::Code(1);
+        }
+        let reply = format!("resumed {session:?}");
+        agent.write(&block(Some(&reply)).session("good").answered(agent.input.last_seq)).await;
+        Exit::Code(0)
+    })
+    .await;
+    house.write("hello").await;
+    house.shown(&["resumed None"]).await;
+    let context = SessionContext::Chat;
+    house.idle().await;
+    assert_eq!(house.store.session(&folder("main"), &context).await.unwrap().unwrap().as_str(), "good");
+    house.write("fail").await;
+    waiting("the failed run", async || house.runtime.specs().len() >= 2).await;
+    house.idle_or("backing off").await;
+    assert_eq!(house.store.session(&folder("main"), &context).await.unwrap().unwrap().as_str(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_gone_is_forgotten_so_that_the_next_run_starts_anew() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.session_id.is_some() {
+            agent.write(&block(None).error("no such session", FailureKind::NoSession)).await;
+            return Exit::Code(1);
+        }
+        agent.write(&block(Some("new")).session("s").answered(agent.input.last_seq)).await;
+        Exit::Code(0)
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["new"]).await;
+    house.idle().await;
+    house.write("two").await;
+    house.shown(&["new", "new"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f3_a_message_that_comes_while_the_agent_is_closing_is_answered_by_the_next_run() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        agent.closed().await;
+        // Asked to end, it dawdles: a message arrives now.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Exit::Code(0)
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.state("stopping").await; // Half an hour of idleness passes.
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+    assert_eq!(house.runtime.specs().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_end_when_asked_is_stopped_and_its_group_goes_on() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        std::future::pending().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.state("idle").await;
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_says_nothing_for_too_long_is_stopped_and_its_message_is_tried_again() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number == Some(RunNumber(1)) {
+            std::future::pending::<()>().await;
+        }
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        agent.until_closed().await
+    })
+    .await;
+    let mut notices = house.orchestrator.notices();
+    house.write("one").await;
+    let notice = notices.recv().await.unwrap();
+    assert!(matches!(&notice, Notice::RunFailed { reason, .. } if reason.contains("no progress")), "{notice:?}");
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f42_a_missing_image_is_told_at_once() {
+    let house = House::new(echo).await;
+    house.runtime.fail_next_start(RuntimeError::NoImage { image: "nope:1".parse().unwrap() });
+    house.write("one").await;
+    house.shown_last_containing("there is no image nope:1").await;
+    house.write("two").await;
+    house.shown_last("heard two").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_goes_away_in_the_middle_costs_nothing_but_time() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number == Some(RunNumber(1)) {
+            std::future::pending::<()>().await;
+        }
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.runtime.lose_all();
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_comes_by_stream_and_journal_is_said_once() {
+    let house = House::new(async |mut agent: Agent| {
+        let said = block(Some("once")).answered(agent.input.last_seq);
+        agent.journal(1, &said);
+        agent.write(&said).await;
+        agent.journal(1, &said);
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["once"]).await;
+    let output = house.mailbox("main").output().unwrap();
+    waiting("the journal is emptied", async || output.claim(&Default::default()).unwrap().is_empty()).await;
+    house.shut_down().await;
+    assert_eq!(house.channel.texts(), ["once"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_only_the_journal_has_is_said_all_the_same() {
+    let house = House::new(async |mut agent: Agent| {
+        let said = block(Some("from the journal")).answered(agent.input.last_seq);
+        agent.journal(1, &said);
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["from the journal"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f5_what_a_run_said_while_no_host_was_there_is_committed_at_the_next_start_and_the_rest_is_asked_again() {
+    let house = House::empty(echo).await;
+    // An earlier host handed two messages to run 1, which answered the first in its journal; then both died.
+    let (store, group) = (&house.store, folder("main"));
+    store.add_group(&main_group()).await.unwrap();
+    for text in ["one", "two"] {
+        store.accept(&house.message("test:main", text), Wakes::Yes, Timestamp::now()).await.unwrap();
+    }
+    let run = RunId { group: group.clone(), number: RunNumber(1) };
+    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: Timestamp::now() };
+    store.open_run(&opened).await.unwrap();
+    for seq in [1, 2] {
+        store.hand_over(&run, Handed { first: Seq(seq), last: Seq(seq) }, Timestamp::now()).await.unwrap();
+    }
+    let mailbox: Mailbox = house.mailbox("main");
+    mailbox.create().unwrap();
+    let said = block(Some("heard one")).answered(Some(Seq(1))).0;
+    let entry = JournalEntry { run: RunNumber(1), number: BlockNumber(1), block: said };
+    mailbox.output().unwrap().write(&entry.file_name(), &serde_json::to_vec(&entry).unwrap()).unwrap();
+
+    let house = house.start().await;
+    house.shown(&["heard one", "heard two"]).await;
+    let runs = house.store.runs(Some(&group), 10).await.unwrap();
+    assert_eq!(runs[1].ending.as_deref(), Some("lost"));
+    assert!(house.store.delivery(&DeliveryKey::reply(&run, BlockNumber(1))).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f52_what_an_earlier_run_left_in_its_mailbox_is_not_handed_twice() {
+    let house = House::empty(echo).await;
+    house.mailbox("main").create().unwrap();
+    house
+        .mailbox("main")
+        .input()
+        .unwrap()
+        .write("00000000000000000007.json", br#"{"type":"message","text":"stale"}"#)
+        .unwrap();
+    house.store.add_group(&main_group()).await.unwrap();
+    let house = house.start().await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_delays_an_answer_and_loses_none() {
+    let house = House::new(echo).await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.channel.on_typing({
+        let store = house.store.clone();
+        move || store.fail_writes("disk full")
+    });
+    let store = house.store.clone();
+    house.write("two").await;
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        store.mend();
+    });
+    house.shown(&["heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_stored_is_not_accepted() {
+    let house = House::new(echo).await;
+    house.store.fail_writes("disk full");
+    let refused = house.orchestrator.inbox().accept(house.message("test:main", "one")).await;
+    assert!(refused.unwrap_err().to_string().contains("disk full"));
+    house.store.mend();
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f18_f19_a_message_that_can_never_be_sent_does_not_hold_up_the_next() {
+    let house = House::new(echo).await;
+    house.channel.fail_next(SendError::Permanent { reason: "bad text".to_owned() });
+    house.write("one").await;
+    house.tried(1).await;
+    house.write("two").await;
+    house.shown(&["heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_failed_for_now_is_tried_again_with_the_same_key_and_in_order() {
+    let house = House::new(echo).await;
+    for _ in 0..3 {
+        house.channel.fail_next(SendError::Retry { reason: "busy".to_owned(), after: Some(Duration::from_secs(3)) });
+    }
+    house.write("one").await;
+    house.tried(1).await;
+    house.write("two").await;
+    house.shown(&["heard one", "heard two"]).await;
+    let keys = house.channel.keys_tried();
+    assert!(keys[..4].iter().all(|key| key == &keys[0]), "{keys:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f12_a_reply_waits_for_its_channel_to_be_there() {
+    let house = House::empty(echo).await;
+    house.store.add_group(&main_group()).await.unwrap();
+    let house = house.start_without_channel().await;
+    house.write("one").await;
+    waiting("the reply is in the outbox", async || !house.store.pending_deliveries().await.unwrap().is_empty()).await;
+    assert!(house.channel.texts().is_empty());
+    house.connect_channel();
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_channel_holds_up_no_other_chat() {
+    let house = House::new(echo).await;
+    house.add_group("other", "test:other").await;
+    house.channel.block_chat("test:main");
+    house.write("one").await;
+    house.write_to("test:other", "@Andy two").await;
+    house.shown(&["heard @Andy two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn context_that_does_not_wake_comes_along_with_the_message_that_does() {
+    let house = House::new(async |mut agent: Agent| {
+        let prompt = agent.input.prompt.clone();
+        agent.answer(|_| Some(format!("{} messages", prompt.matches("<message ").count()))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.add_group("other", "test:other").await;
+    house.write_to("test:other", "so I said").await;
+    house.write_to("test:other", "and she said").await;
+    house.write_to("test:other", "@Andy what do you say?").await;
+    house.shown(&["3 messages"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f7_more_messages_than_fit_one_prompt_come_as_follow_ups_and_none_is_passed_over() {
+    let house = House::empty(async |mut agent: Agent| {
+        let mut seen = Vec::new();
+        loop {
+            let texts = agent.texts();
+            seen.extend(texts.clone());
+            agent.answer(|_| Some(texts.join(" "))).await;
+            if !agent.follow_up().await {
+                return Exit::Code(0);
+            }
+        }
+    })
+    .await;
+    house.store.add_group(&main_group()).await.unwrap();
+    for number in 0..25 {
+        let message = house.message("test:main", &format!("m{number}"));
+        house.store.accept(&message, Wakes::Yes, Timestamp::now()).await.unwrap();
+    }
+    let house = house.start().await;
+    let all: Vec<String> = (0..25).map(|number| format!("m{number}")).collect();
+    let expected: Vec<String> = all.chunks(10).map(|chunk| chunk.join(" ")).collect();
+    house.shown(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+/// A request that claims to come from the main group; it is believed nothing.
+fn claims_to_be_main(chat: &str) -> String {
+    format!(r#"{{"type":"message","chatJid":"{chat}","text":"hi {chat}","groupFolder":"main","isMain":true}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn f46_f47_an_agent_writes_to_its_own_chat_only_unless_it_is_the_main_groups() {
+    let house = House::new(async |mut agent: Agent| {
+        let first = agent.request("1.json".to_owned(), claims_to_be_main("test:main")).await;
+        let second = agent.request("2.json".to_owned(), claims_to_be_main("test:other")).await;
+        agent.answer(|_| Some(format!("{first} | {second}"))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.add_group("other", "test:other").await;
+    house.write_to("test:other", "@Andy go").await;
+    house.shown_last_containing("may write to its own chat test:other only").await;
+    assert_eq!(house.channel.texts()[0], "hi test:other");
+    house.write("go").await;
+    waiting("main's two messages", async || house.channel.texts().iter().any(|text| text == "hi test:main")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f48_f49_links_pipes_and_rubbish_in_a_mailbox_hurt_nobody() {
+    let house = House::new(async |mut agent: Agent| {
+        let messages = agent.mailbox.root().join("messages");
+        std::os::unix::fs::symlink("/etc/passwd", messages.join("1.json")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, messages.join("2.json"), rustix::fs::FileType::Fifo, 0o666.into(), 0)
+            .unwrap();
+        std::fs::write(messages.join("3.json"), b"\xff\x00 not json").unwrap();
+        let mut answers = Vec::new();
+        for number in 1..=3 {
+            answers.push(agent.answered(format!("{number}.json")).await);
+        }
+        agent.answer(|_| Some(answers.join(" | "))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("go").await;
+    house.shown_last_containing("not a regular file").await;
+    let said = house.channel.texts().join("");
+    assert!(said.matches("refused").count() == 3 && !said.contains("root:"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_groups_share_few_slots_and_everyone_is_answered() {
+    let house = House::with_slots(2, echo).await;
+    for number in 0..12 {
+        house.add_group(&format!("g{number}"), &format!("test:{number}")).await;
+    }
+    for round in 0..3 {
+        for number in 0..12 {
+            house.write_to(&format!("test:{number}"), &format!("@Andy {round}")).await;
+        }
+    }
+    waiting("all are answered", async || {
+        for number in 0..12 {
+            if house.store.unanswered(&folder(&format!("g{number}"))).await.unwrap() > 0 {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    assert!(house.runtime.most_live() <= 2, "{} containers at once", house.runtime.most_live());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_ends_every_container_and_what_was_not_answered_is_asked_again() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number == Some(RunNumber(1)) {
+            agent.stop.clone().cancelled_owned().await;
+            return Exit::Code(143);
+        }
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.shut_down().await;
+    assert_eq!(house.runtime.live(), 0);
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 1);
+    let house = house.restart().await;
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn v1_agents_that_name_no_messages_answer_turn_by_turn() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.write(&block(Some("first"))).await;
+        agent.write(&block(None).session("s")).await;
+        while agent.follow_up().await {
+            agent.write(&block(Some("next"))).await;
+            agent.write(&block(None).session("s")).await;
+        }
+        Exit::Code(0)
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["first"]).await;
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
+    house.write("two").await;
+    house.shown(&["first", "next"]).await;
+    waiting("all answered", async || house.store.unanswered(&folder("main")).await.unwrap() == 0).await;
+    assert_eq!(house.runtime.specs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_group_is_left_alone_and_registering_it_again_begins_with_what_comes_then() {
+    let house = House::new(echo).await;
+    house.add_group("other", "test:other").await;
+    house.write_to("test:other", "@Andy one").await;
+    house.shown(&["heard @Andy one"]).await;
+    house.orchestrator.remove_group(&folder("other")).await.unwrap();
+    assert_eq!(house.write_to("test:other", "@Andy two").await, Receipt::Unregistered);
+    house.add_group("other", "test:other").await;
+    house.write_to("test:other", "@Andy three").await;
+    house.shown(&["heard @Andy one", "heard @Andy three"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_chat_sees_that_the_assistant_is_at_work_until_it_has_answered() {
+    let house = House::new(async |mut agent: Agent| {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        agent.answer(|_| Some("done".to_owned())).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["done"]).await;
+    let signs = house.channel.typing_signs();
+    assert!(signs.iter().filter(|on| **on).count() >= 7, "shown again every four seconds: {signs:?}");
+    waiting("the sign goes off", async || house.channel.typing_signs().last() == Some(&false)).await;
+}
+
+#[test]
+fn the_fakes_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Arc<support::FakeChannel>>();
+}

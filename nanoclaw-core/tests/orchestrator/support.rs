@@ -1,0 +1,547 @@
+//! A house for the orchestrator: a folder, a store in memory, scripted containers, a channel that remembers.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    chat::{ChannelName, ChatId},
+    delivery::{Delivery, Sent},
+    group::{Group, GroupFolder, GroupRole, TriggerPolicy},
+    launch::{Launch, LaunchError, Launcher, Tuning},
+    mailbox::{Limits, Mailbox, Watcher},
+    message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
+    orchestrator::{DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings},
+    protocol::{
+        input::{CLOSE_FILE, ContainerInput, FollowUp},
+        markers,
+        output::{Block, FailureKind, JournalEntry, Status},
+    },
+    run::{BlockNumber, RunId, RunKind},
+    runtime::{ContainerSpec, Exit, InstallId, Labels, RunAs},
+    session::SessionId,
+    store::Store,
+    testing::{
+        FakeRuntime, MemoryStore,
+        fake_runtime::{FakeContainer, FakeOutput},
+    },
+    time::Timestamp,
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) fn folder(name: &str) -> GroupFolder {
+    GroupFolder::new(name).unwrap()
+}
+
+pub(crate) fn main_group() -> Group {
+    Group {
+        folder: folder("main"),
+        chat: "test:main".parse().unwrap(),
+        name: "Main".to_owned(),
+        trigger: TriggerPolicy::Always,
+        role: GroupRole::Main,
+        added_at: Timestamp::now(),
+    }
+}
+
+/// Waits until `condition` holds; a day of virtual time at most.
+pub(crate) async fn waiting(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(24 * 3600);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+// --- the agent inside -------------------------------------------------------------------------------------------------
+
+/// A container's inside, as an agent sees it.
+pub(crate) struct Agent {
+    pub(crate) input: ContainerInput,
+    pub(crate) output: FakeOutput,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) stop: CancellationToken,
+    prompt: String,
+    last: Option<Seq>,
+    watcher: Watcher,
+}
+
+/// A block to be completed.
+pub(crate) struct BlockToWrite(pub(crate) Block);
+
+pub(crate) fn block(result: Option<&str>) -> BlockToWrite {
+    BlockToWrite(Block {
+        status: Status::Success,
+        result: result.map(str::to_owned),
+        new_session_id: None,
+        error: None,
+        failure: None,
+        answered_seq: None,
+    })
+}
+
+impl BlockToWrite {
+    pub(crate) fn answered(mut self, through: Option<Seq>) -> Self {
+        self.0.answered_seq = through;
+        self
+    }
+
+    pub(crate) fn session(mut self, id: &str) -> Self {
+        self.0.new_session_id = Some(SessionId::new(id).unwrap());
+        self
+    }
+
+    pub(crate) fn error(mut self, text: &str, kind: FailureKind) -> Self {
+        self.0.status = Status::Error;
+        self.0.error = Some(text.to_owned());
+        self.0.failure = Some(kind);
+        self
+    }
+}
+
+/// Says nothing, but says that it has nothing to say.
+pub(crate) async fn silent(mut agent: Agent) -> Exit {
+    agent.answer(|_| None).await;
+    while agent.follow_up().await {
+        agent.answer(|_| None).await;
+    }
+    Exit::Code(0)
+}
+
+impl Agent {
+    async fn new(mut container: FakeContainer) -> Self {
+        let input: ContainerInput = serde_json::from_slice(&container.read_input().await).unwrap();
+        let ipc = container.spec.mounts.iter().find(|mount| mount.target == "/workspace/ipc").unwrap();
+        Self {
+            prompt: input.prompt.clone(),
+            last: input.last_seq,
+            mailbox: Mailbox::new(&ipc.source),
+            output: container.output,
+            stop: container.stop,
+            input,
+            watcher: Watcher::new().unwrap(),
+        }
+    }
+
+    /// The texts of the messages in the prompt at hand.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let parts = self.prompt.split("</message>");
+        parts
+            .filter_map(|part| Some(part.rsplit_once('>')?.1.to_owned()))
+            .filter(|text| !text.trim().is_empty())
+            .collect()
+    }
+
+    pub(crate) async fn write(&mut self, block: &BlockToWrite) {
+        self.output.stdout(markers::encode(&block.0)).await;
+    }
+
+    pub(crate) fn journal(&mut self, number: u32, block: &BlockToWrite) {
+        let run = self.input.run_number.unwrap();
+        let entry = JournalEntry { run, number: BlockNumber(number), block: block.0.clone() };
+        self.mailbox.output().unwrap().write(&entry.file_name(), &serde_json::to_vec(&entry).unwrap()).unwrap();
+    }
+
+    /// Answers the prompt at hand; `say` is given its texts, joined by ` + `.
+    pub(crate) async fn answer(&mut self, say: impl FnOnce(&str) -> Option<String>) {
+        let text = self.texts().join(" + ");
+        let said = block(say(&text).as_deref()).answered(self.last);
+        self.write(&said).await;
+    }
+
+    /// Takes the next follow-up as the prompt at hand; `false` when asked to end.
+    pub(crate) async fn follow_up(&mut self) -> bool {
+        let input = self.mailbox.input().unwrap();
+        let mut watch = self.watcher.watch(input.path()).unwrap();
+        loop {
+            if let Some(file) = input.claim(&Limits::default()).unwrap().into_iter().next() {
+                input.remove(&file.name).unwrap();
+                let FollowUp::Message { text, last_seq, .. } = serde_json::from_slice(&file.content.unwrap()).unwrap();
+                self.prompt = text;
+                self.last = last_seq;
+                return true;
+            }
+            if input.has(CLOSE_FILE).unwrap() || self.stop.is_cancelled() {
+                return false;
+            }
+            tokio::select! {
+                () = watch.changed() => {}
+                () = self.stop.clone().cancelled_owned() => {}
+            }
+        }
+    }
+
+    pub(crate) async fn closed(&mut self) {
+        let input = self.mailbox.input().unwrap();
+        let mut watch = self.watcher.watch(input.path()).unwrap();
+        while !input.has(CLOSE_FILE).unwrap() {
+            watch.changed().await;
+        }
+    }
+
+    pub(crate) async fn until_closed(&mut self) -> Exit {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = self.closed() => {}
+            () = stop.cancelled_owned() => {}
+        }
+        Exit::Code(0)
+    }
+
+    /// Makes a request and returns the answer's text.
+    pub(crate) async fn request(&mut self, name: String, content: String) -> String {
+        self.mailbox.messages().unwrap().write(&name, content.as_bytes()).unwrap();
+        self.answered(name).await
+    }
+
+    pub(crate) async fn answered(&mut self, name: String) -> String {
+        let answers = self.mailbox.answers().unwrap();
+        let mut watch = self.watcher.watch(answers.path()).unwrap();
+        while !answers.has(&name).unwrap() {
+            watch.changed().await;
+        }
+        std::fs::read_to_string(answers.path().join(name)).unwrap()
+    }
+}
+
+// --- the channel ------------------------------------------------------------------------------------------------------
+
+/// Remembers what it was asked to send.
+pub(crate) struct FakeChannel {
+    name: ChannelName,
+    state: Mutex<ChannelState>,
+}
+
+#[derive(Default)]
+struct ChannelState {
+    sent: Vec<Delivery>,
+    tried: Vec<String>,
+    failures: VecDeque<SendError>,
+    blocked: Vec<ChatId>,
+    typing: Vec<bool>,
+    on_typing: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl FakeChannel {
+    fn new() -> Self {
+        Self { name: "test".parse().unwrap(), state: Mutex::default() }
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.state.lock().unwrap().sent.iter().map(|delivery| delivery.text.clone()).collect()
+    }
+
+    pub(crate) fn keys_tried(&self) -> Vec<String> {
+        self.state.lock().unwrap().tried.clone()
+    }
+
+    pub(crate) fn typing_signs(&self) -> Vec<bool> {
+        self.state.lock().unwrap().typing.clone()
+    }
+
+    pub(crate) fn fail_next(&self, error: SendError) {
+        self.state.lock().unwrap().failures.push_back(error);
+    }
+
+    /// Sends to this chat never return.
+    pub(crate) fn block_chat(&self, chat: &str) {
+        self.state.lock().unwrap().blocked.push(chat.parse().unwrap());
+    }
+
+    /// Does this at the next sign of typing.
+    pub(crate) fn on_typing(&self, act: impl FnOnce() + Send + 'static) {
+        self.state.lock().unwrap().on_typing = Some(Box::new(act));
+    }
+}
+
+#[async_trait]
+impl Channel for FakeChannel {
+    fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    fn owns(&self, chat: &ChatId) -> bool {
+        chat.as_str().starts_with("test:")
+    }
+
+    fn capabilities(&self) -> ChannelCapabilities {
+        ChannelCapabilities { deduplicates: false, typing: true }
+    }
+
+    async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
+        let (blocked, failure) = {
+            let mut state = self.state.lock().unwrap();
+            state.tried.push(delivery.key.to_string());
+            let blocked = state.blocked.contains(&delivery.chat);
+            (blocked, if blocked { None } else { state.failures.pop_front() })
+        };
+        if blocked {
+            std::future::pending::<()>().await;
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.state.lock().unwrap().sent.push(delivery.clone());
+        Ok(Sent::default())
+    }
+
+    async fn set_typing(&self, _chat: &ChatId, typing: Typing) {
+        let act = {
+            let mut state = self.state.lock().unwrap();
+            state.typing.push(typing == Typing::On);
+            state.on_typing.take()
+        };
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
+
+// --- the house --------------------------------------------------------------------------------------------------------
+
+struct TestLauncher {
+    root: PathBuf,
+    install: InstallId,
+}
+
+#[async_trait]
+impl Launcher for TestLauncher {
+    fn mailbox(&self, group: &GroupFolder) -> PathBuf {
+        self.root.join(group.as_str())
+    }
+
+    fn tuning(&self, _group: &GroupFolder) -> Tuning {
+        Tuning::default()
+    }
+
+    async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
+        let mailbox = self.mailbox(&group.folder);
+        Mailbox::new(&mailbox).create().unwrap();
+        let spec = ContainerSpec {
+            name: format!("nanoclaw-{}-{}", run.group, run.number),
+            image: "fake".parse().unwrap(),
+            command: vec!["agent".into()],
+            env: Default::default(),
+            mounts: vec![nanoclaw_core::runtime::Mount {
+                source: mailbox.clone(),
+                target: "/workspace/ipc".to_owned(),
+                access: nanoclaw_core::runtime::Access::ReadWrite,
+            }],
+            workdir: "/workspace/group".into(),
+            user: RunAs { uid: 1000, gid: 1000 },
+            limits: nanoclaw_core::runtime::Limits { memory_bytes: None, pids: None, milli_cpus: None },
+            tmp_bytes: 1 << 20,
+            labels: Labels { install: self.install.clone(), run: run.clone() },
+        };
+        Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+    }
+}
+
+/// A house whose orchestrator is not running yet.
+pub(crate) struct EmptyHouse {
+    pub(crate) store: Arc<MemoryStore>,
+    runtime: Arc<FakeRuntime>,
+    channel: Arc<FakeChannel>,
+    folder: Arc<tempfile::TempDir>,
+    slots: usize,
+}
+
+pub(crate) struct House {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) runtime: Arc<FakeRuntime>,
+    pub(crate) channel: Arc<FakeChannel>,
+    pub(crate) orchestrator: Orchestrator,
+    running: Mutex<Option<Running>>,
+    folder: Arc<tempfile::TempDir>,
+    slots: usize,
+}
+
+static MESSAGES: AtomicU64 = AtomicU64::new(1);
+
+fn message(chat: &str, text: &str) -> InboundMessage {
+    let number = MESSAGES.fetch_add(1, Ordering::Relaxed);
+    InboundMessage {
+        chat: chat.parse().unwrap(),
+        channel: "test".parse().unwrap(),
+        chat_kind: None,
+        id: PlatformMessageId::new(number.to_string()).unwrap(),
+        sender: SenderId::new("ann").unwrap(),
+        sender_name: "Ann".to_owned(),
+        author: Author::Person,
+        text: text.to_owned(),
+        sent_at: Timestamp::from_ms(1_772_600_000_000),
+        quote: None,
+        attachments: Vec::new(),
+    }
+}
+
+impl EmptyHouse {
+    pub(crate) fn message(&self, chat: &str, text: &str) -> InboundMessage {
+        message(chat, text)
+    }
+
+    pub(crate) fn mailbox(&self, group: &str) -> Mailbox {
+        Mailbox::new(self.folder.path().join(group))
+    }
+
+    pub(crate) async fn start(self) -> House {
+        let house = self.start_without_channel().await;
+        house.connect_channel();
+        house
+    }
+
+    pub(crate) async fn start_without_channel(self) -> House {
+        let launcher =
+            TestLauncher { root: self.folder.path().to_owned(), install: self.store.install_id().await.unwrap() };
+        let parts = Parts { store: self.store.clone(), runtime: self.runtime.clone(), launcher: Arc::new(launcher) };
+        let dispatch =
+            DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
+        let settings = Settings { dispatch, ..Settings::default() };
+        let (orchestrator, running) = Orchestrator::start(parts, settings).await.unwrap();
+        House {
+            store: self.store,
+            runtime: self.runtime,
+            channel: self.channel,
+            orchestrator,
+            running: Mutex::new(Some(running)),
+            folder: self.folder,
+            slots: self.slots,
+        }
+    }
+}
+
+impl House {
+    /// A running house with the main group, whose containers all do what `agent` does.
+    pub(crate) async fn new<F: Future<Output = Exit> + Send + 'static>(
+        agent: impl Fn(Agent) -> F + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_slots(5, agent).await
+    }
+
+    pub(crate) async fn with_slots<F: Future<Output = Exit> + Send + 'static>(
+        slots: usize,
+        agent: impl Fn(Agent) -> F + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let mut house = Self::empty(agent).await;
+        house.slots = slots;
+        house.store.add_group(&main_group()).await.unwrap();
+        house.start().await
+    }
+
+    pub(crate) async fn empty<F: Future<Output = Exit> + Send + 'static>(
+        agent: impl Fn(Agent) -> F + Clone + Send + Sync + 'static,
+    ) -> EmptyHouse {
+        let runtime = FakeRuntime::new(move |container| {
+            let agent = agent.clone();
+            async move { agent(Agent::new(container).await).await }
+        });
+        EmptyHouse {
+            store: Arc::new(MemoryStore::new()),
+            runtime: Arc::new(runtime),
+            channel: Arc::new(FakeChannel::new()),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            slots: 5,
+        }
+    }
+
+    pub(crate) fn message(&self, chat: &str, text: &str) -> InboundMessage {
+        message(chat, text)
+    }
+
+    pub(crate) fn mailbox(&self, group: &str) -> Mailbox {
+        Mailbox::new(self.folder.path().join(group))
+    }
+
+    pub(crate) fn connect_channel(&self) {
+        self.orchestrator.add_channel(self.channel.clone());
+    }
+
+    pub(crate) async fn add_group(&self, name: &str, chat: &str) {
+        let group = Group {
+            folder: folder(name),
+            chat: chat.parse().unwrap(),
+            name: name.to_owned(),
+            trigger: TriggerPolicy::AssistantName,
+            role: GroupRole::Ordinary,
+            added_at: Timestamp::now(),
+        };
+        self.orchestrator.add_group(group).await.unwrap();
+    }
+
+    pub(crate) async fn write(&self, text: &str) -> Receipt {
+        self.write_to("test:main", text).await
+    }
+
+    pub(crate) async fn write_to(&self, chat: &str, text: &str) -> Receipt {
+        self.orchestrator.inbox().accept(message(chat, text)).await.unwrap()
+    }
+
+    /// Waits until exactly these texts were shown, in this order.
+    pub(crate) async fn shown(&self, texts: &[&str]) {
+        waiting(&format!("{texts:?} shown"), async || {
+            let shown = self.channel.texts();
+            assert!(shown.len() <= texts.len(), "more than expected: {shown:?}");
+            shown == texts
+        })
+        .await;
+    }
+
+    /// Waits until this many sends were tried.
+    pub(crate) async fn tried(&self, count: usize) {
+        waiting(&format!("{count} sends tried"), async || self.channel.keys_tried().len() >= count).await;
+    }
+
+    pub(crate) async fn shown_last(&self, text: &str) {
+        waiting(&format!("{text:?} shown"), async || self.channel.texts().last().is_some_and(|last| last == text))
+            .await;
+    }
+
+    pub(crate) async fn shown_last_containing(&self, part: &str) {
+        let what = format!("something with {part:?} shown");
+        waiting(&what, async || self.channel.texts().last().is_some_and(|last| last.contains(part))).await;
+    }
+
+    /// Waits until the main group is in this state.
+    pub(crate) async fn state(&self, state: &str) {
+        waiting(&format!("main is {state}"), async || {
+            let status = self.orchestrator.status().await;
+            status.iter().any(|status| status.group == folder("main") && status.state == state)
+        })
+        .await;
+    }
+
+    pub(crate) async fn idle(&self) {
+        self.state("idle").await;
+    }
+
+    pub(crate) async fn idle_or(&self, state: &str) {
+        self.state(state).await;
+    }
+
+    pub(crate) async fn shut_down(&self) {
+        let running = self.running.lock().unwrap().take().unwrap();
+        running.shut_down(Duration::from_secs(60)).await;
+    }
+
+    /// A new orchestrator in the same house, after this one was shut down.
+    pub(crate) async fn restart(self) -> Self {
+        EmptyHouse {
+            store: self.store,
+            runtime: self.runtime,
+            channel: self.channel,
+            folder: self.folder,
+            slots: self.slots,
+        }
+        .start()
+        .await
+    }
+}
