@@ -1,0 +1,327 @@
+//! The agent: `agent-runner run`. One JSON object from standard input, then turns, until there is no reason to stay.
+//!
+//! This file owns the order of things; what thinks is a [`Provider`]. What is promised:
+//!
+//! * Each turn has one prompt, a known range of messages, and its block says up to which message everything is answered.
+//!   While a turn runs, follow-ups stay in the mailbox: taken and pushed into the running turn they would share its answer,
+//!   and if the container died, nobody could tell which of them had been answered.
+//! * A request to close is honoured after the messages that lie there (fault F3), and a dying agent takes none (fault F23).
+//! * A task's run takes no follow-ups at all (fault F52) and ends by itself after its turn.
+//! * A block is written whole or not at all.
+
+mod follow_ups;
+mod input;
+mod output;
+mod script;
+
+pub(crate) use self::input::TASK_NOTICE;
+
+use std::time::Duration;
+
+use nanoclaw_core::{
+    causes::with_causes,
+    group::GroupRole,
+    message::Seq,
+    protocol::{
+        input::ContainerInput,
+        output::{Block, FailureKind, Status},
+    },
+    session::SessionId,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+use self::{follow_ups::FollowUps, input::Received, output::Output};
+use crate::{
+    log::say,
+    places::Places,
+    provider::{Failure, Provider, Said, Start},
+};
+
+/// The exit code after a failure that a block tells of.
+const FAILED: u8 = 1;
+
+/// How long a provider may take to say its last words when it is asked to close: work it left in the background.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Reads the input, takes turns, and returns the exit code.
+pub(crate) fn main() -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say!("cannot start: {error}");
+            return FAILED;
+        }
+    };
+    let code = runtime.block_on(run()).unwrap_or_else(|error| {
+        say!("{error:#}");
+        FAILED
+    });
+    // Not waited for: asked to stop before there was any input, the read of standard input would hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run() -> anyhow::Result<u8> {
+    let mut stop = Stop::catch()?;
+    let mut output = Output::standard()?;
+    let received = tokio::select! {
+        () = stop.asked() => return Ok(0),
+        received = input::receive() => received,
+    };
+    let Received { input, secrets } = match received {
+        Ok(received) => received,
+        Err(error) => {
+            output.write(&failed(&Failure::other(format!("the input cannot be used: {error:#}"))))?;
+            return Ok(FAILED);
+        }
+    };
+    let places = Places::from_environment();
+    let task = input.is_scheduled_task == Some(true);
+
+    let mut text = input.prompt.clone();
+    if let Some(script) = input.script.as_deref().filter(|script| task && !script.trim().is_empty()) {
+        let checked = tokio::select! {
+            () = stop.asked() => return Ok(0),
+            checked = script::check(script, &places.group) => checked,
+        };
+        match checked {
+            script::Checked::Wake { data } => text = script::prompt(&data, &text),
+            script::Checked::Sleep { reason } => {
+                say!("the task's script does not wake the agent: {reason}");
+                output.write(&silent(input.session_id.clone(), input.last_seq))?;
+                return Ok(0);
+            }
+        }
+    }
+    if task {
+        text = format!("{}\n\n{text}", input::TASK_NOTICE);
+    }
+
+    let role = if input.is_main { GroupRole::Main } else { GroupRole::Ordinary };
+    let follow_ups = match (!task).then(|| FollowUps::open(&places.mailbox)).transpose() {
+        Ok(follow_ups) => follow_ups,
+        Err(error) => {
+            let reason = format!("the mailbox cannot be used: {}", with_causes(&error));
+            output.write(&failed(&Failure::other(reason)))?;
+            return Ok(FAILED);
+        }
+    };
+    let start = Start { session: input.session_id.clone(), chat: input.chat_jid.clone(), role, places, secrets };
+    Agent {
+        follow_ups,
+        provider: Provider::new(start.clone()),
+        start,
+        output,
+        task,
+        counted: input.last_seq.is_some(),
+        handed: input.last_seq,
+        answered: None,
+        session: None,
+    }
+    .live(text, &input, &mut stop)
+    .await
+}
+
+/// One run's agent.
+struct Agent {
+    provider: Provider,
+    /// What the provider was started with, for starting it anew.
+    start: Start,
+    /// `None` in a task's run.
+    follow_ups: Option<FollowUps>,
+    output: Output,
+    task: bool,
+    /// Whether the host counts messages; a v1 host does not, and wants to be told that we wait for input.
+    counted: bool,
+    /// The newest message that was handed to the provider.
+    handed: Option<Seq>,
+    /// The newest message that is answered.
+    answered: Option<Seq>,
+    /// The session, once the provider has told it.
+    session: Option<SessionId>,
+}
+
+/// What the agent does between turns.
+enum Next {
+    Turn,
+    Wait,
+    Close,
+}
+
+impl Agent {
+    async fn live(mut self, first: String, input: &ContainerInput, stop: &mut Stop) -> anyhow::Result<u8> {
+        let mut text = first;
+        if let Some(follow_ups) = &mut self.follow_ups {
+            follow_ups.forget_old_close();
+            let taken = follow_ups.take(input.last_seq);
+            for more in &taken.texts {
+                text.push('\n');
+                text.push_str(more);
+            }
+            self.handed = self.handed.max(taken.last);
+        }
+        let mut busy = self.ask(text.clone())?;
+
+        loop {
+            while !busy {
+                match self.between_turns(&mut text)? {
+                    Next::Turn => busy = self.ask(text.clone())?,
+                    Next::Wait => break,
+                    Next::Close => return self.close(stop).await,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = stop.asked() => {
+                    // From here on no message is taken: it belongs to the next run.
+                    self.provider.stop().await;
+                    return Ok(0);
+                }
+                said = self.provider.next() => match said {
+                    Ok(said) => {
+                        let answers = said.answers_prompt;
+                        self.tell(said)?;
+                        if answers {
+                            busy = false;
+                        }
+                    }
+                    Err(failure) if failure.kind == FailureKind::NoSession && self.start.session.is_some() => {
+                        say!("{}; starting a new session", failure.reason);
+                        self.provider.stop().await;
+                        self.start.session = None;
+                        self.provider = Provider::new(self.start.clone());
+                        busy = self.ask(text.clone())?;
+                    }
+                    Err(failure) => return self.fail(&failure).await,
+                },
+                () = FollowUps::changed(&mut self.follow_ups), if !busy => {}
+            }
+        }
+    }
+
+    /// Hands a prompt to the provider; whether that began a turn. Nothing to say to a provider is nothing to answer: an
+    /// empty prompt is answered by silence at once, as the model's API would refuse it (fault F22).
+    fn ask(&mut self, text: String) -> anyhow::Result<bool> {
+        if text.trim().is_empty() {
+            self.answered = self.handed;
+            self.output.write(&silent(self.session.clone(), self.answered))?;
+            return Ok(false);
+        }
+        self.provider.ask(text);
+        Ok(true)
+    }
+
+    /// Takes what lies in the mailbox into `text`.
+    fn between_turns(&mut self, text: &mut String) -> anyhow::Result<Next> {
+        let Some(follow_ups) = &mut self.follow_ups else { return Ok(Next::Close) };
+        // Asked for before the messages are looked at: then every message that was there before the request is seen.
+        let close = follow_ups.close_asked();
+        let taken = follow_ups.take(self.handed);
+        if !taken.texts.is_empty() {
+            *text = taken.texts.join("\n");
+            self.handed = self.handed.max(taken.last);
+            return Ok(Next::Turn);
+        }
+        if close {
+            follow_ups.forget_close();
+            return Ok(Next::Close);
+        }
+        Ok(Next::Wait)
+    }
+
+    /// Writes the block for what the provider said.
+    fn tell(&mut self, said: Said) -> anyhow::Result<()> {
+        if said.session.is_some() {
+            self.session = said.session;
+        }
+        if said.answers_prompt {
+            self.answered = self.handed;
+        }
+        let block = Block { result: said.text, ..silent(self.session.clone(), self.answered) };
+        self.output.write(&block)?;
+        if said.answers_prompt && !self.counted && !self.task {
+            // v1's word for "waiting for input"; its host counts on it.
+            self.output.write(&silent(self.session.clone(), None))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the provider end, telling what it still has to say.
+    async fn close(mut self, stop: &mut Stop) -> anyhow::Result<u8> {
+        self.provider.close();
+        let last_words = async {
+            while let Some(said) = self.provider.last_word().await {
+                self.tell(said)?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = stop.asked() => {}
+            told = timeout(LAST_WORDS, last_words) => {
+                if let Ok(told) = told {
+                    told?;
+                }
+            }
+        }
+        self.provider.stop().await;
+        Ok(0)
+    }
+
+    async fn fail(mut self, failure: &Failure) -> anyhow::Result<u8> {
+        self.output.write(&failed(failure))?;
+        self.provider.stop().await;
+        Ok(FAILED)
+    }
+}
+
+/// A success without words.
+fn silent(session: Option<SessionId>, answered: Option<Seq>) -> Block {
+    Block {
+        status: Status::Success,
+        result: None,
+        new_session_id: session,
+        error: None,
+        failure: None,
+        answered_seq: answered,
+    }
+}
+
+/// A failure. It never carries the session: a host would store it, and resume what is broken for ever (fault F8).
+fn failed(failure: &Failure) -> Block {
+    Block {
+        status: Status::Error,
+        error: Some(failure.reason.clone()),
+        failure: Some(failure.kind),
+        ..silent(None, None)
+    }
+}
+
+/// The signals by which a container is asked to stop.
+struct Stop {
+    signals: [Signal; 3],
+}
+
+impl Stop {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+        })
+    }
+
+    async fn asked(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Process 1 of every container, whatever the agent in it: `agent-runner init -- COMMAND…`.
+//!
+//! It gives any program that speaks the container contract what it need not know of: loopback leads to the gateway
+//! ([`gateway`]), every block is in the journal before it goes out ([`relay`]), orphans are reaped and signals passed on
+//! ([`processes`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
+//! own on standard error.
+
+mod gateway;
+mod processes;
+mod relay;
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal};
+use tokio::sync::oneshot;
+
+use self::{gateway::Forwarder, processes::Signals, relay::Journal};
+use crate::{log::say, places::Places};
+
+/// The exit code when the command could not be started, as shells have it.
+const NOT_STARTED: u8 = 127;
+/// The exit code when init itself could not begin.
+const NOT_READY: u8 = 1;
+
+/// How long the last output may take to go out after the command has ended. A host that does not read for longer is not
+/// waited for: what is in the journal is safe.
+const LAST_OUTPUT: Duration = Duration::from_secs(10);
+
+/// Runs `command` and returns the exit code to end with: the command's own, or 128 and the signal that ended it.
+pub(crate) fn main(command: &[OsString]) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say!("init: cannot start: {error}");
+            return NOT_READY;
+        }
+    };
+    let code = runtime.block_on(supervise(command)).unwrap_or_else(|error| {
+        say!("init: {error:#}");
+        NOT_READY
+    });
+    // Not waited for: a relay that is stuck on a host that does not read would hold the container for ever.
+    runtime.shutdown_background();
+    code
+}
+
+async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
+    let places = Places::from_environment();
+    // Before the command exists: the kernel drops a signal to process 1 that has no handler yet.
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    processes::adopt_orphans();
+    let gateway = match &places.gateway {
+        Some(socket) => Some(Forwarder::listen(socket.clone()).await.context("cannot listen for the gateway")?),
+        None => None,
+    };
+
+    let mut child = match spawn(command, gateway.as_ref()) {
+        Ok(child) => child,
+        Err(error) => {
+            say!("init: cannot start {:?}: {error}; is it in the image, and executable?", command[0]);
+            return Ok(NOT_STARTED);
+        }
+    };
+    let pid = Pid::from_child(&child);
+    let mut relayed = start_relay(&mut child, &places)?;
+
+    let serve = async {
+        match &gateway {
+            Some(forwarder) => forwarder.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(serve);
+
+    let status = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::CHILD => {
+                    if let Some(status) = processes::reap(Some(pid)) {
+                        break status;
+                    }
+                }
+                // To all of the command's processes. How long they may take is the runtime's to say: it asked, and it
+                // kills when its patience ends.
+                signal => processes::signal_group(pid, signal),
+            },
+            () = &mut serve => {}
+        }
+    };
+
+    // What the command left behind would hold its standard output open, and a container ends with its command.
+    processes::kill_the_rest(pid).await;
+    if tokio::time::timeout(LAST_OUTPUT, &mut relayed).await.is_err() {
+        say!("init: the last output was not read for {LAST_OUTPUT:?}; ending without it");
+    }
+    Ok(processes::exit_code(status))
+}
+
+fn spawn(command: &[OsString], gateway: Option<&Forwarder>) -> io::Result<Child> {
+    let mut builder = Command::new(&command[0]);
+    builder.args(&command[1..]).stdout(Stdio::piped()).process_group(0);
+    if let Some(gateway) = gateway {
+        builder.envs(gateway.environment());
+    }
+    builder.spawn()
+}
+
+/// Starts the relay of the command's standard output on a thread of its own: it reads, syncs and writes, all blocking,
+/// and must not hold up the gateway. The result is told when the output has ended and all of it has gone out.
+fn start_relay(child: &mut Child, places: &Places) -> anyhow::Result<oneshot::Receiver<()>> {
+    let from = child.stdout.take().context("the command has no standard output")?;
+    let to = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot take standard output")?);
+    let journal = places.run.map(|run| Journal::new(places.mailbox.clone(), run));
+    let (done, relayed) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("relay".to_owned())
+        .spawn(move || {
+            relay::relay(from, to, journal);
+            let _ = done.send(());
+        })
+        .context("cannot start the relay")?;
+    Ok(relayed)
+}

@@ -1,0 +1,56 @@
+//! The program inside every container.
+//!
+//! * `agent-runner init -- COMMAND…` is process 1 of every container, whatever the image: see [`init`].
+//! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
+//!
+//! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
+
+mod agent;
+mod init;
+mod log;
+mod model_access;
+mod places;
+mod provider;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+const USAGE: &str = "\
+usage: agent-runner [run]                 read one JSON object from standard input and be the agent
+       agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
+       agent-runner --help | --version
+";
+
+/// The exit code for arguments that are not understood.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let word = arguments.next();
+    match word.as_ref().map(|word| word.to_string_lossy()).as_deref() {
+        None | Some("run") => ExitCode::from(agent::main()),
+        Some("init") => {
+            let mut command: Vec<OsString> = arguments.collect();
+            if command.first().is_some_and(|word| word == "--") {
+                command.remove(0);
+            }
+            if command.is_empty() {
+                log::say!("init: no command was given\n{USAGE}");
+                return ExitCode::from(BAD_USAGE);
+            }
+            ExitCode::from(init::main(&command))
+        }
+        Some("--help" | "-h" | "help") => print(USAGE),
+        Some("--version" | "-V") => print(concat!("agent-runner ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(word) => {
+            log::say!("unknown command {word:?}\n{USAGE}");
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

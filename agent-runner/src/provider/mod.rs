@@ -1,0 +1,136 @@
+//! What thinks. A closed set: [`claude`] drives the Claude Code command line, [`offline`] answers without any model.
+//!
+//! A provider is handed one prompt at a time and tells what there is to say when there is: the answer, and for some of
+//! them more between prompts, when work in the background ends.
+
+mod claude;
+mod offline;
+
+use std::collections::BTreeMap;
+
+use nanoclaw_core::{
+    group::GroupRole,
+    protocol::{environment::PROVIDER, output::FailureKind},
+    secret::Secret,
+    session::SessionId,
+};
+
+use self::{claude::Claude, offline::Offline};
+use crate::places::{Places, set};
+
+/// What a provider is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    /// The session to resume; `None` begins one.
+    pub(crate) session: Option<SessionId>,
+    /// The group's own chat.
+    pub(crate) chat: String,
+    /// The group's rights.
+    pub(crate) role: GroupRole,
+    /// Where things are.
+    pub(crate) places: Places,
+    /// Logins from a v1 host, by the name of their variable.
+    pub(crate) secrets: BTreeMap<&'static str, Secret>,
+}
+
+/// Something to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Text for the user; `None` is silence.
+    pub(crate) text: Option<String>,
+    /// The session to resume next time.
+    pub(crate) session: Option<SessionId>,
+    /// Whether this ends the turn of the prompt that was asked, rather than coming unasked.
+    pub(crate) answers_prompt: bool,
+}
+
+/// Why a provider cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// In words, for people.
+    pub(crate) reason: String,
+}
+
+impl Failure {
+    pub(crate) fn other(reason: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Other, reason: reason.into() }
+    }
+}
+
+/// One of the providers, at work.
+pub(crate) enum Provider {
+    Claude(Box<Claude>),
+    Offline(Box<Offline>),
+    /// The environment names one that does not exist.
+    Unknown {
+        name: String,
+    },
+}
+
+impl Provider {
+    /// The provider that the environment names.
+    pub(crate) fn new(start: Start) -> Self {
+        match set(PROVIDER).map(|name| name.to_string_lossy().into_owned()).as_deref() {
+            None | Some("claude") => Self::Claude(Box::new(Claude::new(start))),
+            Some("offline") => Self::Offline(Box::new(Offline::new(start))),
+            Some(name) => Self::Unknown { name: name.to_owned() },
+        }
+    }
+
+    /// Hands over a prompt. The last one must have been answered.
+    pub(crate) fn ask(&mut self, prompt: String) {
+        match self {
+            Self::Claude(claude) => claude.ask(prompt),
+            Self::Offline(offline) => offline.ask(prompt),
+            Self::Unknown { .. } => {}
+        }
+    }
+
+    /// Waits for what it has to say. Cancel-safe while no prompt is being answered; cancelled in the middle of an answer,
+    /// the answer is lost and the provider is good for [`Self::stop`] alone.
+    ///
+    /// # Errors
+    /// The provider is at its end.
+    pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
+        match self {
+            Self::Claude(claude) => claude.next().await,
+            Self::Offline(offline) => offline.next().await,
+            Self::Unknown { name } => {
+                Err(Failure::other(format!("there is no provider {name:?}; {PROVIDER} may be claude or offline")))
+            }
+        }
+    }
+
+    /// Says that no more prompts will come.
+    pub(crate) fn close(&mut self) {
+        match self {
+            Self::Claude(claude) => claude.close(),
+            Self::Offline(_) | Self::Unknown { .. } => {}
+        }
+    }
+
+    /// After [`Self::close`]: what it still has to say; `None` when it has ended.
+    pub(crate) async fn last_word(&mut self) -> Option<Said> {
+        match self {
+            Self::Claude(claude) => claude.next().await.ok(),
+            Self::Offline(_) | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Ends it now: asks, waits a little, kills.
+    pub(crate) async fn stop(&mut self) {
+        match self {
+            Self::Claude(claude) => claude.stop().await,
+            Self::Offline(_) | Self::Unknown { .. } => {}
+        }
+    }
+}
+
+/// Bytes that nobody can foresee, for names that must be unique.
+fn random_bytes<const COUNT: usize>() -> [u8; COUNT] {
+    let mut bytes = [0; COUNT];
+    let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    read.expect("the kernel has random bytes for whoever asks for a few");
+    bytes
+}

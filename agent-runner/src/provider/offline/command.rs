@@ -1,0 +1,321 @@
+//! The commands: a word with `!` before it, alone at the start of a message, so that nobody gives one by accident.
+
+use std::{io::Write as _, net::ToSocketAddrs as _, path::Path, process::Stdio, time::Duration};
+
+use nanoclaw_core::{
+    causes::with_causes,
+    protocol::{output::FailureKind, requests::Answer},
+};
+use rustix::process::{Pid, Signal};
+use tokio::{io::AsyncReadExt as _, process, time::timeout};
+
+use super::{memory::Memory, request};
+use crate::{places::Places, provider::Failure};
+
+/// The exit code of `!crash`.
+const CRASH: i32 = 3;
+/// The most bytes of a file or of a command's output that are said.
+const SAID_BYTES: u64 = 16 * 1024;
+/// The most bytes that `!flood` and `!long` make.
+const MADE_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long `!connect` tries.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
+const HELP: &str = "\
+!help · !recall · !session
+!read FILE · !write FILE TEXT · !run COMMAND · !env NAME · !connect HOST:PORT
+!send TEXT · !send-to CHAT TEXT · !internal TEXT · !long BYTES
+!silent · !sleep SECONDS · !fail REASON · !fail-as KIND REASON · !crash · !flood BYTES";
+
+/// A message that is to be done rather than heard.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Command {
+    Help,
+    Recall,
+    Session,
+    Read { file: String },
+    Write { file: String, text: String },
+    Run { command: String },
+    Env { name: String },
+    Connect { address: String },
+    Send { text: String },
+    SendTo { chat: String, text: String },
+    Internal { text: String },
+    Long { bytes: u64 },
+    Silent,
+    Sleep { time: Duration },
+    Fail { kind: FailureKind, reason: String },
+    Crash,
+    Flood { bytes: u64 },
+}
+
+/// What came of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// A part of the reply.
+    Say(String),
+    /// No part of the reply.
+    Silence,
+}
+
+/// Reads a message as a command, after a mention like `@Andy` if there is one; `None`: it is to be heard. So is a word that
+/// is no command, and a command without what it needs.
+pub(super) fn parse(text: &str) -> Option<Command> {
+    let text = match text.strip_prefix('@') {
+        Some(mention) => mention.split_once(char::is_whitespace)?.1.trim_start(),
+        None => text,
+    };
+    if text.trim() == "recall" {
+        return Some(Command::Recall);
+    }
+    let (word, rest) = split(text.strip_prefix('!')?);
+    let rest_or_none = || (!rest.is_empty()).then(|| rest.to_owned());
+    Some(match word {
+        "help" => Command::Help,
+        "recall" => Command::Recall,
+        "session" => Command::Session,
+        "read" => Command::Read { file: rest_or_none()? },
+        "write" => {
+            let (file, text) = split(rest);
+            if file.is_empty() {
+                return None;
+            }
+            Command::Write { file: file.to_owned(), text: text.to_owned() }
+        }
+        "run" => Command::Run { command: rest_or_none()? },
+        "env" => Command::Env { name: rest_or_none()? },
+        "connect" => Command::Connect { address: rest_or_none()? },
+        "send" => Command::Send { text: rest_or_none()? },
+        "send-to" => {
+            let (chat, text) = split(rest);
+            if text.is_empty() {
+                return None;
+            }
+            Command::SendTo { chat: chat.to_owned(), text: text.to_owned() }
+        }
+        "internal" => Command::Internal { text: rest_or_none()? },
+        "long" => Command::Long { bytes: bytes(rest)? },
+        "silent" => Command::Silent,
+        "sleep" => Command::Sleep { time: Duration::try_from_secs_f64(rest.parse().ok()?).ok()? },
+        "fail" => {
+            let reason = rest_or_none().unwrap_or_else(|| "asked to fail".to_owned());
+            Command::Fail { kind: FailureKind::Other, reason }
+        }
+        "fail-as" => {
+            let (kind, reason) = split(rest);
+            // As the kind is written on the wire: login, quota, overload, refused, no_session, other.
+            let kind = serde_json::from_value(kind.into()).ok().filter(|kind| *kind != FailureKind::Unknown)?;
+            let reason = if reason.is_empty() { "asked to fail" } else { reason };
+            Command::Fail { kind, reason: reason.to_owned() }
+        }
+        "crash" => Command::Crash,
+        "flood" => Command::Flood { bytes: bytes(rest)? },
+        _ => return None,
+    })
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim())
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|bytes| *bytes <= MADE_BYTES)
+}
+
+/// What commands work with.
+pub(super) struct Tools<'a> {
+    pub(super) places: &'a Places,
+    /// The group's own chat.
+    pub(super) chat: &'a str,
+    pub(super) memory: &'a Memory,
+}
+
+impl Tools<'_> {
+    /// Does it. What goes wrong with a tool is said, as an agent would say it; an error is one that was asked for.
+    pub(super) async fn run(&self, command: &Command) -> Result<Done, Failure> {
+        Ok(Done::Say(match command {
+            Command::Help => HELP.to_owned(),
+            Command::Recall => self.memory.recall(),
+            Command::Session => self.memory.session().to_string(),
+            Command::Read { file } => self.read(file).await,
+            Command::Write { file, text } => self.write(file, text).await,
+            Command::Run { command } => self.shell(command).await,
+            Command::Env { name } => match std::env::var_os(name) {
+                Some(value) => format!("{name}={}", value.to_string_lossy()),
+                None => format!("{name} is not set"),
+            },
+            Command::Connect { address } => connect(address).await,
+            Command::Send { text } => self.send(self.chat, text).await,
+            Command::SendTo { chat, text } => self.send(chat, text).await,
+            Command::Internal { text } => format!("<internal>{text}</internal>"),
+            Command::Long { bytes } => (0..*bytes).map(|at| if at % 64 == 63 { '\n' } else { 'x' }).collect(),
+            Command::Silent => return Ok(Done::Silence),
+            Command::Sleep { time } => {
+                tokio::time::sleep(*time).await;
+                format!("slept {time:?}")
+            }
+            Command::Fail { kind, reason } => return Err(Failure { kind: *kind, reason: reason.clone() }),
+            Command::Crash => std::process::exit(CRASH),
+            Command::Flood { bytes } => flood(*bytes),
+        }))
+    }
+
+    async fn read(&self, file: &str) -> String {
+        let read = async {
+            let mut content = Vec::new();
+            let opened = tokio::fs::File::open(self.places.group.join(file)).await?;
+            opened.take(SAID_BYTES + 1).read_to_end(&mut content).await?;
+            std::io::Result::Ok(content)
+        };
+        match read.await {
+            Ok(content) => format!("read {file}: {}", shortened(&content)),
+            Err(error) => format!("cannot read {file}: {error}"),
+        }
+    }
+
+    async fn write(&self, file: &str, text: &str) -> String {
+        match tokio::fs::write(self.places.group.join(file), format!("{text}\n")).await {
+            Ok(()) => format!("wrote {file}"),
+            Err(error) => format!("cannot write {file}: {error}"),
+        }
+    }
+
+    async fn shell(&self, command: &str) -> String {
+        match shell(command, &self.places.group).await {
+            Ok((0, output)) if output.is_empty() => format!("ran {command}"),
+            Ok((0, output)) => format!("ran {command}: {output}"),
+            Ok((code, output)) => format!("ran {command} (exit code {code}): {output}"),
+            Err(error) => format!("cannot run {command}: {error}"),
+        }
+    }
+
+    async fn send(&self, chat: &str, text: &str) -> String {
+        match request::send(&self.places.mailbox, chat, text).await {
+            Ok(Some(Answer::Done { detail })) => format!("sent: {detail}"),
+            Ok(Some(Answer::Refused { reason })) => format!("refused: {reason}"),
+            Ok(Some(Answer::Failed { reason })) => format!("failed: {reason}"),
+            Ok(None) => "asked the host, which did not answer".to_owned(),
+            Err(error) => format!("cannot ask the host: {}", with_causes(&error)),
+        }
+    }
+}
+
+/// Runs `command` by the shell and returns its exit code (128 and the signal that ended it) and output, both streams in one.
+async fn shell(command: &str, folder: &Path) -> std::io::Result<(i32, String)> {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let mut child = process::Command::new("sh")
+        .args(["-c", "exec 2>&1; eval \"$1\"", "sh", command])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let everybody = KillOnDrop(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = stdout.take(SAID_BYTES + 1);
+        stdout.read_to_end(&mut output).await?;
+        // Read on, so that a talkative command ends instead of waiting for room.
+        tokio::io::copy(&mut stdout.into_inner(), &mut tokio::io::sink()).await?;
+    }
+    let status = child.wait().await?;
+    // What it left in the background goes on, until the run ends.
+    std::mem::forget(everybody);
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    Ok((code, shortened(&output)))
+}
+
+/// The group of a command that is given up in the middle.
+struct KillOnDrop(Option<Pid>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+async fn connect(address: &str) -> String {
+    // Blocking, but its patience is the system's own only for names, and no container has a name server.
+    let found = address.to_socket_addrs().map(|mut addresses| addresses.next());
+    let address = match found {
+        Ok(Some(address)) => address,
+        Ok(None) => return format!("cannot connect to {address}: no such address"),
+        Err(error) => return format!("cannot connect to {address}: {error}"),
+    };
+    match timeout(CONNECT_PATIENCE, tokio::net::TcpStream::connect(address)).await {
+        Ok(Ok(_)) => format!("connected to {address}"),
+        Ok(Err(error)) => format!("cannot connect to {address}: {error}"),
+        Err(_) => format!("cannot connect to {address}: no answer within {CONNECT_PATIENCE:?}"),
+    }
+}
+
+/// Writes lines that are no block to standard output, as a badly behaved agent would.
+fn flood(bytes: u64) -> String {
+    let line = [b"flood ".repeat(10).as_slice(), b"\n"].concat();
+    let mut output = std::io::stdout().lock();
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(line.len() as u64);
+        let part = usize::try_from(length).unwrap_or(line.len());
+        if output.write_all(&line[..part]).is_err() {
+            break;
+        }
+        left -= length;
+    }
+    let _ = output.write_all(b"\n").and_then(|()| output.flush());
+    format!("flooded {bytes} bytes")
+}
+
+/// Text of at most [`SAID_BYTES`], trimmed.
+fn shortened(bytes: &[u8]) -> String {
+    let limit = usize::try_from(SAID_BYTES).unwrap_or(usize::MAX);
+    if bytes.len() <= limit {
+        return String::from_utf8_lossy(bytes).trim().to_owned();
+    }
+    format!("{} … (more)", String::from_utf8_lossy(&bytes[..limit]).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_chat_is_no_command() {
+        for text in [
+            "read the news",
+            "@Andy run to the shop",
+            "wow!",
+            "!",
+            "!!! great",
+            "! read notes.txt",
+            "!unknown",
+            "!read",
+            "!sleep well",
+            "!long story short",
+            "I recall that",
+            "@Andy",
+            "mail ann@example.org !crash",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_may_follow_a_mention() {
+        let read = Some(Command::Read { file: "my notes.txt".to_owned() });
+        assert_eq!(parse("!read my notes.txt"), read);
+        assert_eq!(parse("@Andy !read my notes.txt"), read);
+        assert_eq!(parse("@Andy recall"), Some(Command::Recall));
+        let write = Command::Write { file: "a.txt".to_owned(), text: "two\nlines".to_owned() };
+        assert_eq!(parse("!write a.txt two\nlines"), Some(write));
+        assert_eq!(parse("!sleep 0.5"), Some(Command::Sleep { time: Duration::from_millis(500) }));
+        let fail = Command::Fail { kind: FailureKind::NoSession, reason: "gone away".to_owned() };
+        assert_eq!(parse("!fail-as no_session gone away"), Some(fail));
+        assert_eq!(parse("!fail-as whim why"), None);
+        assert_eq!(parse("!sleep -1"), None);
+    }
+}

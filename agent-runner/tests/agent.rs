@@ -1,0 +1,346 @@
+//! The agent's side of the container contract, with the provider `offline`.
+
+mod common;
+
+use std::fs;
+
+use common::{Home, Running, input, message, until};
+use nanoclaw_core::{
+    message::Seq,
+    protocol::{
+        input::ContainerInput,
+        output::{Block, FailureKind, Status},
+        requests::{Answer, MessageRequest},
+    },
+};
+
+fn text(block: &Block) -> &str {
+    block.result.as_deref().unwrap_or_else(|| panic!("no text in {block:?}"))
+}
+
+#[test]
+fn all_messages_of_a_prompt_are_answered_in_one_reply() {
+    let home = Home::new();
+    let prompt = format!("{}\n{}", message("@Andy hello &amp; welcome"), message("second"));
+    let mut agent = home.agent(&input(&prompt, 17));
+    let block = agent.block();
+    assert_eq!(block.status, Status::Success);
+    assert_eq!(text(&block), "heard @Andy hello & welcome\nheard second");
+    assert_eq!(block.answered_seq, Some(Seq(17)));
+    assert!(block.new_session_id.is_some());
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert!(home.names("input").is_empty());
+}
+
+#[test]
+fn a_follow_up_reaches_the_live_agent() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("one"), 1));
+    let first = agent.block();
+    home.follow_up(&message("two"), 5);
+    let second = agent.block();
+    assert_eq!(text(&second), "heard two");
+    assert_eq!(second.answered_seq, Some(Seq(5)));
+    assert_eq!(second.new_session_id, first.new_session_id);
+    assert!(home.names("input").is_empty());
+    home.close();
+    assert_eq!(agent.code(), 0);
+}
+
+#[test]
+fn follow_ups_that_come_during_a_turn_are_the_next_turn() {
+    let home = Home::new();
+    home.make_gate();
+    let mut agent = home.agent(&input(&message("!run cat gate"), 1));
+    let gate = home.reached();
+    home.follow_up(&message("two"), 2);
+    home.follow_up(&message("three"), 3);
+    assert_eq!(home.names("input").len(), 2, "they wait in the mailbox, where nothing can lose them");
+    drop(gate);
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq), ("ran cat gate", Some(Seq(1))));
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq), ("heard two\nheard three", Some(Seq(3))));
+}
+
+#[test]
+fn follow_ups_that_lie_there_at_the_start_join_the_first_prompt() {
+    let home = Home::new();
+    home.follow_up(&message("two"), 2);
+    let mut agent = home.agent(&input(&message("one"), 1));
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq), ("heard one\nheard two", Some(Seq(2))));
+}
+
+#[test]
+fn a_follow_up_that_an_earlier_run_left_is_not_answered_twice() {
+    let home = Home::new();
+    home.follow_up(&message("old"), 1);
+    let prompt = format!("{}\n{}", message("old"), message("new"));
+    let mut agent = home.agent(&input(&prompt, 2));
+    assert_eq!(text(&agent.block()), "heard old\nheard new");
+    assert!(home.names("input").is_empty());
+}
+
+#[test]
+fn f03_a_request_to_close_is_honoured_after_the_messages_that_lie_there() {
+    let home = Home::new();
+    home.make_gate();
+    let mut agent = home.agent(&input(&message("!run cat gate"), 1));
+    let gate = home.reached();
+    home.follow_up(&message("do not forget me"), 2);
+    home.close();
+    drop(gate);
+    assert_eq!(agent.block().answered_seq, Some(Seq(1)));
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq), ("heard do not forget me", Some(Seq(2))));
+    assert_eq!(agent.code(), 0);
+    assert!(home.names("input").is_empty());
+}
+
+#[test]
+fn a_request_to_close_from_an_earlier_run_is_removed() {
+    let home = Home::new();
+    home.close();
+    let mut agent = home.agent(&input(&message("one"), 1));
+    agent.block();
+    home.follow_up(&message("two"), 2);
+    assert_eq!(text(&agent.block()), "heard two");
+}
+
+#[test]
+fn f23_an_agent_that_is_told_to_stop_takes_no_message() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("!run echo $$ > pid; sleep 1000"), 1));
+    common::pid_in(&home.path("group/pid"));
+    home.follow_up(&message("two"), 2);
+    agent.signal("TERM");
+    assert_eq!(agent.code(), 0);
+    assert_eq!(home.names("input").len(), 1);
+    assert!(agent.bytes().is_empty(), "no block, and no part of one");
+}
+
+#[test]
+fn an_agent_that_waits_for_its_input_can_be_told_to_stop() {
+    let home = Home::new();
+    let mut agent = Running::start(&mut home.command(&[]));
+    // It catches signals before it reads; that it sleeps in the read is as near as one can see from outside.
+    let status = format!("/proc/{}/status", agent.child.id());
+    until("signals caught", || {
+        let status = fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+        u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0
+    });
+    agent.signal("TERM");
+    assert_eq!(agent.code(), 0);
+}
+
+#[test]
+fn f52_a_tasks_run_leaves_the_chats_messages_alone_and_ends_by_itself() {
+    let home = Home::new();
+    home.follow_up(&message("for the chat"), 9);
+    let mut agent = home.agent(&ContainerInput { is_scheduled_task: Some(true), ..input("water the plants", 1) });
+    assert_eq!(text(&agent.block()), "heard water the plants");
+    assert_eq!(agent.code(), 0);
+    assert_eq!(home.names("input").len(), 1);
+}
+
+#[test]
+fn a_tasks_script_decides_whether_the_agent_wakes() {
+    let home = Home::new();
+    let task = |script: &str| ContainerInput {
+        is_scheduled_task: Some(true),
+        script: Some(script.to_owned()),
+        ..input("sum them up", 1)
+    };
+    let mut agent = home.agent(&task("echo '{\"wakeAgent\":false}'"));
+    assert_eq!(agent.block().result, None);
+    assert_eq!(agent.code(), 0);
+    let mut agent = home.agent(&task("echo noise; echo '{\"wakeAgent\":true,\"data\":{\"mails\":2}}'"));
+    let block = agent.block();
+    assert!(text(&block).contains("\"mails\": 2") && text(&block).ends_with("sum them up"), "{block:?}");
+    assert_eq!(agent.code(), 0);
+}
+
+#[test]
+fn bad_input_is_an_error_block_and_exit_code_1() {
+    let home = Home::new();
+    for (bytes, part) in [(&b"{\"prompt\":"[..], "JSON"), (b"", "is empty"), (b"\xff\xfe", "JSON")] {
+        let mut agent = Running::start(&mut home.command(&["run"]));
+        agent.send(bytes);
+        let block = agent.block();
+        assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Other)));
+        assert!(block.error.as_deref().unwrap().contains(part), "{block:?}");
+        assert_eq!(agent.code(), 1);
+    }
+}
+
+#[test]
+fn f08_a_failure_is_typed_and_carries_no_session() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("hello"), 1));
+    agent.block();
+    home.follow_up(&message("!fail-as quota no more until noon"), 2);
+    let block = agent.block();
+    assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Quota)));
+    assert_eq!(block.error.as_deref(), Some("no more until noon"));
+    assert_eq!((block.new_session_id, block.answered_seq), (None, None));
+    assert_eq!(agent.code(), 1);
+}
+
+#[test]
+fn a_crash_says_nothing() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("!crash"), 1));
+    assert_eq!(agent.code(), 3);
+    assert!(agent.bytes().is_empty());
+}
+
+#[test]
+fn an_unknown_provider_is_a_failure_that_names_the_known_ones() {
+    let home = Home::new();
+    let mut agent = Running::start(home.command(&["run"]).env("NANOCLAW_PROVIDER", "oracle"));
+    agent.send(&serde_json::to_vec(&input("hi", 1)).unwrap());
+    assert!(agent.block().error.unwrap().contains("may be claude or offline"));
+    assert_eq!(agent.code(), 1);
+}
+
+#[test]
+fn the_conversation_is_remembered_across_runs() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("my name is Ann"), 1));
+    let session = agent.block().new_session_id;
+    home.close();
+    assert_eq!(agent.code(), 0);
+
+    let mut agent = home.agent(&ContainerInput { session_id: session.clone(), ..input(&message("@Andy !recall"), 2) });
+    let block = agent.block();
+    assert_eq!(text(&block), "I recall 1 message:\n1. Ann: my name is Ann");
+    assert_eq!(block.new_session_id, session);
+}
+
+#[test]
+fn a_session_that_is_gone_begins_anew_in_the_same_run() {
+    let home = Home::new();
+    let lost = Some("offline-0000".parse().unwrap());
+    let mut agent = home.agent(&ContainerInput { session_id: lost.clone(), ..input(&message("hello"), 1) });
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq), ("heard hello", Some(Seq(1))));
+    assert!(block.new_session_id.is_some() && block.new_session_id != lost);
+    agent.until_it_says("starting a new session");
+}
+
+#[test]
+fn a_silent_turn_is_answered_all_the_same() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("!silent"), 1));
+    let block = agent.block();
+    assert_eq!((block.status, block.result, block.answered_seq), (Status::Success, None, Some(Seq(1))));
+}
+
+#[test]
+fn f22_an_empty_follow_up_is_answered_by_silence() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("one"), 1));
+    agent.block();
+    home.follow_up(" \n", 2);
+    let block = agent.block();
+    assert_eq!((block.result, block.answered_seq), (None, Some(Seq(2))));
+    // An empty task must end too.
+    let mut agent = home.agent(&ContainerInput { prompt: String::new(), ..input("", 3) });
+    assert_eq!(agent.block().answered_seq, Some(Seq(3)));
+}
+
+#[test]
+fn under_a_v1_host_the_agent_says_that_it_waits() {
+    let home = Home::new();
+    let mut agent = Running::start(&mut home.command(&["run"]));
+    agent.send(br#"{"prompt":"hello","groupFolder":"family","chatJid":"1203@g.us","isMain":false}"#);
+    let answer = agent.block();
+    assert_eq!((text(&answer), answer.answered_seq), ("heard hello", None));
+    let waiting = agent.block();
+    assert_eq!(
+        (waiting.status, waiting.result, &waiting.new_session_id),
+        (Status::Success, None, &answer.new_session_id)
+    );
+    // Under the names that a v1 host gives, without numbers.
+    let folder = home.mailbox.input().unwrap();
+    folder.write("1760000000000-ab12.json", br#"{"type":"message","text":"more"}"#).unwrap();
+    assert_eq!(text(&agent.block()), "heard more");
+    assert_eq!(agent.block().result, None);
+    fs::write(home.path("ipc/input/_close"), "").unwrap();
+    assert_eq!(agent.code(), 0);
+}
+
+#[test]
+fn a_follow_up_that_is_no_message_is_removed_and_told_of() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&message("one"), 1));
+    agent.block();
+    let folder = home.mailbox.input().unwrap();
+    folder.write("00.json", b"{torn").unwrap();
+    folder.write("01.json", br#"{"type":"dance"}"#).unwrap();
+    home.follow_up(&message("two"), 2);
+    assert_eq!(text(&agent.block()), "heard two");
+    until("both removed", || home.names("input").is_empty());
+    agent.until_it_says("00.json");
+    agent.until_it_says("01.json");
+}
+
+#[test]
+fn tools_work_in_the_groups_folder() {
+    let home = Home::new();
+    let commands = ["!write notes.txt milk &amp; eggs", "!read notes.txt", "!run cat notes.txt; exit 4", "!read none"];
+    let prompt: Vec<String> = commands.into_iter().map(message).collect();
+    let mut agent = home.agent(&input(&prompt.join("\n"), 1));
+    assert_eq!(
+        text(&agent.block()),
+        "wrote notes.txt\nread notes.txt: milk & eggs\nran cat notes.txt; exit 4 (exit code 4): milk & eggs\n\
+         cannot read none: No such file or directory (os error 2)"
+    );
+    assert_eq!(fs::read_to_string(home.path("group/notes.txt")).unwrap(), "milk & eggs\n");
+}
+
+#[test]
+fn a_message_that_the_agent_sends_is_a_request_and_its_answer_is_reported() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&format!("{}\n{}", message("!send hi"), message("!send-to tg:1 psst")), 1));
+    let answers =
+        [Answer::Done { detail: "queued".to_owned() }, Answer::Refused { reason: "not your chat".to_owned() }];
+    let mut requests: Vec<MessageRequest> = Vec::new();
+    for answer in answers {
+        until("a request", || home.names("messages").iter().any(|name| name.ends_with(".json")));
+        let name = home.names("messages").remove(0);
+        let path = home.path("ipc/messages").join(&name);
+        requests.push(serde_json::from_slice(&fs::read(&path).unwrap()).unwrap());
+        fs::remove_file(path).unwrap();
+        home.mailbox.answers().unwrap().write(&name, &serde_json::to_vec(&answer).unwrap()).unwrap();
+    }
+    let request = |chat: &str, text: &str| MessageRequest::Message {
+        chat_jid: chat.to_owned(),
+        text: text.to_owned(),
+        sender: None,
+    };
+    assert_eq!(requests, [request("local:family", "hi"), request("tg:1", "psst")]);
+    assert_eq!(text(&agent.block()), "sent: queued\nrefused: not your chat");
+    assert!(home.names("answers").is_empty());
+}
+
+#[test]
+fn f28_noise_on_standard_output_hides_no_block() {
+    let home = Home::new();
+    let mut agent = home.agent(&input(&format!("{}\n{}", message("!flood 100000"), message("hello")), 1));
+    assert_eq!(text(&agent.block()), "flooded 100000 bytes\nheard hello");
+    assert!(agent.bytes().len() > 100_000);
+}
+
+#[test]
+fn a_mailbox_that_is_missing_is_said() {
+    let home = Home::new();
+    fs::remove_dir(home.path("ipc/input")).unwrap();
+    let mut agent = home.agent(&input(&message("hello"), 1));
+    let block = agent.block();
+    assert!(block.error.as_deref().unwrap().contains("ipc/input"), "{block:?}");
+    assert_eq!(agent.code(), 1);
+}

@@ -1,0 +1,296 @@
+//! The provider `claude`: against the real Claude Code, with a fake of the model's API, and against a shell script that
+//! says what Claude Code says, for what the real one cannot be made to do on request.
+//!
+//! The real program is named by `NANOCLAW_TEST_CLAUDE`; without it these tests skip.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts has failed")]
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+
+mod common;
+
+use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+
+use common::{Home, Running, input, message};
+use nanoclaw_core::{
+    message::Seq,
+    protocol::{
+        environment::{CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
+        input::ContainerInput,
+        output::{Block, FailureKind, Status},
+    },
+};
+use nanoclaw_fakes::model_api::{FakeModelApi, Script, Turn};
+
+const KEY: &str = "the-key-of-the-test";
+
+/// The real program; `None` skips the test and says so.
+fn real() -> Option<PathBuf> {
+    let program = env::var_os("NANOCLAW_TEST_CLAUDE").map(PathBuf::from);
+    if program.is_none() {
+        println!("skipped: needs Claude Code's program in NANOCLAW_TEST_CLAUDE");
+    }
+    program
+}
+
+struct Api {
+    fake: FakeModelApi,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    fn start(script: Script) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let fake = runtime.block_on(FakeModelApi::start(script)).unwrap();
+        fake.expect_key(KEY);
+        Self { fake, _runtime: runtime }
+    }
+
+    fn agent(&self, home: &Home, program: &PathBuf, input: &ContainerInput) -> Running {
+        self.agent_with(home, program, input, &[])
+    }
+
+    fn agent_with(&self, home: &Home, program: &PathBuf, input: &ContainerInput, more: &[(&str, &str)]) -> Running {
+        let mut command = home.command(&["run"]);
+        command.env(PROVIDER, "claude").env(CLAUDE, program);
+        command.env("ANTHROPIC_BASE_URL", self.fake.base_url()).env("ANTHROPIC_API_KEY", KEY);
+        command.envs(more.iter().copied());
+        let mut running = Running::start(&mut command);
+        running.send(&serde_json::to_vec(input).unwrap());
+        running
+    }
+}
+
+#[track_caller]
+fn assert_answer(block: &Block, part: &str, answered: i64) {
+    assert_eq!((block.status, block.answered_seq), (Status::Success, Some(Seq(answered))), "{block:?}");
+    assert!(block.result.as_deref().unwrap_or_default().contains(part), "{part:?} is not in {block:?}");
+    assert!(block.new_session_id.is_some(), "{block:?}");
+}
+
+#[test]
+fn a_message_a_tool_a_follow_up_and_the_session_in_the_next_run() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    let mut agent = api.agent(&home, &program, &input(&message("bash: echo made by a tool | tee made.txt"), 3));
+    let first = agent.block();
+    assert_answer(&first, "made by a tool", 3);
+    assert_eq!(fs::read_to_string(home.path("group/made.txt")).unwrap(), "made by a tool\n");
+
+    home.follow_up(&message("and now this"), 8);
+    let second = agent.block();
+    assert_answer(&second, "echo: and now this", 8);
+    assert_eq!(second.new_session_id, first.new_session_id);
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+
+    let resumed = ContainerInput { session_id: first.new_session_id.clone(), ..input(&message("recall"), 9) };
+    let mut agent = api.agent(&home, &program, &resumed);
+    let third = agent.block();
+    assert_answer(&third, "and now this", 9);
+    assert_eq!(third.new_session_id, first.new_session_id);
+    agent.signal("TERM");
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn the_placeholder_makes_the_program_ask_as_the_hosts_credential_needs_it() {
+    let Some(program) = real() else { return };
+    for (auth, key, token, beta) in [("api_key", true, false, false), ("oauth", false, true, true)] {
+        let (home, api) = (Home::new(), Api::start(Script::echo()));
+        api.fake.expect_key("placeholder");
+        let mut command = home.command(&["run"]);
+        command.env(PROVIDER, "claude").env(CLAUDE, &program).env(MODEL_AUTH, auth);
+        // The fake stands in for the gateway.
+        command.env(GATEWAY_SOCKET, home.path("gateway.sock")).env("ANTHROPIC_BASE_URL", api.fake.base_url());
+        let mut agent = Running::start(&mut command);
+        agent.send(&serde_json::to_vec(&input(&message("hello"), 1)).unwrap());
+        assert_answer(&agent.block(), "echo: hello", 1);
+        home.close();
+        assert_eq!(agent.code(), 0, "{}", agent.errors());
+
+        let asked = &api.fake.model_requests()[0];
+        assert_eq!(asked.header("x-api-key").is_some(), key, "{auth}");
+        assert_eq!(asked.header("authorization").is_some(), token, "{auth}");
+        assert_eq!(asked.header("anthropic-beta").unwrap_or_default().contains("oauth-"), beta, "{auth}");
+        // Nothing that the gateway would refuse.
+        for request in api.fake.requests() {
+            let asked = format!("{} {}", request.method, request.path);
+            assert!(["HEAD /", "POST /v1/messages", "POST /v1/messages/count_tokens"].contains(&&*asked), "{asked}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_gone_begins_anew_in_the_same_run() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    for lost in ["11111111-2222-4333-8444-555555555555", "offline-0123456789abcdef"] {
+        let lost = ContainerInput { session_id: Some(lost.parse().unwrap()), ..input(&message("hello"), 1) };
+        let mut agent = api.agent(&home, &program, &lost);
+        let block = agent.block();
+        assert_answer(&block, "echo: hello", 1);
+        assert_ne!(block.new_session_id, lost.session_id);
+        agent.until_it_says("starting a new session");
+    }
+}
+
+#[test]
+fn a_refused_key_is_a_login_failure_within_seconds() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    let mut agent =
+        api.agent_with(&home, &program, &input(&message("hello"), 1), &[("ANTHROPIC_API_KEY", "another-key")]);
+    let block = agent.block();
+    assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Login)), "{block:?}");
+    assert_eq!((block.new_session_id, block.answered_seq), (None, None));
+    assert_eq!(agent.code(), 1);
+    assert!(api.fake.model_requests().len() <= 3, "it does not knock ten times");
+}
+
+#[test]
+fn a_used_up_quota_and_an_overloaded_service_are_typed() {
+    let Some(program) = real() else { return };
+    // Fewer tries than it makes by itself, which last minutes.
+    let once = [("CLAUDE_CODE_MAX_RETRIES", "0")];
+    for (turn, kind) in
+        [(Turn::rate_limited(Duration::from_secs(60)), FailureKind::Quota), (Turn::overloaded(), FailureKind::Overload)]
+    {
+        let api = Api::start(Script::new(move |_| turn.clone()));
+        let home = Home::new();
+        let mut agent = api.agent_with(&home, &program, &input(&message("hello"), 1), &once);
+        let block = agent.block();
+        assert_eq!((block.status, block.failure), (Status::Error, Some(kind)), "{block:?}");
+        assert!(block.error.is_some_and(|error| !error.is_empty()));
+        assert_eq!(agent.code(), 1);
+    }
+}
+
+#[test]
+fn what_all_groups_share_and_additional_mounts_reach_the_model_and_the_main_group_has_the_former_elsewhere() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    fs::write(home.path("global/CLAUDE.md"), "Remember the blue teapot.\n").unwrap();
+    for name in ["photos", "taxes"] {
+        fs::create_dir(home.path("extra").join(name)).unwrap();
+    }
+    let seen = |is_main: bool| {
+        let mut agent = api.agent(&home, &program, &ContainerInput { is_main, ..input(&message("hi"), 1) });
+        agent.block();
+        let request = api.fake.model_requests().pop().unwrap();
+        let body = String::from_utf8(request.body.to_vec()).unwrap();
+        for name in ["photos", "taxes"] {
+            assert!(body.contains(home.path("extra").join(name).to_str().unwrap()), "the additional mount {name}");
+        }
+        body.contains("the blue teapot")
+    };
+    assert!(seen(false));
+    assert!(!seen(true));
+}
+
+#[test]
+fn a_tasks_run_ends_by_itself() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    home.follow_up(&message("for the chat"), 9);
+    let task = ContainerInput { is_scheduled_task: Some(true), ..input("water the plants", 1) };
+    let mut agent = api.agent(&home, &program, &task);
+    let block = agent.block();
+    assert_answer(&block, "water the plants", 1);
+    // Fault F64: the agent must know that its answer is sent, or it sends it twice.
+    assert!(block.result.unwrap().contains("What you answer is sent to the chat."));
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert_eq!(home.names("input").len(), 1);
+}
+
+/// An agent whose `claude` is this shell script. `next` reads a prompt and sets `id` to its id.
+fn scripted(home: &Home, script: &str, input: &ContainerInput) -> Running {
+    const WORDS: &str = r#"#!/bin/sh
+next() { read -r line || exit 0; id=$(printf %s "$line" | sed 's/.*"uuid":"\([^"]*\)".*/\1/'); }
+started() { printf '{"type":"command_lifecycle","command_uuid":"%s","state":"started"}\n' "$1"; }
+result() { printf '{"type":"result","subtype":"success","is_error":false,"session_id":"s","result":"%s"%s}\n' "$1" "$2"; }
+background=',"origin":{"kind":"task-notification"}'
+"#;
+    let program = home.path("claude");
+    // Written by another process: a program that any process has open for writing cannot be started, and a test next to
+    // this one may fork at any moment.
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&program).arg(format!("{WORDS}{script}"));
+    assert!(writer.status().unwrap().success());
+    let mut running = Running::start(home.command(&["run"]).env(PROVIDER, "claude").env(CLAUDE, program));
+    running.send(&serde_json::to_vec(input).unwrap());
+    running
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_not_taken_for_the_answer_to_a_prompt() {
+    let home = Home::new();
+    home.make_gate();
+    // Work in the background ends while nobody waits; then again just when the next prompt comes in.
+    let script = "next; started $id; result one; result unasked \"$background\"; \
+                  next; result late \"$background\"; cat gate; started $id; result two; next";
+    let mut agent = scripted(&home, script, &input("1", 1));
+    assert_answer(&agent.block(), "one", 1);
+    assert_answer(&agent.block(), "unasked", 1);
+    home.follow_up("2", 2);
+    let gate = home.reached();
+    assert_answer(&agent.block(), "late", 1);
+    drop(gate);
+    assert_answer(&agent.block(), "two", 2);
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn a_version_that_tells_nothing_of_prompts_still_answers_them() {
+    let home = Home::new();
+    let script = "next; result one; next; result late \"$background\"; result two; next";
+    let mut agent = scripted(&home, script, &input("1", 1));
+    assert_answer(&agent.block(), "one", 1);
+    home.follow_up("2", 2);
+    assert_answer(&agent.block(), "late", 1);
+    assert_answer(&agent.block(), "two", 2);
+}
+
+#[test]
+fn the_last_words_after_a_request_to_close_are_said() {
+    let home = Home::new();
+    let script = "next; started $id; result one; read -r line; result 'the build is done' \"$background\"";
+    let mut agent = scripted(&home, script, &input("1", 1));
+    assert_answer(&agent.block(), "one", 1);
+    home.close();
+    assert_answer(&agent.block(), "the build is done", 1);
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn f29_a_program_that_dies_before_it_reads_is_a_failure_and_nothing_worse() {
+    let home = Home::new();
+    let mut agent = scripted(&home, "exec <&-; exit 9", &input(&"long ".repeat(100_000), 1));
+    let block = agent.block();
+    assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Other)));
+    assert!(block.error.as_deref().unwrap().contains("exit status: 9"), "{block:?}");
+    assert_eq!(agent.code(), 1);
+}
+
+#[test]
+fn a_program_that_does_not_listen_is_stopped_all_the_same() {
+    let home = Home::new();
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done";
+    let mut agent = scripted(&home, script, &input(&"long ".repeat(100_000), 1));
+    let pid = common::pid_in(&home.path("group/pid"));
+    agent.signal("TERM");
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert!(!common::exists(pid));
+    assert!(agent.bytes().is_empty());
+}
+
+#[test]
+fn a_missing_program_is_a_failure_that_says_what_to_do() {
+    let home = Home::new();
+    let mut command = home.command(&["run"]);
+    let mut agent = Running::start(command.env(PROVIDER, "claude").env(CLAUDE, "/no/such/claude"));
+    agent.send(&serde_json::to_vec(&input("hi", 1)).unwrap());
+    let block = agent.block();
+    assert!(block.error.as_deref().unwrap().contains("install Claude Code in the image"), "{block:?}");
+    assert_eq!(agent.code(), 1);
+}

@@ -1,0 +1,306 @@
+//! Drives the real program: a home of its own, and what it says, as it says it.
+
+#![allow(dead_code, reason = "each test file uses its part of this")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts has failed")]
+
+use std::{
+    fs,
+    io::{Read, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nanoclaw_core::{
+    mailbox::Mailbox,
+    protocol::{
+        environment::{EXTRA_DIR, GLOBAL_DIR, GROUP_DIR, IPC_DIR, PROVIDER, RUN},
+        input::{CLOSE_FILE, ContainerInput, FollowUp, follow_up_name},
+        markers::{Decoder, Found},
+        output::{Block, JournalEntry},
+    },
+};
+
+/// How long a condition may take; only a failing test waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a container would see, in a temporary folder.
+pub(crate) struct Home {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) mailbox: Mailbox,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["group", "global", "extra", "home"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mailbox = Mailbox::new(folder.path().join("ipc"));
+        mailbox.create().unwrap();
+        Self { folder, mailbox }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with these arguments, in this home and in no other environment.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+        self.furnish(&mut command);
+        command.args(arguments);
+        command
+    }
+
+    pub(crate) fn furnish(&self, command: &mut Command) {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path("home"))
+            .env(GROUP_DIR, self.path("group"))
+            .env(IPC_DIR, self.path("ipc"))
+            .env(GLOBAL_DIR, self.path("global"))
+            .env(EXTRA_DIR, self.path("extra"))
+            .env(PROVIDER, "offline")
+            .current_dir(self.path("group"));
+    }
+
+    /// `agent-runner init -- sh -c SCRIPT`, as run 7, with its standard input open.
+    pub(crate) fn init(&self, script: &str) -> Running {
+        Running::start(self.command(&["init", "--", "sh", "-c", script]).env(RUN, "7"))
+    }
+
+    /// The agent, with this input.
+    pub(crate) fn agent(&self, input: &ContainerInput) -> Running {
+        let mut running = Running::start(&mut self.command(&["run"]));
+        running.send(&serde_json::to_vec(input).unwrap());
+        running
+    }
+
+    /// Leaves a follow-up as the host does.
+    pub(crate) fn follow_up(&self, text: &str, last: i64) {
+        let follow_up = FollowUp::Message {
+            text: text.to_owned(),
+            first_seq: Some(nanoclaw_core::message::Seq(last)),
+            last_seq: Some(nanoclaw_core::message::Seq(last)),
+        };
+        let name = follow_up_name(nanoclaw_core::message::Seq(last));
+        self.mailbox.input().unwrap().write(&name, &serde_json::to_vec(&follow_up).unwrap()).unwrap();
+    }
+
+    /// Asks the agent to close as the host does.
+    pub(crate) fn close(&self) {
+        self.mailbox.input().unwrap().write(CLOSE_FILE, b"").unwrap();
+    }
+
+    /// The names in a folder of the mailbox, sorted.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path("ipc").join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The journal, in the order of its names.
+    pub(crate) fn journal(&self) -> Vec<JournalEntry> {
+        let read = |name: String| fs::read(self.path("ipc/output").join(name)).unwrap();
+        self.names("output")
+            .into_iter()
+            .filter(|name| name.ends_with(".json"))
+            .map(|name| serde_json::from_slice(&read(name)).unwrap())
+            .collect()
+    }
+
+    /// Makes the group's FIFO `gate`: whoever reads it waits until what [`reached`](Self::reached) returns is dropped.
+    pub(crate) fn make_gate(&self) {
+        let status = Command::new("mkfifo").arg(self.path("group/gate")).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until somebody stands at the gate; they pass when the result is dropped.
+    #[must_use]
+    pub(crate) fn reached(&self) -> fs::File {
+        let mut gate = fs::OpenOptions::new();
+        // Without waiting in the system, where no patience ends: it refuses as long as nobody reads.
+        gate.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let mut opened = None;
+        until("somebody at the gate", || {
+            opened = gate.open(self.path("group/gate")).ok();
+            opened.is_some()
+        });
+        opened.unwrap()
+    }
+}
+
+/// An input for the group's chat, with one message.
+pub(crate) fn input(prompt: &str, last: i64) -> ContainerInput {
+    serde_json::from_value(serde_json::json!({
+        "prompt": prompt, "groupFolder": "family", "chatJid": "local:family", "isMain": false,
+        "protocol": 1, "firstSeq": last, "lastSeq": last,
+    }))
+    .unwrap()
+}
+
+/// One message, formatted.
+pub(crate) fn message(text: &str) -> String {
+    format!("<messages>\n<message sender=\"Ann\" time=\"Mar 4, 2026, 1:30 PM\">{text}</message>\n</messages>")
+}
+
+/// The program at work.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    found: Receiver<Found>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    errors: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, found) = channel();
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let errors = Arc::<Mutex<String>>::default();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let output = thread::spawn({
+            let bytes = bytes.clone();
+            move || {
+                let mut decoder = Decoder::new();
+                each_chunk(&mut stdout, |chunk| {
+                    bytes.lock().unwrap().extend_from_slice(chunk);
+                    decoder.feed(chunk).into_iter().for_each(|found| drop(sender.send(found)));
+                });
+                decoder.finish().into_iter().for_each(|found| drop(sender.send(found)));
+            }
+        });
+        let log = thread::spawn({
+            let errors = errors.clone();
+            move || each_chunk(&mut stderr, |chunk| errors.lock().unwrap().push_str(&String::from_utf8_lossy(chunk)))
+        });
+        Self { child, found, bytes, errors, readers: vec![output, log] }
+    }
+
+    /// Writes to its standard input and closes it.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.child.stdin.take().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// What it says next.
+    pub(crate) fn next(&mut self) -> Found {
+        match self.found.recv_timeout(PATIENCE) {
+            Ok(found) => found,
+            Err(error) => panic!("nothing came ({error}); it said:\n{}", self.errors()),
+        }
+    }
+
+    /// The next block; other lines are passed over.
+    pub(crate) fn block(&mut self) -> Block {
+        loop {
+            match self.next() {
+                Found::Block(block) => return block,
+                Found::Line(_) => {}
+                Found::Broken { reason } => panic!("a broken block: {reason}"),
+            }
+        }
+    }
+
+    /// Waits for its end, and that it says no more blocks.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                panic!("it does not end; it said:\n{}", self.errors());
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        // Its output may be held open by somebody that it left behind.
+        until("the end of its output", || self.readers.iter().all(JoinHandle::is_finished));
+        loop {
+            match self.found.recv_timeout(PATIENCE) {
+                Ok(Found::Line(_)) => {}
+                Ok(found) => panic!("not waited for: {found:?}"),
+                Err(RecvTimeoutError::Disconnected) => return status,
+                Err(RecvTimeoutError::Timeout) => panic!("its output does not end"),
+            }
+        }
+    }
+
+    /// The code it ends with.
+    pub(crate) fn code(&mut self) -> i32 {
+        let status = self.end();
+        status.code().unwrap_or_else(|| panic!("{status}; it said:\n{}", self.errors()))
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Everything it wrote to standard output so far.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) fn until_it_says(&self, part: &str) {
+        until(part, || self.errors().contains(part));
+    }
+
+    /// Everything it wrote to standard error so far.
+    pub(crate) fn errors(&self) -> String {
+        self.errors.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn each_chunk(from: &mut impl Read, mut take: impl FnMut(&[u8])) {
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut chunk) {
+        take(&chunk[..length]);
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The number in a file, once it is there.
+pub(crate) fn pid_in(path: &Path) -> u32 {
+    let mut pid = None;
+    until("a process id", || {
+        pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        pid.is_some()
+    });
+    pid.unwrap()
+}
+
+/// Whether a process is there, if only as a zombie.
+pub(crate) fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}

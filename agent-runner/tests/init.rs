@@ -1,0 +1,309 @@
+//! Process 1: journal, relay, signals, reaping, gateway.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts has failed")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+use common::{Home, Running, exists, input, message, pid_in, until};
+use nanoclaw_core::{
+    protocol::{
+        environment::{GATEWAY_SOCKET, RUN},
+        markers::Found,
+    },
+    run::{BlockNumber, RunNumber},
+};
+
+/// Shell functions of a foreign agent.
+const FOREIGN: &str = r#"
+block() {
+    printf '%s\n' ---NANOCLAW_OUTPUT_START--- "{\"status\":\"success\",\"result\":\"$1\"}" ---NANOCLAW_OUTPUT_END---
+}
+"#;
+
+fn foreign(script: &str) -> String {
+    format!("{FOREIGN}\n{script}")
+}
+
+fn results(home: &Home) -> Vec<(u32, Option<String>)> {
+    home.journal().into_iter().map(|entry| (entry.number.0, entry.block.result)).collect()
+}
+
+#[test]
+fn every_block_is_in_the_journal_when_it_has_gone_out_and_the_stream_is_unchanged() {
+    let home = Home::new();
+    let mut init = home.init(&foreign(
+        r#"
+        block one; echo noise; printf '\377\000 not text\n'
+        echo ---NANOCLAW_OUTPUT_START---; echo '{"status":'; echo ---NANOCLAW_OUTPUT_END---
+        block two; printf 'no end of line'
+        "#,
+    ));
+    for number in 1..=2 {
+        loop {
+            if let Found::Block(block) = init.next() {
+                // At this very moment, not some time later.
+                let entry = home.journal().into_iter().find(|entry| entry.number == BlockNumber(number)).unwrap();
+                assert_eq!((entry.run, entry.block), (RunNumber(7), block));
+                break;
+            }
+        }
+    }
+    assert_eq!(init.code(), 0, "{}", init.errors());
+    assert_eq!(results(&home), [(1, Some("one".to_owned())), (2, Some("two".to_owned()))]);
+    assert_eq!(home.names("output"), ["0000000007-0000000001.json", "0000000007-0000000002.json"]);
+
+    let block = |text: &str| {
+        format!(
+            "---NANOCLAW_OUTPUT_START---\n{{\"status\":\"success\",\"result\":\"{text}\"}}\n---NANOCLAW_OUTPUT_END---\n"
+        )
+    };
+    let expected = [
+        block("one").as_bytes(),
+        b"noise\n\xff\x00 not text\n",
+        b"---NANOCLAW_OUTPUT_START---\n{\"status\":\n---NANOCLAW_OUTPUT_END---\n",
+        block("two").as_bytes(),
+        b"no end of line",
+    ]
+    .concat();
+    assert_eq!(init.bytes(), expected);
+}
+
+#[test]
+fn other_output_goes_out_while_a_block_is_still_open() {
+    let home = Home::new();
+    home.make_gate();
+    let mut init = home.init("echo line; echo ---NANOCLAW_OUTPUT_START---; cat gate");
+    assert_eq!(init.next(), Found::Line("line".to_owned()));
+    until("the open block's start", || init.bytes().ends_with(b"START---\n"));
+    drop(home.reached());
+    assert_eq!(init.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_dead_host_stops_nobody_and_misses_nothing() {
+    let home = Home::new();
+    home.make_gate();
+    let script =
+        foreign("block one; cat gate; until test -e noticed; do block two; sleep 0.01; done; block last; exit 5");
+    let errors = home.path("errors");
+    let mut command = home.command(&["init", "--", "sh", "-c", &script]);
+    command.env(RUN, "7").stdout(Stdio::piped()).stderr(fs::File::create(&errors).unwrap());
+    let mut init = command.spawn().unwrap();
+    until("the first block in the journal", || home.journal().len() == 1);
+    drop(init.stdout.take());
+    drop(home.reached());
+    let noticed = || fs::read_to_string(&errors).unwrap().contains("nobody reads the output any more");
+    until("it notices", noticed);
+    fs::write(home.path("group/noticed"), "").unwrap();
+    assert_eq!(init.wait().unwrap().code(), Some(5));
+    assert_eq!(results(&home).last().unwrap().1.as_deref(), Some("last"));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_told_of_and_the_block_goes_out() {
+    let home = Home::new();
+    home.make_gate();
+    fs::remove_dir(home.path("ipc/output")).unwrap();
+    let mut init = home.init(&foreign("block one; cat gate; block two"));
+    assert_eq!(init.block().result.as_deref(), Some("one"));
+    init.until_it_says("block 1 is not in the journal");
+    // When the trouble is over, it is written again, and the block's number is its place on the stream.
+    fs::create_dir(home.path("ipc/output")).unwrap();
+    drop(home.reached());
+    assert_eq!(init.block().result.as_deref(), Some("two"));
+    assert_eq!(init.code(), 0);
+    assert_eq!(results(&home), [(2, Some("two".to_owned()))]);
+}
+
+#[test]
+fn without_a_run_number_there_is_no_journal() {
+    let home = Home::new();
+    let mut init = Running::start(&mut home.command(&["init", "--", "sh", "-c", &foreign("block one")]));
+    assert_eq!(init.block().result.as_deref(), Some("one"));
+    assert_eq!(init.code(), 0);
+    assert!(home.names("output").is_empty());
+}
+
+#[test]
+fn init_ends_as_its_command_ends() {
+    let home = Home::new();
+    assert_eq!(home.init("exit 0").code(), 0);
+    assert_eq!(home.init("exit 42").code(), 42);
+    assert_eq!(home.init("kill -9 $$").code(), 128 + 9);
+    let mut init = Running::start(&mut home.command(&["init", "--", "/no/such/program"]));
+    assert_eq!(init.code(), 127);
+    assert!(init.errors().contains("cannot start \"/no/such/program\""), "{}", init.errors());
+    let mut init = Running::start(&mut home.command(&["init", "--"]));
+    assert_eq!(init.code(), 2);
+    assert!(init.errors().contains("no command was given"), "{}", init.errors());
+}
+
+#[test]
+fn standard_input_and_standard_error_are_the_commands_own() {
+    let home = Home::new();
+    let mut init = home.init("cat; echo trouble >&2");
+    init.send(b"what was sent");
+    assert_eq!(init.code(), 0);
+    assert_eq!(init.bytes(), b"what was sent");
+    assert_eq!(init.errors(), "trouble\n");
+}
+
+#[test]
+fn a_request_to_stop_reaches_the_whole_command_which_may_take_its_time() {
+    let home = Home::new();
+    home.make_gate();
+    // The child of the command gets it too; the command finishes something first.
+    let mut init = home.init(&foreign(
+        "trap 'cat gate; wait; block finished; exit 5' TERM
+         sh -c 'trap \"echo child > child; exit\" TERM; echo ready > ready; while :; do sleep 0.01; done' &
+         while :; do sleep 0.01; done",
+    ));
+    until("the child", || home.path("group/ready").exists());
+    init.signal("TERM");
+    drop(home.reached());
+    assert_eq!(init.block().result.as_deref(), Some("finished"));
+    assert_eq!(init.code(), 5);
+    assert!(home.path("group/child").exists());
+}
+
+#[test]
+fn orphans_are_reaped_while_the_command_lives() {
+    let home = Home::new();
+    home.make_gate();
+    let init = home.init("sh -c 'sleep 0.1 & echo $! > orphan'; cat gate");
+    let orphan = pid_in(&home.path("group/orphan"));
+    // A zombie keeps its place in /proc until somebody waits for it, and its parent is gone.
+    until("the orphan is reaped", || !exists(orphan));
+    assert!(exists(init.child.id()));
+    drop(home.reached());
+}
+
+#[test]
+fn nothing_outlives_the_command() {
+    let home = Home::new();
+    // In its group, out of it, and both with the output held open.
+    let mut init = home.init(
+        "sleep 1000 & echo $! > near; setsid sh -c 'echo $$ > far; exec sleep 1000' & \
+                              until test -s far; do :; done; exit 3",
+    );
+    let (near, far) = (pid_in(&home.path("group/near")), pid_in(&home.path("group/far")));
+    assert_eq!(init.code(), 3);
+    assert!(!exists(near), "the child in the group");
+    assert!(!exists(far), "the child that left it");
+}
+
+#[test]
+fn loopback_leads_to_the_gateway_and_to_a_restarted_one() {
+    let home = Home::new();
+    let socket = home.path("gateway.sock");
+    let mut command = home.command(&["init", "--", "sh", "-c", "echo $ANTHROPIC_BASE_URL $ANTHROPIC_API_KEY; cat"]);
+    let mut init = Running::start(command.env(GATEWAY_SOCKET, &socket));
+    let Found::Line(line) = init.next() else { panic!("no line") };
+    let (address, key) = line.split_once(' ').unwrap();
+    assert!(!key.is_empty());
+    let address = address.strip_prefix("http://").unwrap().to_owned();
+
+    for _ in 0..2 {
+        let _ = fs::remove_file(&socket);
+        let gateway = UnixListener::bind(&socket).unwrap();
+        let upper = thread::spawn(move || {
+            let (mut stream, _) = gateway.accept().unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            stream.write_all(text.to_uppercase().as_bytes()).unwrap();
+        });
+        assert_eq!(exchange(&address, "hello"), "HELLO");
+        upper.join().unwrap();
+    }
+
+    fs::remove_file(&socket).unwrap();
+    let answer = exchange(&address, "GET / HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    drop(init.child.stdin.take());
+    assert_eq!(init.code(), 0);
+}
+
+/// Sends, half-closes, and reads to the end.
+fn exchange(address: &str, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_foreign_agent_needs_nothing_but_the_contract() {
+    let home = Home::new();
+    // Reads its input, answers, takes a follow-up, and ends when asked to.
+    let mut init = home.init(&foreign(
+        r#"
+        input=$(cat)
+        case "$input" in *'"prompt":"hello"'*) block "got it";; *) block "what?";; esac
+        inbox=$NANOCLAW_IPC_DIR/input
+        until test -e "$inbox/_close"; do
+            for file in "$inbox"/*.json; do
+                test -e "$file" && grep -q more "$file" && rm "$file" && block "got more"
+            done
+            sleep 0.01
+        done
+        "#,
+    ));
+    init.send(&serde_json::to_vec(&input("hello", 1)).unwrap());
+    assert_eq!(init.block().result.as_deref(), Some("got it"));
+    home.follow_up("more", 2);
+    assert_eq!(init.block().result.as_deref(), Some("got more"));
+    home.close();
+    assert_eq!(init.code(), 0, "{}", init.errors());
+    assert_eq!(results(&home), [(1, Some("got it".to_owned())), (2, Some("got more".to_owned()))]);
+}
+
+#[test]
+fn our_own_agent_works_under_init() {
+    let home = Home::new();
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let mut init = Running::start(home.command(&["init", "--", program, "run"]).env(RUN, "7"));
+    init.send(&serde_json::to_vec(&input(&message("hello"), 3)).unwrap());
+    let block = init.block();
+    assert_eq!(block.result.as_deref(), Some("heard hello"));
+    assert_eq!(home.journal()[0].block, block);
+    init.signal("TERM");
+    assert_eq!(init.code(), 0);
+}
+
+#[test]
+fn as_process_1_it_reaps_passes_signals_on_and_leaves_nobody() {
+    let home = Home::new();
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["-r", "-p", "-f", "--mount-proc", "--kill-child"]).args(arguments);
+        command
+    };
+    if !unshare(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs user and process namespaces (unshare -r -p -f)");
+        return;
+    }
+    let script = "trap 'exit 6' TERM; echo $PPID > parent; setsid sleep 1000 & sh -c 'sleep 0.1 & echo $! > orphan'; \
+                  until test -s orphan && ! test -e /proc/$(cat orphan); do sleep 0.01; done; \
+                  echo reaped > reaped; while :; do sleep 0.01; done";
+    let mut command = unshare(&[env!("CARGO_BIN_EXE_agent-runner"), "init", "--", "sh", "-c", script]);
+    home.furnish(&mut command);
+    let mut outside = Running::start(command.env(RUN, "7"));
+    until("the orphan is reaped", || home.path("group/reaped").exists());
+    assert_eq!(fs::read_to_string(home.path("group/parent")).unwrap().trim(), "1");
+    let children = format!("/proc/{0}/task/{0}/children", outside.child.id());
+    let init: u32 = fs::read_to_string(Path::new(&children)).unwrap().trim().parse().unwrap();
+    assert!(Command::new("kill").args(["-TERM", &init.to_string()]).status().unwrap().success());
+    assert_eq!(outside.code(), 6, "{}", outside.errors());
+}
