@@ -1,0 +1,38 @@
+//! What can be asked of an installation, whoever answers: the running service, its socket's client, or the bare store.
+
+use async_trait::async_trait;
+use nanoclaw_core::group::Group;
+
+use super::types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status};
+
+/// Answers the commands. `group` is a group's folder or its chat id everywhere.
+#[async_trait]
+pub trait AdminHandler: Send + Sync + 'static {
+    /// How everything stands.
+    async fn status(&self) -> Result<Status, AdminError>;
+
+    /// All groups, in the order in which they were registered.
+    async fn groups(&self) -> Result<Vec<GroupView>, AdminError>;
+
+    /// One group and how things stand in it.
+    async fn group(&self, group: &str) -> Result<GroupDetails, AdminError>;
+
+    /// Registers a group. Never replaces one.
+    async fn add_group(&self, new: NewGroup) -> Result<GroupView, AdminError>;
+
+    /// Forgets a group's registration and session; its folder and messages stay.
+    async fn remove_group(&self, group: &str) -> Result<GroupView, AdminError>;
+
+    /// All chats ever seen, last seen first.
+    async fn chats(&self) -> Result<Vec<ChatView>, AdminError>;
+
+    /// What comes out for a group, and why.
+    async fn explain(&self, group: &str) -> Result<Explanation, AdminError>;
+}
+
+/// Says what comes out for a group. Whoever makes runs ready implements it, so that what is explained is what is done.
+#[async_trait]
+pub trait Explain: Send + Sync + 'static {
+    /// What comes out for `group`, and why; nothing is made or started.
+    async fn explain(&self, group: &Group) -> Result<Explanation, AdminError>;
+}

@@ -1,0 +1,197 @@
+//! Answers from the store alone: what the commands use while no service runs, and what the service's own handler builds on.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    group::{Group, GroupRole, TriggerPolicy},
+    store::{Store, StoreError},
+    time::Timestamp,
+};
+
+use super::{
+    folder_name,
+    handler::{AdminHandler, Explain},
+    types::{
+        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupStatus, GroupView, NewGroup, RunView, Status,
+    },
+};
+use crate::{
+    config::{Config, nearest},
+    home::{self, Home},
+};
+
+/// Answers from the store. Whoever makes one holds the home's lock.
+#[derive(Clone)]
+pub struct OnStore {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// What is configured.
+    pub config: Arc<Config>,
+    /// The home.
+    pub home: Home,
+    /// Says what comes out for a group.
+    pub explainer: Arc<dyn Explain>,
+}
+
+impl OnStore {
+    /// The group with this folder or chat id.
+    ///
+    /// # Errors
+    /// `NotFound`, with a similar one as the remedy where there is one.
+    pub async fn find(&self, group: &str) -> Result<Group, AdminError> {
+        let groups = self.store.groups().await?;
+        if let Some(found) = groups
+            .iter()
+            .find(|g| g.folder.as_str() == group)
+            .or_else(|| groups.iter().find(|g| g.chat.as_str() == group))
+        {
+            return Ok(found.clone());
+        }
+        let shown: String = group.chars().filter(|c| !c.is_control()).take(80).collect();
+        let help = match nearest(&shown, groups.iter().map(|g| g.folder.as_str())) {
+            Some(near) => format!("did you mean {near}?"),
+            None if groups.is_empty() => {
+                "there are none yet; `nanoclaw groups add CHAT --name NAME` adds one".to_owned()
+            }
+            None => "`nanoclaw groups list` shows them all".to_owned(),
+        };
+        Err(AdminError::new(ErrorKind::NotFound, format!("there is no group {shown}")).with_help(help))
+    }
+
+    /// What would be registered for `new`: its folder and trigger decided, everything checked, nothing stored.
+    ///
+    /// # Errors
+    /// `BadRequest` for what no group can be, `Conflict` for what another group has.
+    pub async fn new_group(&self, new: NewGroup) -> Result<Group, AdminError> {
+        check(&new)?;
+        let groups = self.store.groups().await?;
+        if let Some(other) = groups.iter().find(|group| group.chat == new.chat) {
+            return Err(StoreError::ChatTaken { chat: new.chat, folder: other.folder.clone() }.into());
+        }
+        if let Some(main) = groups.iter().find(|group| new.role == GroupRole::Main && group.role == GroupRole::Main) {
+            return Err(StoreError::MainTaken { folder: main.folder.clone() }.into());
+        }
+        let folder = match new.folder {
+            Some(folder) => folder,
+            // A folder on disk that belongs to nobody now may be a former group's memory: not for a group of that name.
+            None => folder_name::propose(&new.chat, &new.name, new.role, |folder| {
+                let memory_of_another = new.role == GroupRole::Ordinary && self.home.group(folder).exists();
+                memory_of_another || groups.iter().any(|group| group.folder == *folder)
+            })
+            .ok_or_else(|| {
+                AdminError::new(ErrorKind::Conflict, "no folder name is left that fits this group's name")
+                    .with_help("choose one with --folder")
+            })?,
+        };
+        let by_role = match new.role {
+            GroupRole::Main => TriggerPolicy::Always,
+            GroupRole::Ordinary => TriggerPolicy::AssistantName,
+        };
+        Ok(Group {
+            folder,
+            chat: new.chat,
+            name: new.name,
+            trigger: new.trigger.unwrap_or(by_role),
+            role: new.role,
+            added_at: Timestamp::now(),
+        })
+    }
+
+    /// What wakes a group's agent, in words.
+    #[must_use]
+    pub fn wakes_on(&self, group: &Group) -> String {
+        wakes_on(group, &self.config)
+    }
+}
+
+/// What wakes a group's agent, in words.
+pub(super) fn wakes_on(group: &Group, config: &Config) -> String {
+    match (&group.role, &group.trigger) {
+        (GroupRole::Main, _) | (_, TriggerPolicy::Always) => "every message".to_owned(),
+        (_, TriggerPolicy::AssistantName) => format!("a message that starts with @{}", *config.assistant.name),
+        (_, TriggerPolicy::Words(words)) => format!("a message that starts with {words}"),
+    }
+}
+
+#[async_trait]
+impl AdminHandler for OnStore {
+    async fn status(&self) -> Result<Status, AdminError> {
+        let mut groups = Vec::new();
+        for group in self.store.groups().await? {
+            let unanswered = self.store.unanswered(&group.folder).await?;
+            let last_run = self.store.runs(Some(&group.folder), 1).await?.into_iter().next().map(RunView::from);
+            let Group { folder, name, .. } = group;
+            groups.push(GroupStatus { folder, name, state: None, unanswered, last_run, memory_bytes: None });
+        }
+        Ok(Status { service: None, groups })
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
+        Ok(self.store.groups().await?.into_iter().map(GroupView::from).collect())
+    }
+
+    async fn group(&self, group: &str) -> Result<GroupDetails, AdminError> {
+        let group = self.find(group).await?;
+        Ok(GroupDetails {
+            wakes_on: self.wakes_on(&group),
+            path: self.home.group(&group.folder),
+            unanswered: self.store.unanswered(&group.folder).await?,
+            runs: self.store.runs(Some(&group.folder), 5).await?.into_iter().map(RunView::from).collect(),
+            group: group.into(),
+        })
+    }
+
+    async fn add_group(&self, new: NewGroup) -> Result<GroupView, AdminError> {
+        let group = self.new_group(new).await?;
+        self.store.add_group(&group).await?;
+        home::write_group_memory(&self.home, &group).map_err(|error| {
+            let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            AdminError::new(ErrorKind::Failed, format!("the group is registered, but {error}: {reason}"))
+                .with_help("make the folder writable; it is made when the group first runs")
+        })?;
+        Ok(group.into())
+    }
+
+    async fn remove_group(&self, group: &str) -> Result<GroupView, AdminError> {
+        let group = self.find(group).await?;
+        self.store.remove_group(&group.folder).await?;
+        Ok(group.into())
+    }
+
+    async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {
+        let groups = self.store.groups().await?;
+        let group_of = |chat| groups.iter().find(|group| group.chat == chat).map(|group| group.folder.clone());
+        let chats = self.store.chats().await?;
+        Ok(chats.into_iter().map(|chat| ChatView::new(chat.clone(), group_of(chat.chat))).collect())
+    }
+
+    async fn explain(&self, group: &str) -> Result<Explanation, AdminError> {
+        self.explainer.explain(&self.find(group).await?).await
+    }
+}
+
+/// What the types cannot say of a group that is to be added. Checked here, because requests come by the socket too.
+fn check(new: &NewGroup) -> Result<(), AdminError> {
+    let bad = |message: String| AdminError::new(ErrorKind::BadRequest, message);
+    if !new.chat.as_str().contains([':', '@']) {
+        return Err(bad(format!("{} is no chat id", new.chat)).with_help(
+            "a chat id has its service in it, such as tg:-100123 or 1203@g.us; `nanoclaw groups chats` shows those that \
+             were seen",
+        ));
+    }
+    if !is_line(&new.name, 100) {
+        return Err(bad("the group's name must have 1 to 100 characters, no control characters among them".to_owned()));
+    }
+    if let Some(TriggerPolicy::Words(words)) = &new.trigger
+        && !is_line(words, 64)
+    {
+        return Err(bad("the trigger must have 1 to 64 characters, no control characters among them".to_owned())
+            .with_help("for a group whose agent wakes on every message use --no-trigger"));
+    }
+    Ok(())
+}
+
+fn is_line(text: &str, longest: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= longest && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,138 @@
+//! The lines on the control socket: one JSON object each, a response for each request, in order.
+//!
+//! ```text
+//! → {"id":1,"command":"groups_show","args":{"group":"family"}}
+//! ← {"id":1,"ok":{"group":{…}}}
+//! → {"id":2,"command":"groups_show","args":{"group":"famly"}}
+//! ← {"id":2,"error":{"kind":"not_found","message":"there is no group famly","help":"did you mean family?"}}
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    handler::AdminHandler,
+    types::{AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status},
+};
+
+/// The longest request line in bytes, its newline not counted.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The longest response line in bytes, its newline not counted.
+pub const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What can be asked; see [`AdminHandler`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", content = "args", rename_all = "snake_case")]
+pub enum AdminRequest {
+    /// Whether anybody is there.
+    Hello,
+    /// See [`AdminHandler::status`].
+    Status,
+    /// See [`AdminHandler::groups`].
+    GroupsList,
+    /// See [`AdminHandler::group`].
+    GroupsShow {
+        /// Folder or chat.
+        group: String,
+    },
+    /// See [`AdminHandler::add_group`].
+    GroupsAdd(NewGroup),
+    /// See [`AdminHandler::remove_group`].
+    GroupsRemove {
+        /// Folder or chat.
+        group: String,
+    },
+    /// See [`AdminHandler::chats`].
+    Chats,
+    /// See [`AdminHandler::explain`].
+    Explain {
+        /// Folder or chat.
+        group: String,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminResponse {
+    /// To [`AdminRequest::Hello`].
+    Hello {
+        /// The service's version.
+        version: String,
+    },
+    /// To [`AdminRequest::Status`].
+    Status(Status),
+    /// To [`AdminRequest::GroupsList`].
+    Groups(Vec<GroupView>),
+    /// To [`AdminRequest::GroupsShow`].
+    Group(GroupDetails),
+    /// To [`AdminRequest::GroupsAdd`].
+    Added(GroupView),
+    /// To [`AdminRequest::GroupsRemove`].
+    Removed(GroupView),
+    /// To [`AdminRequest::Chats`].
+    Chats(Vec<ChatView>),
+    /// To [`AdminRequest::Explain`].
+    Explanation(Explanation),
+}
+
+/// A request line.
+#[derive(Debug, Serialize)]
+pub(super) struct RequestLine<'a> {
+    pub(super) id: u64,
+    #[serde(flatten)]
+    pub(super) request: &'a AdminRequest,
+}
+
+/// A response line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ResponseLine {
+    /// The request's; `None` when it had none that could be read.
+    pub(super) id: Option<u64>,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Ok(AdminResponse),
+    Error(AdminError),
+}
+
+/// Answers one request line.
+pub(super) async fn answer(line: &str, handler: &dyn AdminHandler) -> ResponseLine {
+    let (id, request) = parse(line);
+    let outcome = match request {
+        Ok(request) => dispatch(request, handler).await,
+        Err(error) => Err(error),
+    };
+    ResponseLine { id, outcome: outcome.map_or_else(Outcome::Error, Outcome::Ok) }
+}
+
+fn parse(line: &str) -> (Option<u64>, Result<AdminRequest, AdminError>) {
+    let bad = |reason: serde_json::Error| {
+        AdminError::new(ErrorKind::BadRequest, format!("the request cannot be understood: {reason}")).with_help(
+            "a request is a line {\"id\":1,\"command\":\"status\"}; are client and service of the same version?",
+        )
+    };
+    let value: Value = match serde_json::from_str(line) {
+        Ok(value) => value,
+        Err(reason) => return (None, Err(bad(reason))),
+    };
+    let id = value.get("id").and_then(Value::as_u64);
+    (id, serde_json::from_value(value).map_err(bad))
+}
+
+async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<AdminResponse, AdminError> {
+    Ok(match request {
+        AdminRequest::Hello => AdminResponse::Hello { version: env!("CARGO_PKG_VERSION").to_owned() },
+        AdminRequest::Status => AdminResponse::Status(handler.status().await?),
+        AdminRequest::GroupsList => AdminResponse::Groups(handler.groups().await?),
+        AdminRequest::GroupsShow { group } => AdminResponse::Group(handler.group(&group).await?),
+        AdminRequest::GroupsAdd(new) => AdminResponse::Added(handler.add_group(new).await?),
+        AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
+        AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
+        AdminRequest::Explain { group } => AdminResponse::Explanation(handler.explain(&group).await?),
+    })
+}

@@ -1,0 +1,102 @@
+//! The service's side of the control socket.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::UnixStream, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    handler::AdminHandler,
+    protocol::{MAX_REQUEST_BYTES, Outcome, ResponseLine, answer},
+    types::{AdminError, ErrorKind},
+};
+use crate::{
+    json_lines::{Line, LineReader, to_line, write_line},
+    unix_socket::Listener,
+};
+
+/// Clients at once; a further one is told so and let go.
+const MAX_CLIENTS: usize = 64;
+/// How long a client may read nothing of a response.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long requests that are being answered may go on at shutdown.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Answers requests until `shutdown`, then lets those that are being answered finish.
+///
+/// Bad input gets an answer that says so; one client's trouble is nobody else's.
+pub async fn serve(listener: Listener, handler: Arc<dyn AdminHandler>, shutdown: CancellationToken) {
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = clients.join_next() => log_end(ended),
+            accepted = listener.accept() => match accepted {
+                Ok(stream) if clients.len() >= MAX_CLIENTS => {
+                    clients.spawn(refuse(stream));
+                }
+                Ok(stream) => {
+                    clients.spawn(converse(stream, handler.clone(), shutdown.clone()));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: others may give some back.
+                    warn!(%error, "the control socket cannot accept a client");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    // No new ones: the socket goes first.
+    drop(listener);
+    let drained = tokio::time::timeout(DRAIN_LIMIT, async { while clients.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!(left = clients.len(), "requests on the control socket were cut off by the shutdown");
+        clients.shutdown().await;
+    }
+}
+
+async fn converse(
+    stream: UnixStream,
+    handler: Arc<dyn AdminHandler>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = LineReader::new(reader, MAX_REQUEST_BYTES);
+    loop {
+        let line = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            line = reader.next() => line?,
+        };
+        let response = match line {
+            None | Some(Line::Torn) => return Ok(()),
+            Some(Line::Text(line)) => answer(&line, handler.as_ref()).await,
+            Some(Line::Refused(reason)) => bad_request(reason),
+            Some(Line::Endless) => bad_request("the request does not end; the connection is closed".to_owned()),
+        };
+        write_line(&mut writer, &to_line(&response), WRITE_LIMIT).await?;
+    }
+}
+
+async fn refuse(mut stream: UnixStream) -> std::io::Result<()> {
+    let error = AdminError::new(ErrorKind::Failed, format!("{MAX_CLIENTS} clients are connected already"));
+    let refusal = refusal(error.with_help("try again in a moment"));
+    write_line(&mut stream, &to_line(&refusal), WRITE_LIMIT).await
+}
+
+fn bad_request(reason: String) -> ResponseLine {
+    refusal(AdminError::new(ErrorKind::BadRequest, reason))
+}
+
+fn refusal(error: AdminError) -> ResponseLine {
+    ResponseLine { id: None, outcome: Outcome::Error(error) }
+}
+
+fn log_end(ended: Result<std::io::Result<()>, tokio::task::JoinError>) {
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a client of the control socket went away"),
+        Err(error) => warn!(%error, "answering a client of the control socket failed"),
+    }
+}

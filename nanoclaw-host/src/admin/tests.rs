@@ -1,0 +1,417 @@
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    chat::ChatId,
+    group::{GroupFolder, GroupRole, TriggerPolicy},
+    testing::MemoryStore,
+    time::Timestamp,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio_util::sync::CancellationToken;
+
+use super::{types::*, *};
+use crate::{
+    config::{Config, environment_of},
+    home::Home,
+    unix_socket::{self, Listener, SocketError},
+};
+
+fn on_store(home: &Home) -> OnStore {
+    let config = Config::parse(Path::new("nanoclaw.toml"), "", home.root(), &environment_of([])).unwrap();
+    let config = Arc::new(config);
+    OnStore {
+        store: Arc::new(MemoryStore::new()),
+        config: config.clone(),
+        home: home.clone(),
+        explainer: Arc::new(FromConfig(config)),
+    }
+}
+
+fn new_group(chat: &str, name: &str) -> NewGroup {
+    let chat = ChatId::new(chat).unwrap();
+    NewGroup { chat, name: name.to_owned(), folder: None, trigger: None, role: GroupRole::Ordinary }
+}
+
+/// A service on a socket in a home of its own.
+struct Service {
+    home: Home,
+    shutdown: CancellationToken,
+    worker: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    fn start(handler: impl FnOnce(&Home) -> Arc<dyn AdminHandler>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        std::fs::create_dir(home.store()).unwrap();
+        let listener = Listener::bind(&home.admin_socket()).unwrap();
+        let shutdown = CancellationToken::new();
+        let worker = tokio::spawn(serve(listener, handler(&home), shutdown.clone()));
+        Self { home, shutdown, worker, _folder: folder }
+    }
+
+    fn on_store() -> Self {
+        Self::start(|home| Arc::new(on_store(home)))
+    }
+
+    async fn raw(&self) -> Raw {
+        let stream = unix_socket::connect(&self.home.admin_socket()).await.unwrap();
+        let (reader, writer) = stream.into_split();
+        Raw { lines: BufReader::new(reader).lines(), writer }
+    }
+}
+
+/// A client that writes bytes as they are.
+struct Raw {
+    lines: Lines<BufReader<tokio::net::unix::OwnedReadHalf>>,
+    writer: tokio::net::unix::OwnedWriteHalf,
+}
+
+impl Raw {
+    async fn ask(&mut self, bytes: &[u8]) -> Value {
+        self.writer.write_all(bytes).await.unwrap();
+        let line = self.lines.next_line().await.unwrap().expect("the connection was dropped instead of answered");
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_socket_answers_as_the_store_does() {
+    let service = Service::on_store();
+    let client = Client::connect(&service.home).await.unwrap();
+    let added = client.add_group(new_group("tg:-1", "Family")).await.unwrap();
+    assert_eq!(added.folder.as_str(), "tg_family");
+    assert_eq!(client.groups().await.unwrap(), std::slice::from_ref(&added));
+    assert_eq!(client.group("tg:-1").await.unwrap().group, added);
+    assert_eq!(client.status().await.unwrap().groups[0].folder, added.folder);
+    assert_eq!(client.chats().await.unwrap(), []);
+    assert_eq!(client.explain("tg_family").await.unwrap().group, added);
+    assert_eq!(client.remove_group("tg_family").await.unwrap(), added);
+    let refused = client.group("tg_family").await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NotFound);
+    assert!(refused.help.is_some());
+}
+
+#[tokio::test]
+async fn bad_input_is_answered_and_the_connection_goes_on() {
+    let service = Service::on_store();
+    let mut client = service.raw().await;
+    let too_long = [vec![b'x'; MAX_REQUEST_BYTES + 1], b"\n".to_vec()].concat();
+    for (line, id) in [
+        (b"not json\n".as_slice(), Value::Null),
+        (b"{\"id\":7,\"command\":\"fly\"}\n", json!(7)),
+        (b"{\"id\":8}\n", json!(8)),
+        (b"[]\n", Value::Null),
+        (b"\xff\xfe\n", Value::Null),
+        (b"{\"id\":9,\"command\":\"groups_show\"}\n", json!(9)),
+        (b"{\"id\":10,\"command\":\"groups_add\",\"args\":{\"chat\":\"tg:1\",\"name\":\"x\",\"role\":\"main\",\"sudo\":1}}\n", json!(10)),
+        (&too_long, Value::Null),
+    ] {
+        let answer = client.ask(line).await;
+        assert_eq!(answer["id"], id, "{answer}");
+        assert_eq!(answer["error"]["kind"], "bad_request", "{answer}");
+    }
+    assert_eq!(
+        client.ask(b"\n\n{\"id\":11,\"command\":\"groups_list\"}\n").await,
+        json!({"id": 11, "ok": {"groups": []}})
+    );
+}
+
+#[tokio::test]
+async fn a_torn_request_is_not_acted_on() {
+    let service = Service::on_store();
+    let mut torn = service.raw().await;
+    let request = json!({"id": 1, "command": "groups_add", "args": {"chat": "tg:1", "name": "x", "role": "ordinary"}});
+    torn.writer.write_all(request.to_string().as_bytes()).await.unwrap();
+    torn.writer.shutdown().await.unwrap();
+    assert_eq!(torn.lines.next_line().await.unwrap(), None);
+    assert_eq!(Client::connect(&service.home).await.unwrap().groups().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_answered_once_and_read_no_further() {
+    let service = Service::on_store();
+    let mut client = service.raw().await;
+    let answer = client.ask(&vec![b'x'; 16 * MAX_REQUEST_BYTES + 1]).await;
+    assert_eq!(answer["error"]["kind"], "bad_request", "{answer}");
+    assert!(!matches!(client.lines.next_line().await, Ok(Some(_))));
+}
+
+#[tokio::test]
+async fn f55_a_folder_that_leaves_the_groups_folder_is_refused_on_the_socket() {
+    let service = Service::on_store();
+    let mut client = service.raw().await;
+    for folder in ["..", "../x", "a/b", "/etc", "", "global", "a\0b"] {
+        let request = json!({"id": 1, "command": "groups_add",
+            "args": {"chat": "tg:1", "name": "x", "role": "ordinary", "folder": folder}});
+        let answer = client.ask(format!("{request}\n").as_bytes()).await;
+        assert_eq!(answer["error"]["kind"], "bad_request", "{folder:?}: {answer}");
+    }
+    assert!(!service.home.groups().exists());
+}
+
+#[tokio::test]
+async fn one_clients_silence_is_nobody_elses_trouble() {
+    let service = Service::on_store();
+    let mut half = service.raw().await;
+    half.writer.write_all(b"{\"id\":1,").await.unwrap();
+    let gone = service.raw().await;
+    drop(gone);
+    let mut other = service.raw().await;
+    assert_eq!(other.ask(b"{\"id\":2,\"command\":\"groups_list\"}\n").await["id"], 2);
+    assert_eq!(half.ask(b"\"command\":\"groups_list\"}\n").await["id"], 1);
+}
+
+#[tokio::test]
+async fn a_client_too_many_is_told_so() {
+    let service = Service::on_store();
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        let mut client = service.raw().await;
+        client.ask(b"{\"id\":1,\"command\":\"groups_list\"}\n").await;
+        clients.push(client);
+    }
+    let refused = Client::connect(&service.home).await.err().unwrap();
+    assert!(refused.to_string().contains("64 clients"), "{refused}");
+    assert_eq!(clients[0].ask(b"{\"id\":2,\"command\":\"groups_list\"}\n").await["id"], 2);
+}
+
+#[tokio::test]
+async fn shutdown_lets_go_of_idle_clients_and_of_the_socket() {
+    let service = Service::on_store();
+    let mut idle = service.raw().await;
+    idle.ask(b"{\"id\":1,\"command\":\"groups_list\"}\n").await;
+    service.shutdown.cancel();
+    service.worker.await.unwrap();
+    assert_eq!(idle.lines.next_line().await.unwrap(), None);
+    let refused = unix_socket::connect(&service.home.admin_socket()).await.map_err(SocketError::into_io);
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn commands_ask_the_service_while_one_runs_and_the_store_otherwise() {
+    let service = Service::on_store();
+    let opened = connect_or_open(&service.home, || async { unreachable!("a service runs") });
+    let opened: Result<OpenHome, OpenError> = opened.await;
+    assert!(opened.unwrap().is_service());
+    service.shutdown.cancel();
+    service.worker.await.unwrap();
+
+    let opened: Result<OpenHome, OpenError> =
+        connect_or_open(&service.home, || async { Ok(Arc::new(on_store(&service.home)) as Arc<dyn AdminHandler>) })
+            .await;
+    let opened = opened.unwrap();
+    assert!(!opened.is_service());
+    assert_eq!(opened.groups().await.unwrap(), []);
+    // The home is this command's own as long as it works on it.
+    assert!(crate::home::HomeLock::acquire(&service.home).is_err());
+    drop(opened);
+    crate::home::HomeLock::acquire(&service.home).unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_meets_an_ending_service_works_on_the_store_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path()).unwrap();
+    std::fs::create_dir(home.store()).unwrap();
+    let open = || async {
+        let opened: Result<OpenHome, OpenError> =
+            connect_or_open(&home, || async { Ok(Arc::new(on_store(&home)) as Arc<dyn AdminHandler>) }).await;
+        opened.unwrap().is_service()
+    };
+
+    // It ends before it looks at the connection: the kernel resets it.
+    let listener = std::os::unix::net::UnixListener::bind(home.admin_socket()).unwrap();
+    let end = tokio::task::spawn_blocking(move || {
+        // Waits until a connection is there to be accepted, and never accepts it.
+        let mut waiting = [PollFd::new(&listener, PollFlags::IN)];
+        poll(&mut waiting, None).unwrap();
+    });
+    assert!(!tokio::join!(open(), end).0);
+
+    // It ends after it looked at it: the stream just ends.
+    let listener = Listener::bind(&home.admin_socket()).unwrap();
+    let end = async {
+        drop(listener.accept().await.unwrap());
+        drop(listener);
+    };
+    assert!(!tokio::join!(open(), end).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_answer_is_named_and_not_gone_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path()).unwrap();
+    std::fs::create_dir(home.store()).unwrap();
+    let _deaf = Listener::bind(&home.admin_socket()).unwrap();
+    let opened: Result<OpenHome, OpenError> =
+        connect_or_open(&home, || async { unreachable!("something has the home") }).await;
+    let Err(OpenError::Unreachable { path, source }) = opened else { panic!("it was gone round") };
+    assert_eq!((path, source.kind()), (home.admin_socket(), std::io::ErrorKind::TimedOut));
+}
+
+#[tokio::test]
+async fn f67_f68_adding_never_replaces_a_group_and_never_takes_its_role() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    let main = NewGroup { role: GroupRole::Main, ..new_group("local:main", "Me") };
+    let added = handler.add_group(main.clone()).await.unwrap();
+    assert_eq!((added.folder.as_str(), &added.trigger), ("main", &TriggerPolicy::Always));
+
+    let again = handler.add_group(new_group("local:main", "Me")).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::Conflict);
+    assert!(again.help.unwrap().contains("groups remove main"));
+    let second_main = NewGroup { chat: ChatId::new("tg:1").unwrap(), ..main };
+    assert_eq!(handler.add_group(second_main).await.unwrap_err().kind, ErrorKind::Conflict);
+    let same_folder = NewGroup { folder: Some(added.folder.clone()), ..new_group("tg:2", "Other") };
+    assert_eq!(handler.add_group(same_folder).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(handler.groups().await.unwrap(), [added]);
+}
+
+#[tokio::test]
+async fn f78_a_new_group_gets_a_memory_file_and_a_former_groups_memory_is_not_handed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path()).unwrap();
+    let handler = on_store(&home);
+    let first = handler.add_group(new_group("tg:1", "Family")).await.unwrap();
+    let memory = home.group(&first.folder).join("CLAUDE.md");
+    assert!(std::fs::read_to_string(&memory).unwrap().starts_with("# Family\n"));
+    std::fs::write(&memory, "what we know").unwrap();
+
+    handler.remove_group("tg_family").await.unwrap();
+    let other = handler.add_group(new_group("tg:2", "Family")).await.unwrap();
+    assert_eq!(other.folder.as_str(), "tg_family-2");
+    // Whoever names the folder gets it as it is.
+    let named = NewGroup { folder: Some(first.folder.clone()), ..new_group("tg:1", "Family") };
+    assert_eq!(handler.add_group(named).await.unwrap().folder, first.folder);
+    assert_eq!(std::fs::read_to_string(&memory).unwrap(), "what we know");
+}
+
+#[tokio::test]
+async fn what_no_group_can_be_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    let words = |words: &str| Some(TriggerPolicy::Words(words.to_owned()));
+    for (new, reason) in [
+        (new_group("family", "Family"), "no chat id"),
+        (new_group("tg:1", ""), "name"),
+        (new_group("tg:1", "a\u{1b}[31mb"), "name"),
+        (new_group("tg:1", &"x".repeat(101)), "name"),
+        (NewGroup { trigger: words(" "), ..new_group("tg:1", "x") }, "trigger"),
+        (NewGroup { trigger: words("a\nb"), ..new_group("tg:1", "x") }, "trigger"),
+    ] {
+        let refused = handler.add_group(new).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::BadRequest);
+        assert!(refused.message.contains(reason), "{refused}");
+    }
+}
+
+/// A service that knows more than the store: what the wire carries.
+struct Stub;
+
+#[async_trait]
+impl AdminHandler for Stub {
+    async fn status(&self) -> Result<Status, AdminError> {
+        let service = ServiceStatus {
+            pid: 42,
+            version: "1.2.3".into(),
+            started_at_ms: Timestamp::from_ms(1000),
+            runtime: "docker 28".into(),
+            containers: 1,
+            max_containers: 5,
+            channels: vec![ChannelStatus { name: "local".into(), connected: true }],
+        };
+        let group = GroupStatus {
+            folder: GroupFolder::new("family").unwrap(),
+            name: "Family".into(),
+            state: Some(GroupState::BackingOff),
+            unanswered: 2,
+            last_run: None,
+            memory_bytes: Some(1 << 20),
+        };
+        Ok(Status { service: Some(service), groups: vec![group] })
+    }
+    async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
+        Ok(Vec::new())
+    }
+    async fn group(&self, _: &str) -> Result<GroupDetails, AdminError> {
+        panic!("a handler with a fault")
+    }
+    async fn add_group(&self, _: NewGroup) -> Result<GroupView, AdminError> {
+        Err(AdminError::new(ErrorKind::Failed, "disk full").with_help("make room"))
+    }
+    async fn remove_group(&self, _: &str) -> Result<GroupView, AdminError> {
+        Err(AdminError::new(ErrorKind::Failed, "disk full"))
+    }
+    async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {
+        Ok(Vec::new())
+    }
+    async fn explain(&self, _: &str) -> Result<Explanation, AdminError> {
+        Err(AdminError::new(ErrorKind::Failed, "no"))
+    }
+}
+
+#[tokio::test]
+async fn the_wire_is_as_documented() {
+    let service = Service::start(|_| Arc::new(Stub));
+    let mut client = service.raw().await;
+    let status = client.ask(b"{\"id\":1,\"command\":\"status\"}\n").await;
+    insta::assert_json_snapshot!(status, @r#"
+    {
+      "id": 1,
+      "ok": {
+        "status": {
+          "groups": [
+            {
+              "folder": "family",
+              "last_run": null,
+              "memory_bytes": 1048576,
+              "name": "Family",
+              "state": "backing_off",
+              "unanswered": 2
+            }
+          ],
+          "service": {
+            "channels": [
+              {
+                "connected": true,
+                "name": "local"
+              }
+            ],
+            "containers": 1,
+            "max_containers": 5,
+            "pid": 42,
+            "runtime": "docker 28",
+            "started_at_ms": 1000,
+            "version": "1.2.3"
+          }
+        }
+      }
+    }
+    "#);
+    let add = json!({"id": 2, "command": "groups_add", "args": {"chat": "tg:1", "name": "x", "role": "ordinary"}});
+    let refused = client.ask(format!("{add}\n").as_bytes()).await;
+    insta::assert_json_snapshot!(refused, @r#"
+    {
+      "error": {
+        "help": "make room",
+        "kind": "failed",
+        "message": "disk full"
+      },
+      "id": 2
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_fault_in_a_handler_ends_one_conversation_and_not_the_service() {
+    let service = Service::start(|_| Arc::new(Stub));
+    let client = Client::connect(&service.home).await.unwrap();
+    let error = client.group("x").await.unwrap_err();
+    assert!(error.message.contains("did not answer"), "{error}");
+    assert_eq!(Client::connect(&service.home).await.unwrap().status().await.unwrap(), Stub.status().await.unwrap());
+}

@@ -1,0 +1,338 @@
+//! What the control socket carries, and what the commands show: views of groups, runs, the service, and explanations.
+//!
+//! These are wire types and the shapes of `--json`: fields may be added, never renamed.
+
+use std::path::PathBuf;
+
+use nanoclaw_core::{
+    chat::{ChatId, ChatKind, ChatMetadata},
+    group::{Group, GroupFolder, GroupRole, TriggerPolicy},
+    run::RunNumber,
+    runtime::{Access, RuntimeKind},
+    store::{StoreError, StoredRun},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A group to be registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewGroup {
+    /// Its chat.
+    pub chat: ChatId,
+    /// The name people know it by: 1 to 100 characters, no control characters.
+    pub name: String,
+    /// Its folder; `None` makes one of the chat's service and the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<GroupFolder>,
+    /// When its agent wakes; `None`: always in the main group, at the assistant's name in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerPolicy>,
+    /// Its rights.
+    pub role: GroupRole,
+}
+
+/// A registered group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its folder and id.
+    pub folder: GroupFolder,
+    /// Its chat.
+    pub chat: ChatId,
+    /// The name people know it by.
+    pub name: String,
+    /// When its agent wakes.
+    pub trigger: TriggerPolicy,
+    /// Its rights.
+    pub role: GroupRole,
+    /// When it was registered.
+    pub added_at_ms: Timestamp,
+}
+
+impl From<Group> for GroupView {
+    fn from(group: Group) -> Self {
+        let Group { folder, chat, name, trigger, role, added_at } = group;
+        Self { folder, chat, name, trigger, role, added_at_ms: added_at }
+    }
+}
+
+/// A group and how things stand in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupDetails {
+    /// The group.
+    #[serde(flatten)]
+    pub group: GroupView,
+    /// What wakes its agent, in words ("a message that starts with @Andy").
+    pub wakes_on: String,
+    /// Its folder on disk.
+    pub path: PathBuf,
+    /// Messages that nobody has answered yet, those that wake nobody included.
+    pub unanswered: u64,
+    /// Its latest runs, latest first.
+    pub runs: Vec<RunView>,
+}
+
+/// A run as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Its number.
+    pub number: RunNumber,
+    /// Which runtime ran it.
+    pub runtime: RuntimeKind,
+    /// When it was opened.
+    pub started_at_ms: Timestamp,
+    /// When it was closed; `None` while it is open.
+    pub ended_at_ms: Option<Timestamp>,
+    /// The word for how it ended; `None` while it is open.
+    pub ending: Option<String>,
+    /// The sentence for how it ended.
+    pub detail: Option<String>,
+}
+
+impl From<StoredRun> for RunView {
+    fn from(run: StoredRun) -> Self {
+        Self {
+            number: run.id.number,
+            runtime: run.runtime,
+            started_at_ms: run.started_at,
+            ended_at_ms: run.ended_at,
+            ending: run.ending,
+            detail: run.detail,
+        }
+    }
+}
+
+/// A chat that was seen, registered or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatView {
+    /// Which chat.
+    pub chat: ChatId,
+    /// The channel that carries it.
+    pub channel: String,
+    /// The name the service shows.
+    pub name: Option<String>,
+    /// Group or private.
+    pub kind: Option<ChatKind>,
+    /// When something last happened there.
+    pub last_seen_ms: Timestamp,
+    /// The group it is registered as.
+    pub group: Option<GroupFolder>,
+}
+
+impl ChatView {
+    /// The view of `chat`, registered as `group`.
+    #[must_use]
+    pub fn new(chat: ChatMetadata, group: Option<GroupFolder>) -> Self {
+        let ChatMetadata { chat, channel, name, kind, last_seen } = chat;
+        Self { chat, channel: channel.to_string(), name, kind, last_seen_ms: last_seen, group }
+    }
+}
+
+/// How everything stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service; `None` when none runs.
+    pub service: Option<ServiceStatus>,
+    /// All groups, in the order in which they were registered.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// How the service stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at_ms: Timestamp,
+    /// What runs its containers, in words ("docker 28.1").
+    pub runtime: String,
+    /// Containers that it counts now.
+    pub containers: u32,
+    /// Containers that it allows.
+    pub max_containers: u32,
+    /// Its channels, by name.
+    pub channels: Vec<ChannelStatus>,
+}
+
+/// How a channel stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it can send now.
+    pub connected: bool,
+}
+
+/// What a group's container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupState {
+    /// There is none, and nothing to do.
+    Idle,
+    /// There is something to do, and no slot.
+    Waiting,
+    /// It is being started.
+    Starting,
+    /// It works.
+    Busy,
+    /// It is alive and has nothing to do.
+    Resting,
+    /// It is being ended.
+    Stopping,
+    /// A run failed; the next try comes later.
+    BackingOff,
+    /// Nothing is started until somebody changes something.
+    Frozen,
+}
+
+impl GroupState {
+    /// The state that core's word is for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        use GroupState::{BackingOff, Busy, Frozen, Idle, Resting, Starting, Stopping, Waiting};
+        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Frozen]
+            .into_iter()
+            .find(|state| state.word() == word)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Busy => "busy",
+            Self::Resting => "resting",
+            Self::Stopping => "stopping",
+            Self::BackingOff => "backing off",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
+/// How a group stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Which.
+    pub folder: GroupFolder,
+    /// The name people know it by.
+    pub name: String,
+    /// What its container does; `None` when no service runs.
+    pub state: Option<GroupState>,
+    /// Messages that nobody has answered yet.
+    pub unanswered: u64,
+    /// Its latest run, which may be going on.
+    pub last_run: Option<RunView>,
+    /// Bytes of memory that its container uses now; `None` when there is none or its runtime does not know.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What comes out for one group, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The group.
+    pub group: GroupView,
+    /// Its settings in the order in which they are shown.
+    pub settings: Vec<Explained>,
+    /// What its container sees of the host, in order.
+    pub mounts: Vec<ExplainedMount>,
+    /// What would keep a run from starting or make it less than was asked for, a sentence each with its remedy.
+    pub problems: Vec<String>,
+}
+
+/// A setting, what it is, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// What is set: `trigger`, `provider`, `command`, `runtime`, `image`, `user`, `network`, `memory`, `pids`, ...
+    pub name: String,
+    /// What it is.
+    pub value: String,
+    /// Why: `default`, a line of a file, an environment variable, or a sentence.
+    pub why: String,
+}
+
+impl Explained {
+    /// A setting with its reason.
+    #[must_use]
+    pub fn new(name: &str, value: impl ToString, why: impl ToString) -> Self {
+        Self { name: name.to_owned(), value: value.to_string(), why: why.to_string() }
+    }
+}
+
+/// A mount and why it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedMount {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path inside.
+    pub target: String,
+    /// Read-only or not.
+    pub access: Access,
+    /// Why it is there.
+    pub why: String,
+}
+
+/// What kind of refusal it is, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The request cannot be understood.
+    BadRequest,
+    /// What it names is not there.
+    NotFound,
+    /// Something else is in its way.
+    Conflict,
+    /// It was understood and could not be done.
+    Failed,
+}
+
+/// A refusal: what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    /// What kind.
+    pub kind: ErrorKind,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do about it, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl AdminError {
+    /// A refusal without a remedy.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), help: None }
+    }
+
+    /// The same with a remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::ChatTaken { folder, .. } => Self::new(ErrorKind::Conflict, message).with_help(format!(
+                "`nanoclaw groups show {folder}` shows it, `nanoclaw groups remove {folder}` frees the chat"
+            )),
+            StoreError::FolderTaken { .. } => {
+                Self::new(ErrorKind::Conflict, message).with_help("choose another with --folder")
+            }
+            StoreError::MainTaken { folder } => Self::new(ErrorKind::Conflict, message)
+                .with_help(format!("add it without --main, or run `nanoclaw groups remove {folder}` first")),
+            StoreError::NoGroup { .. } => {
+                Self::new(ErrorKind::NotFound, message).with_help("`nanoclaw groups list` shows them all")
+            }
+            StoreError::Newer { .. } | StoreError::Failed { .. } => Self::new(ErrorKind::Failed, message),
+        }
+    }
+}

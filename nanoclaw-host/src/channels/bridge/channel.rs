@@ -1,0 +1,117 @@
+//! A connected bridge as the orchestrator sees it: one more channel.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    chat::{ChannelName, ChatId},
+    delivery::{Delivery, DeliveryKey, Sent},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    claim::Claim,
+    pending::{Begin, Outcome, Pending, Settled},
+    wire::ToBridge,
+};
+use crate::json_lines::to_line;
+
+/// The channel that one connection of a bridge is. When the connection ends it stays closed; the next is a new one.
+#[derive(Debug)]
+pub(super) struct BridgeChannel {
+    pub(super) name: ChannelName,
+    pub(super) claim: Claim,
+    pub(super) capabilities: ChannelCapabilities,
+    pub(super) send_timeout: Duration,
+    lines: mpsc::Sender<String>,
+    pending: Pending,
+}
+
+impl BridgeChannel {
+    pub(super) fn new(
+        name: ChannelName,
+        claim: Claim,
+        capabilities: ChannelCapabilities,
+        send_timeout: Duration,
+        lines: mpsc::Sender<String>,
+    ) -> Self {
+        Self { name, claim, capabilities, send_timeout, lines, pending: Pending::default() }
+    }
+
+    /// The bridge told what became of a send.
+    pub(super) fn settle(&self, key: &DeliveryKey, outcome: Outcome) {
+        match self.pending.settle(key, outcome) {
+            Settled::InTime => {}
+            Settled::Late => tracing::info!(bridge = %self.name, %key, "word of a send came after its time"),
+            Settled::Unknown => tracing::debug!(bridge = %self.name, %key, "word of a send that nobody waits for"),
+        }
+    }
+
+    /// The connection is gone: sends that wait fail, and so do all later ones.
+    pub(super) fn close(&self) {
+        self.pending.close();
+    }
+
+    /// Asks the bridge to tell the names of its chats again. Best effort.
+    pub(super) fn sync_groups(&self) {
+        let _ = self.lines.try_send(to_line(&ToBridge::SyncGroups));
+    }
+
+    fn not_connected(&self) -> SendError {
+        SendError::NotConnected { reason: format!("the bridge {} is not connected", self.name) }
+    }
+}
+
+#[async_trait]
+impl Channel for BridgeChannel {
+    fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    fn owns(&self, chat: &ChatId) -> bool {
+        self.claim.covers(chat)
+    }
+
+    fn capabilities(&self) -> ChannelCapabilities {
+        self.capabilities
+    }
+
+    async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
+        let Delivery { key, chat, text, .. } = delivery;
+        // Waited for before it is written: the answer may be faster than this worker.
+        let mut waiting = match self.pending.begin(key) {
+            Begin::Send(waiting) => waiting,
+            Begin::AlreadySent(sent) => return Ok(sent),
+            Begin::Busy => {
+                return Err(SendError::Retry { reason: "it is being sent at this moment".to_owned(), after: None });
+            }
+            Begin::Closed => return Err(self.not_connected()),
+        };
+        let overdue = |what: &str| SendError::Retry {
+            reason: format!("the bridge {} {what} within {:?}", self.name, self.send_timeout),
+            after: None,
+        };
+        let deadline = Instant::now() + self.send_timeout;
+        match timeout_at(deadline, self.lines.send(to_line(&ToBridge::Send { key, chat, text }))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.not_connected()),
+            Err(_) => return Err(overdue("took no more lines")),
+        }
+        match timeout_at(deadline, waiting.outcome()).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err(self.not_connected()),
+            Err(_) => Err(overdue("did not say whether it sent the message")),
+        }
+    }
+
+    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
+        if self.capabilities.typing {
+            // Not worth waiting for: when the queue is full the bridge has better things to read.
+            let _ = self.lines.try_send(to_line(&ToBridge::Typing { chat, on: typing == Typing::On }));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One connection of a bridge, from its hello to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use nanoclaw_core::{
+    channel::{ChannelCapabilities, SendError},
+    chat::ChatId,
+    delivery::Sent,
+    message::PlatformMessageId,
+    orchestrator::Receipt,
+    store::StoreError,
+};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Shared,
+    channel::BridgeChannel,
+    claim::Claim,
+    wire::{self, Chat, FromBridge, Hello, Message, PROTOCOL, ToBridge},
+};
+use crate::channels::{
+    MAX_LINE_BYTES,
+    peer::{Heard, Peer},
+};
+
+/// How many lines may wait for a bridge to read them.
+const QUEUE_LINES: usize = 64;
+
+/// The longest delay that a bridge may ask for before the next try.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Serves one connection until the bridge leaves, misbehaves beyond repair, or `stop` is cancelled.
+pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>, stop: CancellationToken) {
+    let peer = Peer::new(stream, QUEUE_LINES, shared.config.stall_timeout, &stop);
+    let mut connection = Connection { shared, peer };
+    connection.run().await;
+    connection.peer.end().await;
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    peer: Peer,
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        let channel = match self.greet().await {
+            Ok(channel) => channel,
+            Err(reason) => {
+                tracing::warn!(reason, "a bridge was refused");
+                self.refuse(&reason, About::default()).await;
+                return;
+            }
+        };
+        let name = channel.name.clone();
+        tracing::info!(bridge = %name, chats = %channel.claim, "a bridge connected");
+        self.shared.host.add_channel(Arc::clone(&channel) as _);
+        self.shared.host.channel_connected(&name);
+        let ending = self.listen(&channel).await;
+        // In this order: nothing waits for a dead connection, nothing new goes to it, and only then may its successor come.
+        channel.close();
+        self.shared.host.remove_channel(&name);
+        self.shared.leave(&name);
+        tracing::info!(bridge = %name, ending, "a bridge disconnected");
+    }
+
+    /// Takes the hello and reserves what it claims, or says why not.
+    async fn greet(&mut self) -> Result<Arc<BridgeChannel>, String> {
+        let limit = self.shared.config.hello_timeout;
+        let line = match tokio::time::timeout(limit, self.peer.next()).await {
+            Err(_) => return Err(format!("no hello came within {limit:?}")),
+            Ok(Heard::Line(line)) => line,
+            Ok(Heard::Refused(reason)) => return Err(reason),
+            Ok(Heard::End(ending)) => return Err(format!("no hello came: {ending}")),
+        };
+        let hello: Hello = match serde_json::from_str(&line) {
+            Ok(FromBridge::Hello(hello)) => hello,
+            Ok(_) => return Err("the first line must be a hello".to_owned()),
+            Err(error) => return Err(format!("the first line must be a hello: {error}")),
+        };
+        if let Some(protocol) = hello.protocol.filter(|&protocol| protocol != PROTOCOL) {
+            return Err(format!("this host speaks version {PROTOCOL} of the bridge protocol, not {protocol}"));
+        }
+        let claim = Claim::new(hello.prefixes, hello.suffixes).map_err(|error| error.to_string())?;
+        let can = |word: &str| hello.capabilities.iter().any(|capability| capability == word);
+        let capabilities = ChannelCapabilities { deduplicates: can("deduplicates"), typing: can("typing") };
+        let send_timeout = self.shared.config.send_timeout;
+        let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, self.peer.lines());
+        let channel = Arc::new(channel);
+        self.shared.enter(&channel)?;
+        let host = concat!("nanoclaw ", env!("CARGO_PKG_VERSION"));
+        self.peer.say(&ToBridge::Welcome { protocol: PROTOCOL, host, max_line_bytes: MAX_LINE_BYTES }).await;
+        Ok(channel)
+    }
+
+    /// Acts on each line; returns why it ended.
+    async fn listen(&mut self, channel: &BridgeChannel) -> String {
+        loop {
+            match self.peer.next().await {
+                Heard::Line(line) => self.act(channel, &line).await,
+                Heard::Refused(reason) => self.refuse(&reason, About::default()).await,
+                Heard::End(ending) => return ending,
+            }
+        }
+    }
+
+    async fn act(&self, channel: &BridgeChannel, line: &str) {
+        match serde_json::from_str(line) {
+            Err(error) => self.refuse(&error.to_string(), About::default()).await,
+            Ok(FromBridge::Hello(_)) => self.refuse("hello was said already", About::default()).await,
+            Ok(FromBridge::Message(message)) => self.take_message(channel, message).await,
+            Ok(FromBridge::Chat(chat)) => self.take_chat(channel, chat).await,
+            Ok(FromBridge::Sent { key, platform_id }) => {
+                let (platform_id, trouble) = match wire::platform_id(platform_id) {
+                    Ok(platform_id) => (platform_id, None),
+                    Err(trouble) => (None, Some(trouble)),
+                };
+                channel.settle(&key, Ok(Sent { platform_id }));
+                if let Some(trouble) = trouble {
+                    self.refuse(&trouble, About::default()).await;
+                }
+            }
+            Ok(FromBridge::Failed { key, error, retry_after_ms, permanent }) => {
+                let reason = if error.is_empty() { "the bridge did not say why".to_owned() } else { error };
+                let after = retry_after_ms.map(|ms| Duration::from_millis(ms).min(MAX_RETRY_AFTER));
+                let error =
+                    if permanent { SendError::Permanent { reason } } else { SendError::Retry { reason, after } };
+                channel.settle(&key, Err(error));
+            }
+        }
+    }
+
+    async fn take_message(&self, channel: &BridgeChannel, message: Message) {
+        let (chat, id) = (message.chat().clone(), message.id().clone());
+        let about = About { chat: Some(&chat), id: Some(&id), retry: false };
+        if !channel.claim.covers(&chat) {
+            return self.refuse(&outside(channel, &chat), about).await;
+        }
+        let message = match message.into_inbound(&channel.name) {
+            Ok(message) => message,
+            Err(reason) => return self.refuse(&reason, about).await,
+        };
+        // Not in a select: a commit that has begun is seen to its end, and the bridge learns of it if it is still there.
+        let registered = match self.shared.intake.accept(message).await {
+            Ok(Receipt::Stored { .. } | Receipt::Duplicate { .. }) => true,
+            Ok(Receipt::Unregistered) => false,
+            Err(error) => return self.not_stored(channel, &error, about).await,
+        };
+        self.peer.say(&ToBridge::Accepted { chat: &chat, id: &id, registered }).await;
+    }
+
+    async fn take_chat(&self, channel: &BridgeChannel, chat: Chat) {
+        let id = chat.chat.clone();
+        let about = About { chat: Some(&id), ..About::default() };
+        if !channel.claim.covers(&id) {
+            return self.refuse(&outside(channel, &id), about).await;
+        }
+        let metadata = match chat.into_metadata(&channel.name) {
+            Ok(metadata) => metadata,
+            Err(reason) => return self.refuse(&reason, about).await,
+        };
+        if let Err(error) = self.shared.intake.note_chat(metadata).await {
+            self.not_stored(channel, &error, about).await;
+        }
+    }
+
+    /// The store failed: the bridge keeps the message and says it again later.
+    async fn not_stored(&self, channel: &BridgeChannel, error: &StoreError, about: About<'_>) {
+        tracing::error!(bridge = %channel.name, %error, "what a bridge said could not be stored");
+        self.refuse(&error.to_string(), About { retry: true, ..about }).await;
+    }
+
+    /// Tells the bridge that the line that came last was refused.
+    async fn refuse(&self, reason: &str, about: About<'_>) {
+        let line = self.peer.line_number();
+        tracing::debug!(line, reason, "a line of a bridge was refused");
+        let About { chat, id, retry } = about;
+        self.peer.say(&ToBridge::Error { reason, line, chat, id, retry }).await;
+    }
+}
+
+/// What a refused line was about, as far as it could be read.
+#[derive(Default, Clone, Copy)]
+struct About<'a> {
+    chat: Option<&'a ChatId>,
+    id: Option<&'a PlatformMessageId>,
+    /// Whether the same line may be taken later.
+    retry: bool,
+}
+
+fn outside(channel: &BridgeChannel, chat: &ChatId) -> String {
+    format!("the chat {chat} is not one of {}'s ({})", channel.name, channel.claim)
+}

@@ -1,0 +1,247 @@
+//! The lines of the bridge protocol, version 1 (`docs/bridge-protocol.md`), and how a bridge's words become the domain's.
+
+use std::path::{Component, Path};
+
+use nanoclaw_core::{
+    chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
+    delivery::DeliveryKey,
+    message::{Attachment, Author, InboundMessage, PlatformMessageId, Quote, SenderId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version that this host speaks.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// The last millisecond of the year 9999.
+const LAST_MS: i64 = 253_402_300_799_999;
+
+/// The longest name that is kept, in characters.
+const MAX_NAME: usize = 256;
+
+/// What a bridge says. Fields that are not known are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum FromBridge {
+    Hello(Hello),
+    Message(Message),
+    Chat(Chat),
+    Sent {
+        key: DeliveryKey,
+        // Read leniently: the message is out, and a strange id must not make it be sent again.
+        #[serde(default)]
+        platform_id: Value,
+    },
+    Failed {
+        key: DeliveryKey,
+        #[serde(default)]
+        error: String,
+        #[serde(default)]
+        retry_after_ms: Option<u64>,
+        #[serde(default)]
+        permanent: bool,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Hello {
+    pub(super) name: ChannelName,
+    #[serde(default)]
+    pub(super) protocol: Option<u32>,
+    #[serde(default)]
+    pub(super) prefixes: Vec<String>,
+    #[serde(default)]
+    pub(super) suffixes: Vec<String>,
+    #[serde(default)]
+    pub(super) capabilities: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    chat: ChatId,
+    id: PlatformMessageId,
+    sender: SenderId,
+    #[serde(default)]
+    sender_name: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    timestamp_ms: i64,
+    #[serde(default)]
+    is_group: Option<bool>,
+    #[serde(default)]
+    is_from_me: bool,
+    #[serde(default)]
+    reply_to: Option<ReplyTo>,
+    #[serde(default)]
+    attachments: Vec<AttachmentLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReplyTo {
+    id: PlatformMessageId,
+    #[serde(default)]
+    sender_name: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AttachmentLine {
+    kind: String,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Chat {
+    pub(super) chat: ChatId,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    is_group: Option<bool>,
+    #[serde(default)]
+    timestamp_ms: Option<i64>,
+}
+
+/// What the host says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ToBridge<'a> {
+    Welcome {
+        protocol: u32,
+        host: &'a str,
+        max_line_bytes: usize,
+    },
+    Accepted {
+        chat: &'a ChatId,
+        id: &'a PlatformMessageId,
+        registered: bool,
+    },
+    Send {
+        key: &'a DeliveryKey,
+        chat: &'a ChatId,
+        text: &'a str,
+    },
+    Typing {
+        chat: &'a ChatId,
+        on: bool,
+    },
+    SyncGroups,
+    /// A line was refused, or could not be acted on.
+    Error {
+        reason: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        chat: Option<&'a ChatId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a PlatformMessageId>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        retry: bool,
+    },
+}
+
+impl Message {
+    pub(super) fn chat(&self) -> &ChatId {
+        &self.chat
+    }
+
+    pub(super) fn id(&self) -> &PlatformMessageId {
+        &self.id
+    }
+
+    /// The message as the inbox takes it, or why it cannot be taken.
+    pub(super) fn into_inbound(self, channel: &ChannelName) -> Result<InboundMessage, String> {
+        let sent_at = timestamp(self.timestamp_ms)?;
+        let text = self.text.unwrap_or_default();
+        if text.is_empty() && self.attachments.is_empty() {
+            return Err("the message has neither text nor attachments".to_owned());
+        }
+        let attachments =
+            self.attachments.into_iter().map(AttachmentLine::into_attachment).collect::<Result<_, _>>()?;
+        let sender_name = self.sender_name.and_then(clean_name).unwrap_or_else(|| self.sender.to_string());
+        Ok(InboundMessage {
+            chat: self.chat,
+            channel: channel.clone(),
+            chat_kind: self.is_group.map(chat_kind),
+            id: self.id,
+            sender: self.sender,
+            sender_name,
+            author: if self.is_from_me { Author::Owner } else { Author::Person },
+            text,
+            sent_at,
+            quote: self.reply_to.map(|quote| Quote {
+                id: quote.id,
+                sender_name: quote.sender_name.and_then(clean_name),
+                text: quote.text.filter(|text| !text.is_empty()),
+            }),
+            attachments,
+        })
+    }
+}
+
+impl AttachmentLine {
+    fn into_attachment(self) -> Result<Attachment, String> {
+        if let Some(path) = &self.path {
+            let inside = |part| matches!(part, Component::Normal(_));
+            if path.is_empty() || path.chars().any(char::is_control) || !Path::new(path).components().all(inside) {
+                return Err(format!(
+                    "the attachment path {path:?} must be relative to the group's folder, without `..`"
+                ));
+            }
+        }
+        let kind = clean_name(self.kind).ok_or("an attachment needs a kind, such as \"photo\"")?;
+        Ok(Attachment { kind, path: self.path, name: self.name.and_then(clean_name) })
+    }
+}
+
+impl Chat {
+    /// The chat as the store keeps it, or why it cannot be kept.
+    pub(super) fn into_metadata(self, channel: &ChannelName) -> Result<ChatMetadata, String> {
+        Ok(ChatMetadata {
+            chat: self.chat,
+            channel: channel.clone(),
+            name: self.name.and_then(clean_name),
+            kind: self.is_group.map(chat_kind),
+            last_seen: self.timestamp_ms.map_or_else(|| Ok(Timestamp::now()), timestamp)?,
+        })
+    }
+}
+
+/// The service's id of a sent message; an error when there is one that cannot be kept. Numbers are taken as their digits.
+pub(super) fn platform_id(value: Value) -> Result<Option<PlatformMessageId>, String> {
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => {
+            return Err(
+                "platform_id is neither a text nor a number; the message counts as sent, without an id".to_owned()
+            );
+        }
+    };
+    PlatformMessageId::new(text)
+        .map(Some)
+        .map_err(|error| format!("platform_id: {error}; the message counts as sent, without an id"))
+}
+
+fn timestamp(ms: i64) -> Result<Timestamp, String> {
+    if !(0..=LAST_MS).contains(&ms) {
+        return Err(format!("timestamp_ms {ms} is out of range: milliseconds since 1970-01-01 UTC, 0 to {LAST_MS}"));
+    }
+    Ok(Timestamp::from_ms(ms))
+}
+
+fn chat_kind(is_group: bool) -> ChatKind {
+    if is_group { ChatKind::Group } else { ChatKind::Private }
+}
+
+/// A name that people gave, fit for one line: a strange name must not cost a message. `None` when nothing is left.
+fn clean_name(name: String) -> Option<String> {
+    let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME).collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}

@@ -1,0 +1,13 @@
+//! The channels that are part of the host.
+//!
+//! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
+//! over a unix socket: `peer` is one connection of either. [`ports`] is what a
+//! channel needs of the rest of the host, and all that it knows of it.
+
+pub mod bridge;
+pub mod local;
+mod peer;
+pub mod ports;
+
+/// The longest line that a channel takes, in bytes, without its end.
+pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;

@@ -1,0 +1,92 @@
+//! What channels need of the rest of the host: somewhere to hand messages in, and somewhere to register themselves.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    channel::Channel,
+    chat::{ChannelName, ChatId, ChatMetadata},
+    delivery::OutboxId,
+    message::{InboundMessage, Seq},
+    orchestrator::{Inbox, Receipt},
+    store::StoreError,
+};
+
+/// Takes what people write. Implemented by core's [`Inbox`].
+#[async_trait]
+pub trait Intake: Send + Sync + 'static {
+    /// Commits a message; only after `Ok` may the channel acknowledge it.
+    ///
+    /// # Errors
+    /// The store's; the message must be handed in again.
+    async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError>;
+
+    /// Keeps what is known of a chat.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl Intake for Inbox {
+    async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError> {
+        Inbox::accept(self, message).await
+    }
+
+    async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError> {
+        Inbox::note_chat(self, chat).await
+    }
+}
+
+/// Where channels that come and go while the host runs say so. Implemented by the orchestrator's handle.
+///
+/// None of the calls waits: they are made between two lines of a connection.
+pub trait ChannelHost: Send + Sync + 'static {
+    /// From now on, messages for chats that `channel` owns go to it. Its name is not in use.
+    fn add_channel(&self, channel: Arc<dyn Channel>);
+
+    /// It is gone; what waits for it goes on waiting.
+    fn remove_channel(&self, name: &ChannelName);
+
+    /// What waits for it can be tried now. A send that fails with `NotConnected` while this is called counts as waiting.
+    fn channel_connected(&self, name: &ChannelName);
+}
+
+/// What a terminal is told about the chat that it attaches to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The assistant's name.
+    pub assistant: String,
+    /// Whether the chat is a group; messages to one that is not are not kept.
+    pub registered: bool,
+    /// One line that the user should read before the first message (no model is configured, and how to); `None` when
+    /// there is nothing to say.
+    pub hint: Option<String>,
+}
+
+/// How far the messages of a chat are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnsweredSoFar {
+    /// Up to which message; [`Seq::ZERO`] when none is.
+    pub through: Seq,
+    /// The last reply that is committed and not shown yet; `None` when all are shown.
+    pub unshown: Option<OutboxId>,
+}
+
+/// What the local channel asks about a chat.
+#[async_trait]
+pub trait Reception: Send + Sync + 'static {
+    /// What a terminal that attaches to `chat` is told.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn welcome(&self, chat: &ChatId) -> Result<Welcome, StoreError>;
+
+    /// How far `chat` is answered: asked when notices were missed, so that nobody waits for one that does not come again.
+    /// The cursor has to be read before the outbox.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn answered(&self, chat: &ChatId) -> Result<AnsweredSoFar, StoreError>;
+}

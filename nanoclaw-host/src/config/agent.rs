@@ -1,0 +1,96 @@
+//! `[agent]`: what thinks inside the container.
+
+use std::path::PathBuf;
+
+use super::{
+    reader::{Reader, Section},
+    setting::Setting,
+    value,
+};
+
+/// What thinks inside the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// No model: deterministic answers.
+    Offline,
+    /// The Claude Code command line.
+    Claude,
+}
+
+impl Provider {
+    /// The word for it in the configuration and in the container's environment.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Claude => "claude",
+        }
+    }
+}
+
+impl std::fmt::Display for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which provider was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderChoice {
+    /// Claude when a credential is configured, else offline.
+    Auto,
+    /// This one.
+    Fixed(Provider),
+}
+
+/// What thinks inside the container, for all groups that do not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Which provider; default `auto`.
+    pub provider: Setting<ProviderChoice>,
+    /// A program that speaks the container contract and takes the provider's place: its path inside and its arguments.
+    /// `None`: our agent-runner with the provider.
+    pub command: Setting<Option<Vec<String>>>,
+    /// The Claude Code program on the host, to be mounted; `None`: `claude` on the `PATH` of the host when it is there,
+    /// else the image's own.
+    pub claude: Setting<Option<PathBuf>>,
+    /// Our agent-runner on the host, to be mounted; `None`: beside the running program, or on the `PATH`.
+    pub runner: Setting<Option<PathBuf>>,
+}
+
+impl AgentConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut section = reader.section("agent");
+        let (base, home) = section.path_bases();
+        let path = || {
+            let rule = value::path(base.clone(), home.clone());
+            move |raw: &value::Raw<'_>| rule(raw).map(Some)
+        };
+        let config = Self {
+            provider: provider(&mut section).unwrap_or_else(|| Setting::default_to(ProviderChoice::Auto)),
+            command: command(&mut section).unwrap_or_else(|| Setting::default_to(None)),
+            claude: section.read("claude", None, None, path()),
+            runner: section.read("runner", None, None, path()),
+        };
+        section.finish();
+        config
+    }
+}
+
+pub(super) fn provider(section: &mut Section<'_, '_>) -> Option<Setting<ProviderChoice>> {
+    section.lookup(
+        "provider",
+        None,
+        value::word(&[
+            ("auto", ProviderChoice::Auto),
+            ("offline", ProviderChoice::Fixed(Provider::Offline)),
+            ("claude", ProviderChoice::Fixed(Provider::Claude)),
+        ]),
+    )
+}
+
+pub(super) fn command(section: &mut Section<'_, '_>) -> Option<Setting<Option<Vec<String>>>> {
+    let rule = value::command();
+    section.lookup("command", None, move |raw: &value::Raw<'_>| rule(raw).map(Some))
+}

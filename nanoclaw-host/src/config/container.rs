@@ -1,0 +1,115 @@
+//! `[container]`: what the agents run in.
+
+use nanoclaw_core::runtime::{ImageRef, RunAs, RuntimeKind};
+
+use super::{
+    reader::{Reader, Section, Variable},
+    setting::Setting,
+    value::{self, Raw, Right},
+};
+
+/// Which runtime was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// The first that really works: docker, then sandbox.
+    Auto,
+    /// This one, or nothing.
+    Fixed(RuntimeKind),
+}
+
+/// Which user was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserChoice {
+    /// The user of the host process, or 1000:1000 when that is root.
+    Auto,
+    /// This one; never root.
+    Fixed(RunAs),
+}
+
+/// What the agents run in, for all groups that do not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerConfig {
+    /// Which runtime; default `auto`.
+    pub runtime: Setting<RuntimeChoice>,
+    /// The image. `CONTAINER_IMAGE` in v1. A runtime without images (the sandbox) takes its own default when this is one.
+    pub image: Setting<ImageRef>,
+    /// Bytes of memory, swap included; `None` for no bound. Default 2 GiB.
+    pub memory_bytes: Setting<Option<u64>>,
+    /// Processes and threads; `None` for no bound. Default 512.
+    pub pids: Setting<Option<u32>>,
+    /// Thousandths of a processor; `None` for no bound. Default 2000.
+    pub milli_cpus: Setting<Option<u32>>,
+    /// The user inside; default `auto`.
+    pub user: Setting<UserChoice>,
+    /// Bytes of the private `/tmp`. Default 256 MiB.
+    pub tmp_bytes: Setting<u64>,
+}
+
+const DEFAULT_IMAGE: &str = "nanoclaw-agent:latest";
+
+impl ContainerConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut section = reader.section("container");
+        let config = Self {
+            runtime: section.read("runtime", None, RuntimeChoice::Auto, runtime),
+            image: image(&mut section, Some(Variable::Same("CONTAINER_IMAGE"))).unwrap_or_else(|| {
+                Setting::default_to(ImageRef::new(DEFAULT_IMAGE).expect("the default image's name is well formed"))
+            }),
+            memory_bytes: memory(&mut section).unwrap_or_else(|| Setting::default_to(Some(2 << 30))),
+            pids: pids(&mut section).unwrap_or_else(|| Setting::default_to(Some(512))),
+            milli_cpus: cpus(&mut section).unwrap_or_else(|| Setting::default_to(Some(2000))),
+            user: section.read("user", None, UserChoice::Auto, user),
+            tmp_bytes: section.read("tmp", None, 256 << 20, value::size(1 << 20..=1 << 40)),
+        };
+        section.finish();
+        config
+    }
+}
+
+pub(super) fn image(section: &mut Section<'_, '_>, v1: Option<Variable>) -> Option<Setting<ImageRef>> {
+    let line = value::line(1024);
+    section.lookup("image", v1, move |raw: &Raw<'_>| {
+        line(raw).and_then(|text| ImageRef::new(text).map_err(|problem| Right::from(problem.reason)))
+    })
+}
+
+pub(super) fn memory(section: &mut Section<'_, '_>) -> Option<Setting<Option<u64>>> {
+    // Less than 16 MiB starts nothing that could be an agent, and engines refuse less than 6 MiB.
+    section.lookup("memory", None, value::or_none(value::size(16 << 20..=1 << 42)))
+}
+
+pub(super) fn pids(section: &mut Section<'_, '_>) -> Option<Setting<Option<u32>>> {
+    section.lookup("pids", None, value::or_none(value::count(8..=1_000_000)))
+}
+
+pub(super) fn cpus(section: &mut Section<'_, '_>) -> Option<Setting<Option<u32>>> {
+    section.lookup("cpus", None, value::or_none(value::processors()))
+}
+
+fn runtime(raw: &Raw<'_>) -> Result<RuntimeChoice, Right> {
+    let rule = value::word(&[
+        ("auto", RuntimeChoice::Auto),
+        ("docker", RuntimeChoice::Fixed(RuntimeKind::Docker)),
+        ("sandbox", RuntimeChoice::Fixed(RuntimeKind::Sandbox)),
+        ("podman", RuntimeChoice::Fixed(RuntimeKind::Podman)),
+    ]);
+    const RIGHT: &str = r#""auto" or "docker" or "sandbox""#;
+    match rule(raw) {
+        Ok(RuntimeChoice::Fixed(RuntimeKind::Podman)) => {
+            Err(format!("{RIGHT} (this version does not support podman)").into())
+        }
+        Ok(choice) => Ok(choice),
+        Err(_) => Err(RIGHT.into()),
+    }
+}
+
+fn user(raw: &Raw<'_>) -> Result<UserChoice, Right> {
+    const RIGHT: &str = r#""auto", or a user and group by number such as "1000:1000", neither of them 0"#;
+    let text = value::line(32)(raw).map_err(|_| RIGHT)?;
+    if text == "auto" {
+        return Ok(UserChoice::Auto);
+    }
+    let (uid, gid) = text.split_once(':').ok_or(RIGHT)?;
+    let number = |text: &str| text.parse::<u32>().ok().filter(|id| (1..u32::MAX).contains(id)).ok_or(RIGHT);
+    Ok(UserChoice::Fixed(RunAs { uid: number(uid)?, gid: number(gid)? }))
+}

@@ -1,0 +1,128 @@
+//! `[groups.<folder>]`: what is different for one group, and what comes out for it.
+
+use std::time::Duration;
+
+use nanoclaw_core::{
+    group::GroupFolder,
+    runtime::{ImageRef, Limits},
+};
+
+use super::{
+    Config,
+    agent::{self, Provider, ProviderChoice},
+    container, limits,
+    reader::Section,
+    setting::{Setting, Source},
+};
+
+/// What is different for one group; `None` leaves what holds for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupOverrides {
+    /// See [`super::AgentConfig::provider`].
+    pub provider: Option<Setting<ProviderChoice>>,
+    /// See [`super::AgentConfig::command`].
+    pub command: Option<Setting<Option<Vec<String>>>>,
+    /// See [`super::ContainerConfig::image`].
+    pub image: Option<Setting<ImageRef>>,
+    /// See [`super::ContainerConfig::memory_bytes`].
+    pub memory_bytes: Option<Setting<Option<u64>>>,
+    /// See [`super::ContainerConfig::pids`].
+    pub pids: Option<Setting<Option<u32>>>,
+    /// See [`super::ContainerConfig::milli_cpus`].
+    pub milli_cpus: Option<Setting<Option<u32>>>,
+    /// See [`super::LimitsConfig::idle_timeout`].
+    pub idle_timeout: Option<Setting<Duration>>,
+    /// See [`super::LimitsConfig::run_timeout`].
+    pub run_timeout: Option<Setting<Duration>>,
+    /// See [`super::LimitsConfig::max_messages_per_prompt`].
+    pub max_messages_per_prompt: Option<Setting<u32>>,
+}
+
+impl GroupOverrides {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            provider: agent::provider(section),
+            command: agent::command(section),
+            image: container::image(section, None),
+            memory_bytes: container::memory(section),
+            pids: container::pids(section),
+            milli_cpus: container::cpus(section),
+            idle_timeout: limits::idle_timeout(section, None),
+            run_timeout: limits::run_timeout(section, None),
+            max_messages_per_prompt: limits::max_messages(section, None),
+        }
+    }
+}
+
+/// What holds for one group, everything considered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// What thinks; without meaning when `command` is set.
+    pub provider: Setting<Provider>,
+    /// What takes the provider's place.
+    pub command: Setting<Option<Vec<String>>>,
+    /// The image.
+    pub image: Setting<ImageRef>,
+    /// Bytes of memory.
+    pub memory_bytes: Setting<Option<u64>>,
+    /// Processes and threads.
+    pub pids: Setting<Option<u32>>,
+    /// Thousandths of a processor.
+    pub milli_cpus: Setting<Option<u32>>,
+    /// How long its container rests before it is asked to end.
+    pub idle_timeout: Setting<Duration>,
+    /// How long its busy container may go without progress.
+    pub run_timeout: Setting<Duration>,
+    /// Messages in one prompt.
+    pub max_messages_per_prompt: Setting<u32>,
+}
+
+impl GroupSettings {
+    /// The container's upper bounds, explicit or not.
+    #[must_use]
+    pub fn container_limits(&self) -> Limits {
+        Limits { memory_bytes: *self.memory_bytes, pids: *self.pids, milli_cpus: *self.milli_cpus }
+    }
+}
+
+impl Config {
+    /// What holds for the group with this folder.
+    #[must_use]
+    pub fn for_group(&self, folder: &GroupFolder) -> GroupSettings {
+        let none = GroupOverrides::default();
+        let own = self.groups.get(folder).unwrap_or(&none);
+        fn pick<T: Clone>(own: &Option<Setting<T>>, general: &Setting<T>) -> Setting<T> {
+            own.as_ref().unwrap_or(general).clone()
+        }
+        GroupSettings {
+            provider: self.provider(&pick(&own.provider, &self.agent.provider)),
+            command: pick(&own.command, &self.agent.command),
+            image: pick(&own.image, &self.container.image),
+            memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),
+            pids: pick(&own.pids, &self.container.pids),
+            milli_cpus: pick(&own.milli_cpus, &self.container.milli_cpus),
+            idle_timeout: pick(&own.idle_timeout, &self.limits.idle_timeout),
+            run_timeout: pick(&own.run_timeout, &self.limits.run_timeout),
+            max_messages_per_prompt: pick(&own.max_messages_per_prompt, &self.limits.max_messages_per_prompt),
+        }
+    }
+
+    /// The provider of groups that do not say otherwise.
+    #[must_use]
+    pub fn general_provider(&self) -> Setting<Provider> {
+        self.provider(&self.agent.provider)
+    }
+
+    fn provider(&self, choice: &Setting<ProviderChoice>) -> Setting<Provider> {
+        match (choice.value, &self.credential) {
+            (ProviderChoice::Fixed(provider), _) => Setting { value: provider, source: choice.source.clone() },
+            (ProviderChoice::Auto, Some(credential)) => Setting {
+                value: Provider::Claude,
+                source: Source::Because(format!("a credential is configured ({})", credential.source)),
+            },
+            (ProviderChoice::Auto, None) => {
+                Setting { value: Provider::Offline, source: Source::Because("no credential is configured".to_owned()) }
+            }
+        }
+    }
+}

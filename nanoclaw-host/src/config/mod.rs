@@ -1,0 +1,166 @@
+//! The configuration: `nanoclaw.toml` and the environment.
+//!
+//! Each section of the file is read by the module of its name into a struct of its own. Every value remembers where it came
+//! from ([`Setting`]), and every mistake is reported at once ([`ConfigErrors`]). A key `k` of section `[s]` can also be set
+//! by the environment variable `NANOCLAW_S_K`, and some by the variable that NanoClaw v1 had for it; the order is our
+//! variable, v1's variable, file, default.
+
+mod agent;
+mod assistant;
+mod container;
+mod credentials;
+mod environment;
+mod group;
+mod limits;
+mod log;
+mod mistake;
+mod model;
+mod reader;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod time;
+mod value;
+
+use std::{collections::BTreeMap, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use nanoclaw_core::group::GroupFolder;
+use toml::de::DeTable;
+
+pub use agent::{AgentConfig, Provider, ProviderChoice};
+pub use assistant::AssistantConfig;
+pub use container::{ContainerConfig, RuntimeChoice, UserChoice};
+pub use credentials::{Credential, CredentialKind, private_folder};
+pub use environment::{Environment, ProcessEnvironment, of as environment_of};
+pub use group::{GroupOverrides, GroupSettings};
+pub use limits::LimitsConfig;
+pub use log::{LogConfig, LogFormat};
+pub(crate) use mistake::nearest;
+pub use mistake::{ConfigErrors, Mistake, Place};
+pub use model::ModelConfig;
+pub use setting::{Setting, Source};
+pub use time::TimeConfig;
+pub use value::{show_duration, show_size};
+
+use crate::home::Home;
+
+/// The commented sample that `nanoclaw init` writes; every key in it stands at its default.
+pub const SAMPLE: &str = include_str!("../../nanoclaw.sample.toml");
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[assistant]`.
+    pub assistant: AssistantConfig,
+    /// `[agent]`.
+    pub agent: AgentConfig,
+    /// `[container]`.
+    pub container: ContainerConfig,
+    /// `[limits]`.
+    pub limits: LimitsConfig,
+    /// `[model]`.
+    pub model: ModelConfig,
+    /// `[time]`.
+    pub time: TimeConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[groups.<folder>]`.
+    pub groups: BTreeMap<GroupFolder, GroupOverrides>,
+    /// What opens the model API; `None` when none is configured.
+    pub credential: Option<Credential>,
+    /// What is odd but no mistake, a sentence each.
+    pub remarks: Vec<String>,
+}
+
+impl Config {
+    /// Reads the configuration of `home`. A home without `nanoclaw.toml` has the defaults.
+    ///
+    /// # Errors
+    /// All mistakes at once; no text of them has a secret in it.
+    pub fn load(home: &Home, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
+        let file = home.config_file();
+        let text = read(&file).map_err(|message| ConfigErrors {
+            mistakes: vec![Mistake { place: Place::File(file.clone()), key: None, message }],
+        })?;
+        Self::parse(&file, &text, home.root(), environment)
+    }
+
+    /// Reads the configuration from `text`, which is the content of `file`; relative paths in it start at `base`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(file: &Path, text: &str, base: &Path, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
+        let (root, syntax) = DeTable::parse_recoverable(text);
+        let mut mistakes: Vec<Mistake> = syntax.iter().map(|error| syntax_mistake(file, text, error)).collect();
+        let mut remarks = Vec::new();
+
+        let mut reader = reader::Reader::new(file, text, root.get_ref(), environment, base);
+        let mut groups = BTreeMap::new();
+        let mut config = Self {
+            assistant: AssistantConfig::read(&mut reader),
+            agent: AgentConfig::read(&mut reader),
+            container: ContainerConfig::read(&mut reader),
+            limits: LimitsConfig::read(&mut reader),
+            model: ModelConfig::read(&mut reader),
+            time: TimeConfig::read(&mut reader, &mut remarks),
+            log: LogConfig::read(&mut reader),
+            groups: BTreeMap::new(),
+            credential: None,
+            remarks: Vec::new(),
+        };
+        reader.sections_of(
+            "groups",
+            |key| GroupFolder::new(key).map_err(|problem| format!("no group can have this table: {problem}")),
+            |folder, section| {
+                groups.insert(folder, GroupOverrides::read(section));
+            },
+        );
+        config.groups = groups;
+
+        let mut found = reader.finish();
+        if syntax.is_empty() {
+            found.sort_by_key(|mistake| match &mistake.place {
+                Place::Line { line, .. } => (0, *line),
+                Place::File(_) | Place::Variable(_) => (1, 0),
+            });
+            mistakes.append(&mut found);
+        } else {
+            // What the file means past a syntax error is guesswork; of the environment we know.
+            mistakes.extend(found.into_iter().filter(|mistake| matches!(mistake.place, Place::Variable(_))));
+        }
+        config.credential = credentials::read(environment, &mut mistakes, &mut remarks);
+        config.remarks = remarks;
+        if mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors { mistakes }) }
+    }
+}
+
+fn syntax_mistake(file: &Path, text: &str, error: &toml::de::Error) -> Mistake {
+    // The parser's own display shows the line, which may have a secret on it; its message does not.
+    let line = reader::line_of(text, error.span().map_or(0, |span| span.start));
+    let message = format!("not TOML: {}", error.message().replace('\n', "; "));
+    Mistake { place: Place::Line { file: file.to_owned(), line }, key: None, message }
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    let longest = 1024 * 1024;
+    // Not blocking, so that a FIFO in its place does not hold up the start.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(file);
+    let opened = match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        other => other.map_err(|error| format!("it cannot be read: {error}"))?,
+    };
+    if !opened.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err("it is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    opened.take(longest + 1).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    if bytes.len() as u64 > longest {
+        return Err("it is longer than 1 MiB, which no configuration is".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        format!("it is not UTF-8; line {} has other bytes in it", {
+            let valid = error.utf8_error().valid_up_to();
+            error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1
+        })
+    })
+}

@@ -1,0 +1,359 @@
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use super::*;
+
+fn load(text: &str, environment: &dyn Environment) -> Result<Config, ConfigErrors> {
+    Config::parse(Path::new("/home/x/nanoclaw.toml"), text, Path::new("/home/x"), environment)
+}
+
+fn nothing() -> impl Environment {
+    environment_of([])
+}
+
+fn errors(text: &str, environment: &dyn Environment) -> String {
+    load(text, environment).unwrap_err().to_string()
+}
+
+fn group(folder: &str) -> GroupFolder {
+    GroupFolder::new(folder).unwrap()
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let config = load("", &nothing()).unwrap();
+    assert_eq!(*config.assistant.name, "Andy");
+    assert_eq!(*config.container.image, nanoclaw_core::runtime::ImageRef::new("nanoclaw-agent:latest").unwrap());
+    assert_eq!(*config.limits.max_concurrent_containers, 5);
+    assert_eq!(*config.limits.idle_timeout, Duration::from_secs(1800));
+    assert_eq!(*config.limits.run_timeout, Duration::from_secs(1800));
+    assert_eq!(*config.limits.max_messages_per_prompt, 10);
+    assert_eq!(*config.container.memory_bytes, Some(2 << 30));
+    assert_eq!(config.model.base_url.as_str(), "https://api.anthropic.com/");
+    assert!(!config.limits.idle_timeout.is_explicit());
+    assert_eq!(config.credential, None);
+    assert_eq!(*config.for_group(&group("family")).provider, Provider::Offline);
+}
+
+#[test]
+fn the_sample_names_every_key_at_its_default() {
+    // What is shown as an example stays a comment; the rest is taken as if somebody had removed every #.
+    let examples = ["command", "claude", "runner", "zone"];
+    let text: String = SAMPLE
+        .lines()
+        .take_while(|line| !line.starts_with("#[groups."))
+        .map(|line| {
+            let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
+            match key {
+                Some(key) if !examples.contains(&key) && !key.contains(' ') => format!("{}\n", &line[1..]),
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect();
+    let (from_sample, default) = (load(&text, &nothing()).unwrap(), load("", &nothing()).unwrap());
+    assert!(from_sample.limits.idle_timeout.is_explicit(), "the sample was not uncommented");
+    assert_eq!(*from_sample.assistant.name, *default.assistant.name);
+    assert_eq!(*from_sample.agent.provider, *default.agent.provider);
+    let (sample, own) = (&from_sample.container, &default.container);
+    assert_eq!(
+        (*sample.runtime, &*sample.image, *sample.memory_bytes, *sample.pids, *sample.milli_cpus, *sample.user),
+        (*own.runtime, &*own.image, *own.memory_bytes, *own.pids, *own.milli_cpus, *own.user)
+    );
+    assert_eq!(*sample.tmp_bytes, *own.tmp_bytes);
+    let (sample, own) = (&from_sample.limits, &default.limits);
+    assert_eq!(
+        (*sample.max_concurrent_containers, *sample.idle_timeout, *sample.run_timeout, *sample.max_messages_per_prompt),
+        (*own.max_concurrent_containers, *own.idle_timeout, *own.run_timeout, *own.max_messages_per_prompt)
+    );
+    assert_eq!(*from_sample.model.base_url, *default.model.base_url);
+    assert_eq!((&*from_sample.log.level, *from_sample.log.format), (&*default.log.level, *default.log.format));
+    // As it is written, it says nothing; and every key of ours is in it.
+    assert_eq!(load(SAMPLE, &nothing()).unwrap(), default);
+    for example in examples {
+        assert!(SAMPLE.contains(&format!("\n#{example} = ")), "{example}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_line_and_key() {
+    let text = r#"
+[assistant]
+nane = "Bea"
+
+[agent]
+provider = "cluade"
+command = "just a text"
+
+[container]
+runtime = "podman"
+memory = 2048
+user = "0:0"
+cpus = -1
+
+[limits]
+idle_timeout = "soon"
+max_concurrent_containers = 0
+
+[time]
+zone = "Europe/Atlantis"
+
+[log]
+level = "inof"
+
+[model]
+base_url = "ftp://models"
+
+[limit]
+x = 1
+
+[groups."../etc"]
+memory = "1GiB"
+
+[groups.family]
+memory = "1GB of it"
+timeout = "5m"
+"#;
+    let environment = environment_of([("MAX_CONCURRENT_CONTAINERS", "many"), ("NANOCLAW_LOG_FORMAT", "xml")]);
+    insta::assert_snapshot!(errors(text, &environment), @r#"
+    18 mistakes in the configuration:
+      /home/x/nanoclaw.toml:3: there is no key assistant.nane; did you mean name?
+      /home/x/nanoclaw.toml:6: agent.provider is "cluade"; it must be "auto" or "offline" or "claude"
+      /home/x/nanoclaw.toml:7: agent.command is "just a text"; it must be a list of the program and its arguments, such as ["/usr/bin/python3", "agent.py"]
+      /home/x/nanoclaw.toml:10: container.runtime is "podman"; it must be "auto" or "docker" or "sandbox" (this version does not support podman)
+      /home/x/nanoclaw.toml:11: container.memory is 2048; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
+      /home/x/nanoclaw.toml:12: container.user is "0:0"; it must be "auto", or a user and group by number such as "1000:1000", neither of them 0
+      /home/x/nanoclaw.toml:13: container.cpus is -1; it must be a number of processors from 0.01 to 1024, such as 2 or 0.5, or "none" for no bound
+      /home/x/nanoclaw.toml:16: limits.idle_timeout is "soon"; it must be a length of time with its unit such as "90s", "30m" or "1h 30m", from 0s to 7d
+      /home/x/nanoclaw.toml:17: limits.max_concurrent_containers is 0; it must be a whole number from 1 to 1000
+      /home/x/nanoclaw.toml:20: time.zone is "Europe/Atlantis"; it must be the name of a zone such as "Europe/Berlin" or "UTC"
+      /home/x/nanoclaw.toml:23: log.level is "inof"; it must be error, warn, info, debug, trace or off, or a list of them with modules such as "info,nanoclaw_core=debug"
+      /home/x/nanoclaw.toml:26: model.base_url is "ftp://models"; it must be an address such as "https://api.anthropic.com": http or https, without user, query or fragment in it
+      /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
+      /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
+      /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, max_messages_per_prompt
+      environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
+      environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
+    "#);
+}
+
+#[test]
+fn an_unknown_key_near_a_known_one_is_asked_about() {
+    let error = load("[limits]\nidle_timout = \"5m\"\n", &nothing()).unwrap_err();
+    let [mistake] = error.mistakes.as_slice() else { panic!("{error}") };
+    assert_eq!(mistake.key.as_deref(), Some("limits.idle_timout"));
+    assert_eq!(mistake.place, Place::Line { file: "/home/x/nanoclaw.toml".into(), line: 2 });
+    assert!(mistake.message.contains("did you mean idle_timeout?"), "{mistake}");
+}
+
+#[test]
+fn torn_files_are_refused_with_their_line() {
+    for (text, line) in [("[assistant\nname = 1", 1), ("[a]\nb = \"", 2), ("[log]\nlevel = 'info'\nlevel = 'warn'", 3)]
+    {
+        let error = load(text, &nothing()).unwrap_err();
+        let places: Vec<_> = error.mistakes.iter().map(|mistake| mistake.place.to_string()).collect();
+        assert!(places.contains(&format!("/home/x/nanoclaw.toml:{line}")), "{error}");
+    }
+}
+
+#[test]
+fn no_mistake_repeats_what_may_be_a_secret() {
+    const SECRET: &str = "sk-ant-api03-TOPSECRET";
+    for text in [
+        format!("[model]\napi_key = \"{SECRET}\""),
+        format!("[model]\nbase_url = \"https://user:{SECRET}@host\""),
+        format!("[agent]\nprovider = \"{SECRET}\""),
+        format!("ANTHROPIC_API_KEY={SECRET}"),
+        format!("ANTHROPIC_API_KEY=\"{SECRET}\""),
+        format!("[model]\napi_key = \"{SECRET}"),
+        format!("[agent]\ncommand = [\"x\", {SECRET}]"),
+        format!("[limits]\nidle_timeout = \"0123456789{SECRET}\""),
+    ] {
+        let error = load(&text, &nothing()).unwrap_err();
+        assert!(!error.to_string().contains("TOPSECRET") && !format!("{error:?}").contains("TOPSECRET"), "{error:?}");
+    }
+    let environment = environment_of([("IDLE_TIMEOUT", SECRET), ("ANTHROPIC_API_KEY", "sk-ant-TOPSECRET two")]);
+    assert!(!errors("", &environment).contains("TOPSECRET"));
+    let config = load("", &environment_of([("ANTHROPIC_API_KEY", SECRET)])).unwrap();
+    assert!(!format!("{config:?}").contains("TOPSECRET"));
+    assert!(errors("[model]\napi_key = \"x\"", &nothing()).contains("~/.config/nanoclaw/credentials"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_our_names_over_those_of_v1() {
+    let file = "[limits]\nidle_timeout = \"1m\"\n[assistant]\nname = \"Bea\"\n";
+    let seconds = |config: &Config| config.limits.idle_timeout.as_secs();
+    assert_eq!(seconds(&load(file, &nothing()).unwrap()), 60);
+    let v1 = load(file, &environment_of([("IDLE_TIMEOUT", "120000")])).unwrap();
+    assert_eq!(seconds(&v1), 120);
+    assert_eq!(v1.limits.idle_timeout.source, Source::Variable("IDLE_TIMEOUT".into()));
+    let ours = [("IDLE_TIMEOUT", "120000"), ("NANOCLAW_LIMITS_IDLE_TIMEOUT", "3m")];
+    assert_eq!(seconds(&load(file, &environment_of(ours)).unwrap()), 180);
+    let empty = load(file, &environment_of([("ASSISTANT_NAME", "")])).unwrap();
+    assert_eq!(*empty.assistant.name, "Bea");
+    assert_eq!(empty.assistant.name.source.to_string(), "nanoclaw.toml:4");
+}
+
+#[test]
+fn the_names_of_v1_work() {
+    let environment = environment_of([
+        ("ASSISTANT_NAME", "Zoë"),
+        ("CONTAINER_IMAGE", "my/agent:1"),
+        ("CONTAINER_TIMEOUT", "60000"),
+        ("IDLE_TIMEOUT", "30000"),
+        ("MAX_CONCURRENT_CONTAINERS", "2"),
+        ("MAX_MESSAGES_PER_PROMPT", "3"),
+        ("TZ", "Europe/Berlin"),
+        ("LOG_LEVEL", "FATAL"),
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9999"),
+    ]);
+    let config = load("", &environment).unwrap();
+    assert_eq!(*config.assistant.name, "Zoë");
+    assert_eq!(config.container.image.as_str(), "my/agent:1");
+    assert_eq!(*config.limits.run_timeout, Duration::from_secs(60));
+    assert_eq!(*config.limits.idle_timeout, Duration::from_secs(30));
+    assert_eq!(*config.limits.max_concurrent_containers, 2);
+    assert_eq!(*config.limits.max_messages_per_prompt, 3);
+    assert_eq!(config.time.zone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!(*config.log.level, "error");
+    assert_eq!(config.model.base_url.as_str(), "http://127.0.0.1:9999/");
+}
+
+#[test]
+fn f58_a_posix_zone_or_nonsense_in_tz_does_not_keep_the_host_from_starting() {
+    let posix = load("", &environment_of([("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")])).unwrap();
+    let summer = jiff::Timestamp::from_second(1_750_000_000).unwrap();
+    assert_eq!(posix.time.zone.to_offset(summer), jiff::tz::offset(2));
+    assert!(load("", &environment_of([("TZ", ":UTC")])).unwrap().time.zone.is_explicit());
+    let nonsense = load("", &environment_of([("TZ", "Mars/Olympus")])).unwrap();
+    assert!(nonsense.remarks[0].contains("TZ"), "{:?}", nonsense.remarks);
+    // In our own file it is a mistake.
+    assert!(errors("[time]\nzone = \"Mars/Olympus\"", &nothing()).contains("time.zone"));
+}
+
+#[test]
+fn a_groups_own_settings_win_and_the_rest_holds_for_it_too() {
+    let text = r#"
+[container]
+memory = "1GiB"
+pids = "none"
+[limits]
+idle_timeout = "10m"
+[groups.family]
+provider = "claude"
+command = ["/bin/agent", "--fast"]
+memory = "none"
+cpus = 0.5
+idle_timeout = "5m"
+"#;
+    let config = load(text, &nothing()).unwrap();
+    let (family, other) = (config.for_group(&group("family")), config.for_group(&group("other")));
+    assert_eq!(*family.provider, Provider::Claude);
+    assert_eq!(*other.provider, Provider::Offline);
+    assert_eq!(family.command.as_deref(), Some(["/bin/agent".to_owned(), "--fast".to_owned()].as_slice()));
+    let limits = nanoclaw_core::runtime::Limits { memory_bytes: None, pids: None, milli_cpus: Some(500) };
+    assert_eq!(family.container_limits(), limits);
+    let limits = nanoclaw_core::runtime::Limits { memory_bytes: Some(1 << 30), pids: None, milli_cpus: Some(2000) };
+    assert_eq!(other.container_limits(), limits);
+    assert_eq!(family.idle_timeout.as_secs(), 300);
+    assert_eq!(other.idle_timeout.as_secs(), 600);
+    assert_eq!(family.idle_timeout.source.to_string(), "nanoclaw.toml:12");
+}
+
+#[test]
+fn paths_start_at_the_home_or_at_the_users_home() {
+    let text = "[agent]\nrunner = \"bin/agent-runner\"\nclaude = \"~/bin/claude\"\n";
+    let config = load(text, &environment_of([("HOME", "/nowhere/ann")])).unwrap();
+    assert_eq!(config.agent.runner.as_deref(), Some(Path::new("/home/x/bin/agent-runner")));
+    assert_eq!(config.agent.claude.as_deref(), Some(Path::new("/nowhere/ann/bin/claude")));
+    assert!(errors(text, &nothing()).contains("HOME is not set"));
+}
+
+/// A user's home with a credentials file of this text and mode.
+fn user_with_credentials(text: &str, mode: u32) -> (tempfile::TempDir, impl Environment + use<>) {
+    let user = tempfile::tempdir().unwrap();
+    let folder = user.path().join(".config/nanoclaw");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("credentials");
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let environment = environment_of([("HOME", user.path().to_str().unwrap())]);
+    (user, environment)
+}
+
+#[test]
+fn a_credential_makes_claude_the_provider() {
+    let (_user, environment) = user_with_credentials("# mine\nexport CLAUDE_CODE_OAUTH_TOKEN='tok'\n", 0o600);
+    let config = load("", &environment).unwrap();
+    let credential = config.credential.clone().unwrap();
+    assert_eq!((credential.kind, credential.secret.reveal()), (CredentialKind::OAuthToken, "tok"));
+    assert_eq!(credential.source.to_string(), "credentials:2");
+    let provider = config.for_group(&group("family")).provider;
+    assert_eq!(*provider, Provider::Claude);
+    assert_eq!(provider.source.to_string(), "a credential is configured (credentials:2)");
+    let offline = load("[agent]\nprovider = \"offline\"", &environment).unwrap();
+    assert_eq!(*offline.for_group(&group("family")).provider, Provider::Offline);
+}
+
+#[test]
+fn an_api_key_wins_over_a_token_and_the_environment_over_the_file() {
+    let text = "ANTHROPIC_AUTH_TOKEN=c\nCLAUDE_CODE_OAUTH_TOKEN=b\nANTHROPIC_API_KEY=a\n";
+    let (user, environment) = user_with_credentials(text, 0o600);
+    assert_eq!(load("", &environment).unwrap().credential.unwrap().secret.reveal(), "a");
+    let both = environment_of([("HOME", user.path().to_str().unwrap()), ("ANTHROPIC_AUTH_TOKEN", "z")]);
+    let credential = load("", &both).unwrap().credential.unwrap();
+    assert_eq!((credential.kind, credential.secret.reveal()), (CredentialKind::AuthToken, "z"));
+}
+
+#[test]
+fn f72_values_of_one_character_are_values() {
+    for (text, value) in [("x", "x"), ("\"", "\""), ("'", "'"), ("=", "="), ("\"y\"", "y"), ("#", "#")] {
+        let (_user, environment) = user_with_credentials(&format!("ANTHROPIC_API_KEY={text}"), 0o600);
+        assert_eq!(load("", &environment).unwrap().credential.unwrap().secret.reveal(), value, "{text}");
+    }
+}
+
+#[test]
+fn a_credentials_file_that_others_can_read_is_refused_with_the_command_that_helps() {
+    let (user, environment) = user_with_credentials("ANTHROPIC_API_KEY=TOPSECRET", 0o644);
+    let error = errors("", &environment);
+    let file = user.path().join(".config/nanoclaw/credentials");
+    assert!(error.contains("0644") && error.contains(&format!("chmod 600 {}", file.display())), "{error}");
+    assert!(!error.contains("TOPSECRET"));
+}
+
+#[test]
+fn mistakes_in_the_credentials_file_are_reported_without_what_is_in_it() {
+    let text =
+        "ANTHROPIC_APIKEY=TOPSECRET\nTOPSECRET\nANTHROPIC_API_KEY=\nTOP SECRET=TOPSECRET\nTELEGRAM_BOT_TOKEN=TOPSECRET";
+    let (_user, environment) = user_with_credentials(text, 0o600);
+    let error = load("", &environment).unwrap_err();
+    assert_eq!(error.mistakes.len(), 4, "{error}");
+    assert!(error.to_string().contains("did you mean ANTHROPIC_API_KEY?"), "{error}");
+    assert!(!error.to_string().contains("SECRET"), "{error}");
+    let (_user, environment) = user_with_credentials("TELEGRAM_BOT_TOKEN=TOPSECRET", 0o600);
+    let config = load("", &environment).unwrap();
+    assert!(config.remarks[0].contains("TELEGRAM_BOT_TOKEN") && !config.remarks[0].contains("SECRET"));
+}
+
+#[test]
+fn a_folder_or_fifo_in_the_place_of_the_credentials_is_refused_and_holds_nothing_up() {
+    let (user, environment) = user_with_credentials("", 0o600);
+    let file = user.path().join(".config/nanoclaw/credentials");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(errors("", &environment).contains("not a regular file"));
+    std::fs::remove_dir(&file).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    assert!(errors("", &environment).contains("not a regular file"));
+}
+
+#[test]
+fn a_file_that_is_not_text_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::at(folder.path()).unwrap();
+    std::fs::write(home.config_file(), b"[assistant]\nname = \"\xff\"\n").unwrap();
+    let error = Config::load(&home, &nothing()).unwrap_err().to_string();
+    assert!(error.contains("nanoclaw.toml: it is not UTF-8; line 2"), "{error}");
+    std::fs::remove_file(home.config_file()).unwrap();
+    assert_eq!(Config::load(&home, &nothing()).unwrap(), load("", &nothing()).unwrap());
+}

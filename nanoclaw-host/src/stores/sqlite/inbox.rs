@@ -1,0 +1,197 @@
+//! The inbox: messages in the order of their arrival, and the cursor of each group over them.
+
+use nanoclaw_core::{
+    chat::ChatMetadata,
+    delivery::NewDelivery,
+    group::GroupFolder,
+    message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
+    store::Accepted,
+    time::Timestamp,
+};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{
+    failure::Problem,
+    groups, outbox,
+    rows::{self, Word},
+};
+
+pub(super) async fn accept(
+    write: &mut SqliteConnection,
+    message: &InboundMessage,
+    wakes: Wakes,
+    at: Timestamp,
+) -> Result<Accepted, Problem> {
+    let known = sqlx::query(
+        "SELECT (SELECT seq FROM messages WHERE chat = $1 AND id = $2) AS seq,
+                EXISTS (SELECT 1 FROM groups WHERE chat = $1) AS registered",
+    )
+    .bind(message.chat.as_str())
+    .bind(message.id.as_str())
+    .fetch_one(&mut *write)
+    .await?;
+    if let Some(seq) = known.try_get("seq")? {
+        return Ok(Accepted::Duplicate(Seq(seq)));
+    }
+    let chat = ChatMetadata {
+        chat: message.chat.clone(),
+        channel: message.channel.clone(),
+        name: None,
+        kind: message.chat_kind,
+        last_seen: at,
+    };
+    groups::note_chat(write, &chat).await?;
+    if !known.try_get::<bool, _>("registered")? {
+        return Ok(Accepted::Unregistered);
+    }
+    let attachments = serde_json::to_string(&message.attachments)
+        .map_err(|error| Problem::Refused(format!("the attachments cannot be written as JSON: {error}")))?;
+    let quote = message.quote.as_ref();
+    let seq: i64 = sqlx::query_scalar(
+        "INSERT INTO messages (chat, id, channel, chat_kind, sender, sender_name, author, text, sent_at_ms,
+                               quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         RETURNING seq",
+    )
+    .bind(message.chat.as_str())
+    .bind(message.id.as_str())
+    .bind(message.channel.as_str())
+    .bind(message.chat_kind.map(Word::word))
+    .bind(message.sender.as_str())
+    .bind(&message.sender_name)
+    .bind(message.author.word())
+    .bind(&message.text)
+    .bind(message.sent_at.as_ms())
+    .bind(quote.map(|quote| quote.id.as_str()))
+    .bind(quote.and_then(|quote| quote.sender_name.as_deref()))
+    .bind(quote.and_then(|quote| quote.text.as_deref()))
+    .bind(attachments)
+    .bind(i64::from(wakes == Wakes::Yes))
+    .bind(at.as_ms())
+    .fetch_one(write)
+    .await?;
+    Ok(Accepted::Stored(Seq(seq)))
+}
+
+/// Of group $1, beyond message $2, at most $3.
+pub(super) const MESSAGES_AFTER: &str = "SELECT m.* FROM groups g JOIN messages m ON m.chat = g.chat
+         WHERE g.folder = $1 AND m.seq > g.answered_through AND m.seq > $2
+         ORDER BY m.seq LIMIT $3";
+
+pub(super) async fn messages_after(
+    pool: &SqlitePool,
+    group: &GroupFolder,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<StoredMessage>, Problem> {
+    let found =
+        sqlx::query(MESSAGES_AFTER).bind(group.as_str()).bind(after.0).bind(i64::from(limit)).fetch_all(pool).await?;
+    if found.is_empty() {
+        cursor(pool, group).await?;
+    }
+    found.iter().map(message).collect()
+}
+
+/// Of group $1.
+pub(super) const UNANSWERED: &str =
+    "SELECT (SELECT COUNT(*) FROM messages m WHERE m.chat = g.chat AND m.seq > g.answered_through)
+         FROM groups g WHERE g.folder = $1";
+
+pub(super) async fn unanswered(pool: &SqlitePool, group: &GroupFolder) -> Result<u64, Problem> {
+    let count: Option<i64> = sqlx::query_scalar(UNANSWERED).bind(group.as_str()).fetch_optional(pool).await?;
+    let count = count.ok_or_else(|| Problem::no_group(group))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(super) async fn cursor(pool: &SqlitePool, group: &GroupFolder) -> Result<Seq, Problem> {
+    let cursor: Option<i64> = sqlx::query_scalar("SELECT answered_through FROM groups WHERE folder = $1")
+        .bind(group.as_str())
+        .fetch_optional(pool)
+        .await?;
+    cursor.map(Seq).ok_or_else(|| Problem::no_group(group))
+}
+
+pub(super) async fn given_up(
+    pool: &SqlitePool,
+    group: &GroupFolder,
+    limit: u32,
+) -> Result<Vec<StoredMessage>, Problem> {
+    let found = sqlx::query(
+        "SELECT m.* FROM groups g JOIN messages m ON m.chat = g.chat
+         WHERE g.folder = $1 AND m.given_up_at_ms IS NOT NULL
+         ORDER BY m.seq DESC LIMIT $2",
+    )
+    .bind(group.as_str())
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    if found.is_empty() {
+        cursor(pool, group).await?;
+    }
+    found.iter().map(message).collect()
+}
+
+pub(super) async fn give_up(
+    write: &mut SqliteConnection,
+    group: &GroupFolder,
+    through: Seq,
+    notice: &NewDelivery,
+    at: Timestamp,
+) -> Result<(), Problem> {
+    let known = sqlx::query(
+        "SELECT chat, answered_through, (SELECT COALESCE(MAX(seq), 0) FROM messages) AS inbox_end
+         FROM groups WHERE folder = $1",
+    )
+    .bind(group.as_str())
+    .fetch_optional(&mut *write)
+    .await?
+    .ok_or_else(|| Problem::no_group(group))?;
+    let (cursor, inbox_end): (i64, i64) = (known.try_get("answered_through")?, known.try_get("inbox_end")?);
+    let through = through.0.min(inbox_end);
+    if through <= cursor {
+        return Ok(());
+    }
+    sqlx::query("UPDATE messages SET given_up_at_ms = $1 WHERE chat = $2 AND seq > $3 AND seq <= $4")
+        .bind(at.as_ms())
+        .bind(known.try_get::<&str, _>("chat")?)
+        .bind(cursor)
+        .bind(through)
+        .execute(&mut *write)
+        .await?;
+    sqlx::query("UPDATE groups SET answered_through = $1, failures = 0 WHERE folder = $2")
+        .bind(through)
+        .bind(group.as_str())
+        .execute(&mut *write)
+        .await?;
+    outbox::post(write, notice, at).await?;
+    Ok(())
+}
+
+fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
+    let quote = rows::optional_id::<PlatformMessageId>(row, "quote_id")?;
+    let quote = match quote {
+        Some(id) => {
+            Some(Quote { id, sender_name: row.try_get("quote_sender_name")?, text: row.try_get("quote_text")? })
+        }
+        None => None,
+    };
+    let attachments = serde_json::from_str(row.try_get("attachments")?)
+        .map_err(|error| Problem::Refused(format!("stored attachments cannot be read: {error}")))?;
+    Ok(StoredMessage {
+        seq: Seq(row.try_get("seq")?),
+        wakes: if row.try_get::<i64, _>("wakes")? == 0 { Wakes::No } else { Wakes::Yes },
+        message: InboundMessage {
+            chat: rows::id(row, "chat")?,
+            channel: rows::id(row, "channel")?,
+            chat_kind: rows::optional_word(row, "chat_kind")?,
+            id: rows::id(row, "id")?,
+            sender: rows::id(row, "sender")?,
+            sender_name: row.try_get("sender_name")?,
+            author: rows::word(row, "author")?,
+            text: row.try_get("text")?,
+            sent_at: rows::moment(row, "sent_at_ms")?,
+            quote,
+            attachments,
+        },
+    })
+}

@@ -1,0 +1,264 @@
+//! The store in SQLite, through sqlx.
+//!
+//! One connection writes, and every write is one `BEGIN IMMEDIATE` transaction on it; a few others read. The journal is a
+//! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
+//!
+//! This file is the map from the port to the files that know the tables: `groups`, `inbox`, `runs`, `sessions`,
+//! `outbox`. How a database is opened is in `open`, what its failures mean to people in `failure`.
+
+mod failure;
+mod groups;
+mod inbox;
+mod open;
+mod outbox;
+mod rows;
+mod runs;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    chat::{ChatId, ChatMetadata},
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
+    group::{Group, GroupFolder},
+    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    run::{Handed, RunEnding, RunId},
+    runtime::InstallId,
+    session::SessionId,
+    store::{
+        Accepted, BlockCommit, BlockOutcome, GroupRecovery, NewRun, SessionContext, Store, StoreError, StoredDelivery,
+        StoredRun, StoredTurn,
+    },
+    time::Timestamp,
+};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use self::failure::Problem;
+
+/// A database file, open. Dropping it loses nothing; [`close`](Self::close) also folds the log into the file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: Arc<Path>,
+    /// Has at most one connection, so that writers wait for each other here, in order, and not in SQLite's lock.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it when it is not there (file 0600, folder 0700), and brings it to the newest
+    /// schema. The file is for one host at a time, which the caller sees to; others may read it meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] when it was written by a newer version (nothing is changed); `Failed` with the path and the
+    /// remedy when it is no database of ours, cannot be written, or the disk is full.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let path: Arc<Path> = path.into();
+        match open::open(&path).await {
+            Ok((writer, readers)) => Ok(Self { path, writer, readers }),
+            Err(problem) => Err(problem.explain("open the database", &path)),
+        }
+    }
+
+    /// Closes all connections and folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn begin(&self, action: &'static str) -> Result<Write, StoreError> {
+        // A plain BEGIN that reads first and writes later fails at once with "database is locked" when another writer came
+        // in between, whatever the busy timeout.
+        match self.writer.begin_with("BEGIN IMMEDIATE").await {
+            Ok(transaction) => Ok(Write { transaction, action, path: Arc::clone(&self.path) }),
+            Err(error) => Err(Problem::from(error).explain(action, &self.path)),
+        }
+    }
+
+    fn told<T>(&self, action: &'static str, read: Result<T, Problem>) -> Result<T, StoreError> {
+        read.map_err(|problem| problem.explain(action, &self.path))
+    }
+}
+
+/// A write that has begun.
+struct Write {
+    transaction: Transaction<'static, Sqlite>,
+    action: &'static str,
+    path: Arc<Path>,
+}
+
+impl Write {
+    /// Commits what was done, or undoes it when it failed in the middle.
+    async fn finish<T>(self, done: Result<T, Problem>) -> Result<T, StoreError> {
+        let finished = match done {
+            Ok(value) => self.transaction.commit().await.map(|()| value).map_err(Problem::from),
+            Err(problem) => {
+                // SQLite undoes some failures itself (a full disk) and then refuses this; `open` sees to it that such a
+                // connection is not used again.
+                let _ = self.transaction.rollback().await;
+                Err(problem)
+            }
+        };
+        finished.map_err(|problem| problem.explain(self.action, &self.path))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn install_id(&self) -> Result<InstallId, StoreError> {
+        let action = "read the install id";
+        if let Some(known) = self.told(action, groups::install_id(&self.readers).await)? {
+            return Ok(known);
+        }
+        let mut write = self.begin(action).await?;
+        let done = groups::make_install_id(&mut write.transaction).await;
+        write.finish(done).await
+    }
+
+    async fn note_chat(&self, chat: &ChatMetadata) -> Result<(), StoreError> {
+        let mut write = self.begin("note a chat").await?;
+        let done = groups::note_chat(&mut write.transaction, chat).await;
+        write.finish(done).await
+    }
+
+    async fn chats(&self) -> Result<Vec<ChatMetadata>, StoreError> {
+        self.told("list the chats", groups::chats(&self.readers).await)
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, StoreError> {
+        self.told("list the groups", groups::groups(&self.readers).await)
+    }
+
+    async fn add_group(&self, group: &Group) -> Result<(), StoreError> {
+        let mut write = self.begin("add a group").await?;
+        let done = groups::add(&mut write.transaction, group).await;
+        write.finish(done).await
+    }
+
+    async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError> {
+        let mut write = self.begin("remove a group").await?;
+        let done = groups::remove(&mut write.transaction, folder).await;
+        write.finish(done).await
+    }
+
+    async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError> {
+        self.told("read what is waiting", groups::recover(&self.readers).await)
+    }
+
+    async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError> {
+        let mut write = self.begin("accept a message").await?;
+        let done = inbox::accept(&mut write.transaction, message, wakes, at).await;
+        write.finish(done).await
+    }
+
+    async fn messages_after(
+        &self,
+        group: &GroupFolder,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.told("read messages", inbox::messages_after(&self.readers, group, after, limit).await)
+    }
+
+    async fn unanswered(&self, group: &GroupFolder) -> Result<u64, StoreError> {
+        self.told("count messages", inbox::unanswered(&self.readers, group).await)
+    }
+
+    async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {
+        self.told("read a cursor", inbox::cursor(&self.readers, group).await)
+    }
+
+    async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
+        self.told("read messages that were given up", inbox::given_up(&self.readers, group, limit).await)
+    }
+
+    async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {
+        let mut write = self.begin("open a run").await?;
+        let done = runs::open(&mut write.transaction, run).await;
+        write.finish(done).await
+    }
+
+    async fn hand_over(&self, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.begin("hand messages to a run").await?;
+        let done = runs::hand_over(&mut write.transaction, run, handed, at).await;
+        write.finish(done).await
+    }
+
+    async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError> {
+        let mut write = self.begin("commit a block").await?;
+        let done = runs::commit_block(&mut write.transaction, run, block).await;
+        write.finish(done).await
+    }
+
+    async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.begin("close a run").await?;
+        let done = runs::close(&mut write.transaction, run, ending, at).await;
+        write.finish(done).await
+    }
+
+    async fn give_up(
+        &self,
+        group: &GroupFolder,
+        through: Seq,
+        notice: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.begin("give up messages").await?;
+        let done = inbox::give_up(&mut write.transaction, group, through, notice, at).await;
+        write.finish(done).await
+    }
+
+    async fn runs(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<StoredRun>, StoreError> {
+        self.told("list runs", runs::runs(&self.readers, group, limit).await)
+    }
+
+    async fn open_runs(&self) -> Result<Vec<StoredRun>, StoreError> {
+        self.told("list open runs", runs::open_runs(&self.readers).await)
+    }
+
+    async fn turns(&self, run: &RunId) -> Result<Vec<StoredTurn>, StoreError> {
+        self.told("list turns", runs::turns(&self.readers, run).await)
+    }
+
+    async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError> {
+        self.told("read a session", sessions::session(&self.readers, group, context).await)
+    }
+
+    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
+        let mut write = self.begin("forget a session").await?;
+        let done = sessions::forget(&mut write.transaction, group, context).await;
+        write.finish(done).await
+    }
+
+    async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError> {
+        let mut write = self.begin("post a message").await?;
+        let done = outbox::post(&mut write.transaction, delivery, at).await;
+        write.finish(done).await
+    }
+
+    async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.told("read the outbox", outbox::pending(&self.readers).await)
+    }
+
+    async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.told("read the outbox", outbox::pending_of(&self.readers, chat, limit).await)
+    }
+
+    async fn delivery_sent(&self, id: OutboxId, sent: &Sent, at: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.begin("mark a message as sent").await?;
+        let done = outbox::sent(&mut write.transaction, id, sent, at).await;
+        write.finish(done).await
+    }
+
+    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let mut write = self.begin("note a failed delivery").await?;
+        let done = outbox::failed(&mut write.transaction, id, error, retry_at).await;
+        write.finish(done).await
+    }
+
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError> {
+        self.told("read the outbox", outbox::by_key(&self.readers, key).await)
+    }
+}

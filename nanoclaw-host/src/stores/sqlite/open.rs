@@ -1,0 +1,140 @@
+//! How a database file is opened: looked at first, then made or brought to the newest schema.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+
+use nanoclaw_core::store::StoreError;
+use sqlx::{
+    ConnectOptions, Connection, SqlitePool,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::failure::Problem;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Reads wait for each other only when more than this many happen at once; each costs a thread and its page cache.
+const READERS: u32 = 4;
+
+/// Opens `path`: the pool of the one writer and the pool of the readers.
+pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Problem> {
+    look_before_writing(path).await?;
+    make_private(path)?;
+
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        .disable_statement_logging();
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        // Neither ages nor idles: connections stay, and no timer wakes an idle host.
+        .max_lifetime(None)
+        .idle_timeout(None)
+        // The pool pings on release, which is enough within one process.
+        .test_before_acquire(false)
+        // When SQLite itself undid a transaction (a full disk), sqlx goes on counting it as open and refuses every next
+        // BEGIN on that connection. Such a connection is replaced.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full))
+        .await?;
+    migrate(&writer, path).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.read_only(true));
+    Ok((writer, readers))
+}
+
+/// Refuses, without writing a byte, what is not ours or is newer than this program.
+async fn look_before_writing(path: &Path) -> Result<(), Problem> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        // Opening a FIFO would wait for ever.
+        Ok(found) if !found.is_file() => {
+            return Err(Problem::File(std::io::Error::other("it is not a regular file")));
+        }
+        Ok(found) if found.len() == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    // Where there is no log, the file is all there is, and reading it alone leaves no log behind.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let file_alone = !Path::new(&log).exists();
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .immutable(file_alone)
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    let looked = look(&mut connection, path).await;
+    connection.close().await?;
+    looked
+}
+
+async fn look(connection: &mut sqlx::SqliteConnection, path: &Path) -> Result<(), Problem> {
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *connection).await?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    // The table of migrations comes into being before the others: a host that died there left it alone.
+    let ours = has("_sqlx_migrations") && (has("meta") || tables.len() == 1);
+    if tables.is_empty() {
+        return Ok(());
+    }
+    if !ours {
+        return Err(Problem::Refused(format!(
+            "{} is the database of another program; move it away, or choose another home",
+            path.display()
+        )));
+    }
+    let found: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
+        .fetch_one(&mut *connection)
+        .await?;
+    if found > newest_known() {
+        return Err(newer(path, found));
+    }
+    Ok(())
+}
+
+/// Sees to it that nobody else can read the file; SQLite gives its log and index the same mode.
+fn make_private(path: &Path) -> Result<(), Problem> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(PermissionsExt::from_mode(mode & 0o700))?;
+    }
+    Ok(())
+}
+
+async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), Problem> {
+    match MIGRATIONS.run(writer).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(error.into()),
+        // A newer version's migration that was still in the log only when the file was looked at.
+        Err(MigrateError::VersionMissing(found)) if found > newest_known() => Err(newer(path, found)),
+        Err(error) => Err(Problem::Refused(format!(
+            "the schema of {} is not one that this version made ({error}); restore a backup",
+            path.display()
+        ))),
+    }
+}
+
+fn newest_known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+fn newer(path: &Path, found: i64) -> Problem {
+    Problem::Answer(StoreError::Newer { path: path.display().to_string(), found, known: newest_known() })
+}

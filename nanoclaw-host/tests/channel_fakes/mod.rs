@@ -1,0 +1,248 @@
+//! Stand-ins for the rest of the host, and a plain client of its sockets.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    channel::Channel,
+    chat::{ChannelName, ChatId, ChatMetadata},
+    delivery::{Delivery, DeliveryKey, OutboxId},
+    message::{InboundMessage, PlatformMessageId, Seq, Wakes},
+    orchestrator::Receipt,
+    store::StoreError,
+};
+use nanoclaw_host::{
+    channels::ports::{AnsweredSoFar, ChannelHost, Intake, Reception, Welcome},
+    unix_socket,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
+
+/// Long enough for anything that is going to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// An inbox in memory. Every chat is registered but those that are named otherwise.
+pub(crate) struct FakeIntake {
+    state: Mutex<IntakeState>,
+    changed: watch::Sender<()>,
+    /// While false, commits do not end.
+    open: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct IntakeState {
+    messages: Vec<InboundMessage>,
+    seqs: HashMap<(ChatId, PlatformMessageId), Seq>,
+    chats: Vec<ChatMetadata>,
+    unregistered: HashSet<ChatId>,
+    no_wake: HashSet<ChatId>,
+    failing: bool,
+}
+
+impl FakeIntake {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), changed: watch::Sender::new(()), open: watch::Sender::new(true) })
+    }
+
+    pub(crate) fn messages(&self) -> Vec<InboundMessage> {
+        self.state.lock().unwrap().messages.clone()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.messages().into_iter().map(|message| message.text).collect()
+    }
+
+    pub(crate) fn chats(&self) -> Vec<ChatMetadata> {
+        self.state.lock().unwrap().chats.clone()
+    }
+
+    pub(crate) fn unregister(&self, chat: &str) {
+        self.state.lock().unwrap().unregistered.insert(chat.parse().unwrap());
+    }
+
+    pub(crate) fn wake_nobody_in(&self, chat: &str) {
+        self.state.lock().unwrap().no_wake.insert(chat.parse().unwrap());
+    }
+
+    pub(crate) fn fail(&self, failing: bool) {
+        self.state.lock().unwrap().failing = failing;
+    }
+
+    pub(crate) fn hold_commits(&self, hold: bool) {
+        self.open.send_replace(!hold);
+    }
+
+    pub(crate) async fn wait_for(&self, count: usize) {
+        let mut changed = self.changed.subscribe();
+        soon("a message", async {
+            while self.state.lock().unwrap().messages.len() < count {
+                changed.changed().await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+#[async_trait]
+impl Intake for FakeIntake {
+    async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError> {
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let mut state = self.state.lock().unwrap();
+        if state.failing {
+            return Err(StoreError::Failed { action: "accept a message", reason: "the disk is full".to_owned() });
+        }
+        if state.unregistered.contains(&message.chat) {
+            return Ok(Receipt::Unregistered);
+        }
+        let place = (message.chat.clone(), message.id.clone());
+        if let Some(&seq) = state.seqs.get(&place) {
+            return Ok(Receipt::Duplicate { seq });
+        }
+        let seq = Seq(i64::try_from(state.messages.len()).unwrap() + 1);
+        let wakes = if state.no_wake.contains(&message.chat) { Wakes::No } else { Wakes::Yes };
+        state.seqs.insert(place, seq);
+        state.messages.push(message);
+        self.changed.send_replace(());
+        Ok(Receipt::Stored { seq, wakes })
+    }
+
+    async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError> {
+        self.state.lock().unwrap().chats.push(chat);
+        self.changed.send_replace(());
+        Ok(())
+    }
+}
+
+/// Remembers which channels there are and what was called.
+pub(crate) struct FakeHost {
+    channels: Mutex<HashMap<ChannelName, Arc<dyn Channel>>>,
+    calls: watch::Sender<Vec<String>>,
+}
+
+impl FakeHost {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { channels: Mutex::default(), calls: watch::Sender::new(Vec::new()) })
+    }
+
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.borrow().clone()
+    }
+
+    pub(crate) async fn wait_for(&self, call: &str, times: usize) {
+        let mut calls = self.calls.subscribe();
+        soon(call, calls.wait_for(|calls| calls.iter().filter(|made| *made == call).count() >= times)).await.unwrap();
+    }
+
+    pub(crate) fn channel(&self, name: &str) -> Arc<dyn Channel> {
+        self.channels.lock().unwrap().get(&name.parse().unwrap()).expect("the channel was added").clone()
+    }
+
+    fn note(&self, call: &str, name: &ChannelName) {
+        self.calls.send_modify(|calls| calls.push(format!("{call} {name}")));
+    }
+}
+
+impl ChannelHost for FakeHost {
+    fn add_channel(&self, channel: Arc<dyn Channel>) {
+        let name = channel.name().clone();
+        assert!(self.channels.lock().unwrap().insert(name.clone(), channel).is_none(), "{name} was there already");
+        self.note("add", &name);
+    }
+
+    fn remove_channel(&self, name: &ChannelName) {
+        assert!(self.channels.lock().unwrap().remove(name).is_some(), "{name} was not there");
+        self.note("remove", name);
+    }
+
+    fn channel_connected(&self, name: &ChannelName) {
+        self.note("connected", name);
+    }
+}
+
+/// Tells terminals what the test says.
+pub(crate) struct FakeReception {
+    pub(crate) welcome: Mutex<Welcome>,
+    pub(crate) answered: Mutex<AnsweredSoFar>,
+}
+
+impl FakeReception {
+    pub(crate) fn new() -> Arc<Self> {
+        let welcome = Welcome { assistant: "Andy".to_owned(), registered: true, hint: None };
+        let answered = AnsweredSoFar { through: Seq::ZERO, unshown: None };
+        Arc::new(Self { welcome: Mutex::new(welcome), answered: Mutex::new(answered) })
+    }
+}
+
+#[async_trait]
+impl Reception for FakeReception {
+    async fn welcome(&self, _chat: &ChatId) -> Result<Welcome, StoreError> {
+        Ok(self.welcome.lock().unwrap().clone())
+    }
+
+    async fn answered(&self, _chat: &ChatId) -> Result<AnsweredSoFar, StoreError> {
+        Ok(*self.answered.lock().unwrap())
+    }
+}
+
+/// Says and hears lines, and knows nothing of the protocol.
+pub(crate) struct Client {
+    pub(crate) reader: Lines<BufReader<OwnedReadHalf>>,
+    pub(crate) writer: OwnedWriteHalf,
+}
+
+impl Client {
+    pub(crate) async fn connect(path: &Path) -> Self {
+        Self::over(unix_socket::connect(path).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self { reader: BufReader::new(reader).lines(), writer }
+    }
+
+    pub(crate) async fn say(&mut self, line: Value) {
+        self.say_raw(format!("{line}\n").as_bytes()).await;
+    }
+
+    pub(crate) async fn say_raw(&mut self, bytes: &[u8]) {
+        soon("a write", self.writer.write_all(bytes)).await.unwrap();
+    }
+
+    pub(crate) async fn hear(&mut self) -> Value {
+        self.hear_end().await.expect("the connection is open")
+    }
+
+    /// The next line, or `None` at the end.
+    pub(crate) async fn hear_end(&mut self) -> Option<Value> {
+        let line = soon("a line", self.reader.next_line()).await.ok().flatten()?;
+        Some(serde_json::from_str(&line).unwrap())
+    }
+}
+
+pub(crate) fn delivery(number: i64, chat: &str, text: &str) -> Delivery {
+    Delivery {
+        id: OutboxId(number),
+        key: DeliveryKey::new(format!("reply/family/1/{number}")).unwrap(),
+        chat: chat.parse().unwrap(),
+        text: text.to_owned(),
+        attempts: 0,
+    }
+}

@@ -1,0 +1,222 @@
+//! Whatever is asked, in whatever order: the store in SQLite and the store in memory answer alike.
+
+use std::fmt::Debug;
+
+use nanoclaw_core::{
+    chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
+    delivery::{OutboxId, Sent},
+    group::{Group, GroupRole},
+    message::{Seq, Wakes},
+    run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
+    runtime::RuntimeKind,
+    session::SessionId,
+    store::{BlockCommit, NewRun, SessionContext, Store, StoreError},
+    testing::MemoryStore,
+};
+use proptest::{collection::vec, option, prelude::*};
+
+use super::{at, delivery, empty_sqlite, folder, group, message};
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+const KEYS: [&str; 4] = ["key-0", "key-1", "key-2", "key-3"];
+
+/// A number of a run, told from the latest one of its group, so that most operations meet the run that is open.
+#[derive(Debug, Clone, Copy)]
+struct RunPick {
+    group: usize,
+    /// -1 is the one before the latest, 1 the next.
+    offset: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    NoteChat { chat: usize, named: bool, private: Option<bool>, at: i64 },
+    AddGroup { folder: usize, chat: usize, main: bool, at: i64 },
+    RemoveGroup { folder: usize },
+    Accept { chat: usize, id: u8, wakes: bool, at: i64 },
+    OpenRun { run: RunPick, task: bool, at: i64 },
+    HandOver { run: RunPick, first: i64, last: i64 },
+    Commit { run: RunPick, block: u32, reply: Option<usize>, answers: Option<i64>, session: Option<u8>, at: i64 },
+    Close { run: RunPick, failed: bool, at: i64 },
+    GiveUp { group: usize, through: i64, key: usize },
+    ForgetSession { group: usize, task: bool },
+    Post { key: usize, chat: usize, at: i64 },
+    Sent { id: i64 },
+    Failed { id: i64, retry_at: Option<i64> },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    let name = || 0..NAMES.len();
+    let key = || 0..KEYS.len();
+    let run = || {
+        (name(), prop_oneof![6 => Just(0), 1 => Just(-1), 1 => Just(1)])
+            .prop_map(|(group, offset)| RunPick { group, offset })
+    };
+    let seq = || 0..12_i64;
+    let time = || 0..50_i64;
+    prop_oneof![
+        1 => (name(), any::<bool>(), option::of(any::<bool>()), time())
+            .prop_map(|(chat, named, private, at)| NoteChat { chat, named, private, at }),
+        3 => (name(), name(), prop::bool::weighted(0.2), time())
+            .prop_map(|(folder, chat, main, at)| AddGroup { folder, chat, main, at }),
+        1 => name().prop_map(|folder| RemoveGroup { folder }),
+        8 => (name(), 0..8_u8, any::<bool>(), time())
+            .prop_map(|(chat, id, wakes, at)| Accept { chat, id, wakes, at }),
+        4 => (name(), prop_oneof![5 => Just(1), 1 => Just(0), 1 => Just(3)], prop::bool::weighted(0.3), time())
+            .prop_map(|(group, offset, task, at)| OpenRun { run: RunPick { group, offset }, task, at }),
+        6 => (run(), seq(), seq()).prop_map(|(run, first, last)| HandOver { run, first, last }),
+        8 => (run(), 1..4_u32, option::of(key()), option::of(seq()), option::of(0..3_u8), time())
+            .prop_map(|(run, block, reply, answers, session, at)| Commit { run, block, reply, answers, session, at }),
+        2 => (run(), any::<bool>(), time()).prop_map(|(run, failed, at)| Close { run, failed, at }),
+        2 => (name(), seq(), key()).prop_map(|(group, through, key)| GiveUp { group, through, key }),
+        1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
+        2 => (key(), name(), time()).prop_map(|(key, chat, at)| Post { key, chat, at }),
+        2 => (1..5_i64).prop_map(|id| Sent { id }),
+        2 => (1..5_i64, option::of(time())).prop_map(|(id, retry_at)| Failed { id, retry_at }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_stores_answer_alike(operations in vec(operation(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (sqlite, _folder) = empty_sqlite().await;
+            let memory = MemoryStore::new();
+            for (place, operation) in operations.iter().enumerate() {
+                let expected = perform(&memory, operation).await;
+                assert_eq!(perform(&sqlite, operation).await, expected, "operation {place}: {operation:?}");
+            }
+            assert_eq!(everything(&sqlite).await, everything(&memory).await);
+        });
+    }
+}
+
+/// Asks `store` for `operation` and says what it answered.
+async fn perform(store: &dyn Store, operation: &Operation) -> String {
+    match *operation {
+        Operation::NoteChat { chat, named, private, at: ms } => {
+            let kind = private.map(|private| if private { ChatKind::Private } else { ChatKind::Group });
+            let metadata = ChatMetadata {
+                chat: chat_of(chat),
+                channel: ChannelName::new("slack").unwrap(),
+                name: named.then(|| format!("name {ms}")),
+                kind,
+                last_seen: at(ms),
+            };
+            told(store.note_chat(&metadata).await)
+        }
+        Operation::AddGroup { folder, chat, main, at: ms } => {
+            let role = if main { GroupRole::Main } else { GroupRole::Ordinary };
+            let new = Group { role, added_at: at(ms), ..group(NAMES[folder], chat_of(chat).as_str()) };
+            told(store.add_group(&new).await)
+        }
+        Operation::RemoveGroup { folder: name } => told(store.remove_group(&folder(NAMES[name])).await),
+        Operation::Accept { chat, id, wakes, at: ms } => {
+            let wakes = if wakes { Wakes::Yes } else { Wakes::No };
+            told(store.accept(&message(chat_of(chat).as_str(), &format!("m-{id}")), wakes, at(ms)).await)
+        }
+        Operation::OpenRun { run, task, at: ms } => {
+            let kind = if task { RunKind::Task(the_task()) } else { RunKind::Chat };
+            let id = picked(store, run).await;
+            told(store.open_run(&NewRun { id, kind, runtime: RuntimeKind::Sandbox, at: at(ms) }).await)
+        }
+        Operation::HandOver { run, first, last } => {
+            let handed = Handed { first: Seq(first.min(last)), last: Seq(first.max(last)) };
+            told(store.hand_over(&picked(store, run).await, handed, at(3)).await)
+        }
+        Operation::Commit { run, block, reply, answers, session, at: ms } => {
+            let block = BlockCommit {
+                number: BlockNumber(block),
+                reply: reply.map(|key| delivery(KEYS[key], "tg:one")),
+                answers: answers.map(Seq),
+                session: session.map(|number| SessionId::new(format!("s-{number}")).unwrap()),
+                at: at(ms),
+            };
+            told(store.commit_block(&picked(store, run).await, &block).await)
+        }
+        Operation::Close { run, failed, at: ms } => {
+            let ending = match failed {
+                true => RunEnding::Failed { reason: "overloaded".into(), retry: Retry::Later },
+                false => RunEnding::Finished,
+            };
+            told(store.close_run(&picked(store, run).await, &ending, at(ms)).await)
+        }
+        Operation::GiveUp { group, through, key } => {
+            let notice = delivery(KEYS[key], "tg:one");
+            told(store.give_up(&folder(NAMES[group]), Seq(through), &notice, at(4)).await)
+        }
+        Operation::ForgetSession { group, task } => {
+            told(store.forget_session(&folder(NAMES[group]), &context(task)).await)
+        }
+        Operation::Post { key, chat, at: ms } => {
+            told(store.post(&delivery(KEYS[key], chat_of(chat).as_str()), at(ms)).await)
+        }
+        Operation::Sent { id } => told(store.delivery_sent(OutboxId(id), &Sent::default(), at(5)).await),
+        Operation::Failed { id, retry_at } => {
+            told(store.delivery_failed(OutboxId(id), "no network", retry_at.map(at)).await)
+        }
+    }
+}
+
+/// Everything that can be read of a store.
+async fn everything(store: &dyn Store) -> Vec<String> {
+    let mut told_so_far = vec![
+        told(store.chats().await),
+        told(store.groups().await),
+        told(store.recover().await),
+        told(store.runs(None, 100).await),
+        told(store.pending_deliveries().await),
+    ];
+    for run in store.runs(None, 100).await.unwrap() {
+        told_so_far.push(told(store.turns(&run.id).await));
+    }
+    for (place, name) in NAMES.iter().enumerate() {
+        let group = folder(name);
+        told_so_far.extend([
+            told(store.messages_after(&group, Seq::ZERO, 100).await),
+            told(store.messages_after(&group, Seq(5), 2).await),
+            told(store.unanswered(&group).await),
+            told(store.cursor(&group).await),
+            told(store.given_up(&group, 100).await),
+            told(store.session(&group, &context(false)).await),
+            told(store.session(&group, &context(true)).await),
+            told(store.runs(Some(&group), 2).await),
+            told(store.pending_deliveries_of(&chat_of(place), 2).await),
+        ]);
+    }
+    for key in KEYS {
+        told_so_far.push(told(store.delivery(&delivery(key, "tg:one").key).await));
+    }
+    told_so_far
+}
+
+/// The answer in words; of a failure only that it is one, since its words are the store's own.
+fn told<T: Debug>(answer: Result<T, StoreError>) -> String {
+    match answer {
+        Err(StoreError::Failed { .. }) => "failed".to_owned(),
+        answer => format!("{answer:?}"),
+    }
+}
+
+async fn picked(store: &dyn Store, pick: RunPick) -> RunId {
+    let group = folder(NAMES[pick.group]);
+    let latest = store.runs(Some(&group), 1).await.unwrap();
+    let latest = latest.first().map_or(0, |run| i64::from(run.id.number.0));
+    RunId { group, number: RunNumber(u32::try_from((latest + pick.offset).max(0)).unwrap()) }
+}
+
+fn chat_of(place: usize) -> ChatId {
+    ChatId::new(format!("tg:{}", NAMES[place])).unwrap()
+}
+
+fn the_task() -> TaskId {
+    TaskId::new("t-1").unwrap()
+}
+
+fn context(task: bool) -> SessionContext {
+    if task { SessionContext::Task(the_task()) } else { SessionContext::Chat }
+}
