@@ -6,5 +6,6 @@ pub mod config;
 pub mod gateway;
 pub mod home;
 mod json_lines;
+pub mod runtimes;
 pub mod stores;
 pub mod unix_socket;

@@ -1,0 +1,97 @@
+//! What differs between docker and podman, and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use bollard::errors::Error as EngineError;
+use nanoclaw_core::{
+    causes::with_causes,
+    runtime::{RuntimeError, RuntimeKind},
+};
+
+use super::errors::io_kind;
+
+/// Which engine is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Docker.
+    Docker,
+    /// Podman's Docker-compatible API.
+    Podman,
+}
+
+impl Dialect {
+    pub(super) fn of(kind: RuntimeKind) -> Self {
+        match kind {
+            RuntimeKind::Podman => Self::Podman,
+            RuntimeKind::Docker | RuntimeKind::Sandbox | RuntimeKind::Fake => Self::Docker,
+        }
+    }
+
+    pub(super) fn kind(self) -> RuntimeKind {
+        match self {
+            Self::Docker => RuntimeKind::Docker,
+            Self::Podman => RuntimeKind::Podman,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+        }
+    }
+
+    pub(super) fn default_socket(self) -> PathBuf {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        match self {
+            Self::Docker => {
+                let named = variable("DOCKER_HOST").and_then(|host| host.into_string().ok());
+                let named = named.as_deref().and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from);
+                named.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock"))
+            }
+            Self::Podman => {
+                let own = variable("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("podman/podman.sock"));
+                own.filter(|socket| socket.exists()).unwrap_or_else(|| PathBuf::from("/run/podman/podman.sock"))
+            }
+        }
+    }
+
+    /// The error for an engine that could not be reached at `socket`.
+    pub(super) fn unavailable(self, socket: &Path, error: &EngineError) -> RuntimeError {
+        let at = socket.display();
+        let missing = matches!(error, EngineError::SocketNotFoundError(_));
+        let reason = match io_kind(error) {
+            Some(std::io::ErrorKind::PermissionDenied) => format!("permission denied at its socket {at}"),
+            Some(std::io::ErrorKind::ConnectionRefused) => format!("nobody listens at its socket {at}"),
+            _ if missing => match std::fs::metadata(socket) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    format!("permission denied on the way to its socket {at}")
+                }
+                _ => format!("there is no socket {at}"),
+            },
+            _ => format!("{at}: {}", with_causes(error)),
+        };
+        let denied = reason.starts_with("permission denied");
+        RuntimeError::Unavailable { runtime: self.kind(), reason, remedy: self.remedy(denied).to_owned() }
+    }
+
+    /// What to do when the engine cannot be reached.
+    pub(super) fn remedy(self, denied: bool) -> &'static str {
+        match (self, denied) {
+            (Self::Docker, true) => {
+                "add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again)"
+            }
+            (Self::Docker, false) => "start it with `sudo systemctl start docker`, or take another runtime",
+            (Self::Podman, true) => "use the socket of your own user (`systemctl --user start podman.socket`)",
+            (Self::Podman, false) => "start it with `systemctl --user start podman.socket`, or take another runtime",
+        }
+    }
+
+    /// What to do when a limit would not be in force.
+    pub(super) fn remedy_for_limits(self) -> &'static str {
+        match self {
+            Self::Docker => "see the warnings of `docker info`, or take the limit out of nanoclaw.toml",
+            Self::Podman => "use cgroup v2 with delegation, or take the limit out of nanoclaw.toml",
+        }
+    }
+}

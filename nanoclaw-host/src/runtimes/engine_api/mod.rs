@@ -1,0 +1,315 @@
+//! The runtimes docker and podman: containers by the Docker Engine API over a unix socket.
+//!
+//! One implementation for both; what differs between them is in `dialect`. The engine keeps the containers, so they go
+//! on when the host ends; each removes itself when it has ended.
+
+mod dialect;
+mod errors;
+mod exit;
+pub mod image;
+mod probe;
+mod spec;
+mod start;
+mod streams;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    errors::Error as EngineError,
+    models::{ContainerSummaryStateEnum, SystemInfo, SystemVersion},
+    query_parameters::{
+        KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+        WaitContainerOptionsBuilder,
+    },
+};
+use futures_util::StreamExt;
+use nanoclaw_core::{
+    group::GroupFolder,
+    run::RunNumber,
+    runtime::{
+        Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerSummary,
+        ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome,
+    },
+};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+
+use dialect::Dialect;
+
+/// The label that names the installation a container belongs to.
+pub const INSTALL_LABEL: &str = "dev.nanoclaw.install";
+/// The label that names the group a container works for.
+pub const GROUP_LABEL: &str = "dev.nanoclaw.group";
+/// The label with the number of the run.
+pub const RUN_LABEL: &str = "dev.nanoclaw.run";
+
+/// Answers to ordinary requests come within milliseconds; a start on a very busy machine takes seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A killed container is gone as soon as the kernel and the engine have cleaned up.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Containers at one engine. Cheap to clone; all clones are the same runtime.
+#[derive(Clone)]
+pub struct EngineRuntime {
+    docker: Docker,
+    dialect: Dialect,
+    about: Arc<About>,
+    /// Starts are heavy on the engine's side: more of them at once than processors only makes each slower.
+    starts: Arc<Semaphore>,
+    killed: exit::KillMarks,
+    probe_image: Option<ImageRef>,
+}
+
+/// What the engine said of itself.
+struct About {
+    version: SystemVersion,
+    info: SystemInfo,
+    /// What is in force: as the engine says at first, as seen inside a container after a probe.
+    in_force: Mutex<InForce>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InForce {
+    memory: bool,
+    pids: bool,
+    cpu: bool,
+    seccomp: bool,
+}
+
+impl EngineRuntime {
+    /// Where the engine listens unless configured otherwise: the unix socket in `DOCKER_HOST` for docker, or the usual
+    /// places, the first that exists.
+    #[must_use]
+    pub fn default_socket(kind: RuntimeKind) -> PathBuf {
+        Dialect::of(kind).default_socket()
+    }
+
+    /// Connects to the engine that listens at `socket` and asks what it is.
+    ///
+    /// The engine may go and come back later: each request makes a connection of its own.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] says what came back and what to do.
+    pub async fn connect(kind: RuntimeKind, socket: &Path) -> Result<Self, RuntimeError> {
+        let dialect = Dialect::of(kind);
+        let unavailable = |error| dialect.unavailable(socket, &error);
+        let Some(path) = socket.to_str() else {
+            return Err(RuntimeError::Unavailable {
+                runtime: kind,
+                reason: format!("the path of its socket, {}, is not UTF-8", socket.display()),
+                remedy: "name another socket in nanoclaw.toml".to_owned(),
+            });
+        };
+        let docker = Docker::connect_with_unix(path, ANSWER_WITHIN.as_secs(), API_DEFAULT_VERSION)
+            .map_err(unavailable)?
+            .negotiate_version()
+            .await
+            .map_err(unavailable)?;
+        let version = docker.version().await.map_err(unavailable)?;
+        let info = docker.info().await.map_err(unavailable)?;
+        let in_force = Mutex::new(InForce {
+            memory: info.memory_limit == Some(true),
+            pids: info.pids_limit == Some(true),
+            cpu: info.cpu_cfs_quota == Some(true),
+            seccomp: probe::filters_system_calls(&info),
+        });
+        let at_once = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok(Self {
+            docker,
+            dialect,
+            about: Arc::new(About { version, info, in_force }),
+            starts: Arc::new(Semaphore::new(at_once)),
+            killed: exit::KillMarks::default(),
+            probe_image: None,
+        })
+    }
+
+    /// The same with this image for the probe, instead of any that was built here.
+    #[must_use]
+    pub fn with_probe_image(self, image: ImageRef) -> Self {
+        Self { probe_image: Some(image), ..self }
+    }
+
+    fn in_force(&self) -> InForce {
+        *self.about.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, action: &'static str) -> impl Fn(EngineError) -> RuntimeError {
+        let dialect = self.dialect;
+        move |error| errors::runtime_error(dialect, action, error)
+    }
+
+    /// Refuses what would not be in force.
+    fn enforceable(&self, limits: &Limits) -> Result<(), RuntimeError> {
+        let in_force = self.in_force();
+        let refused = |what: &str| {
+            let remedy = self.dialect.remedy_for_limits().to_owned();
+            Err(RuntimeError::NotEnforced { what: what.to_owned(), remedy })
+        };
+        match () {
+            () if !in_force.seccomp => refused("the filter on system calls"),
+            () if limits.memory_bytes.is_some() && !in_force.memory => refused("the memory limit"),
+            () if limits.pids.is_some() && !in_force.pids => refused("the limit on processes"),
+            () if limits.milli_cpus.is_some() && !in_force.cpu => refused("the limit on processor time"),
+            () => Ok(()),
+        }
+    }
+
+    /// Waits until the container does not run any more; `None` when it was not there to begin with.
+    async fn ended(&self, id: &ContainerId) -> Result<Option<()>, RuntimeError> {
+        let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
+        let mut wait = Box::pin(self.docker.wait_container(id.as_str(), Some(options)));
+        match wait.next().await {
+            None | Some(Ok(_) | Err(EngineError::DockerContainerWaitError { .. })) => Ok(Some(())),
+            Some(Err(error)) if errors::is_not_there(&error) => Ok(None),
+            Some(Err(error)) => Err(self.error("wait for the container")(error)),
+        }
+    }
+
+    /// Sends a signal; `false` when there is nothing that could take it.
+    async fn signal(&self, id: &ContainerId, signal: &str) -> Result<bool, RuntimeError> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        match self.docker.kill_container(id.as_str(), Some(options)).await {
+            Ok(()) => Ok(true),
+            Err(error) if errors::is_not_there(&error) || errors::is_conflict(&error) => Ok(false),
+            Err(error) => Err(self.error("signal the container")(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for EngineRuntime {
+    fn kind(&self) -> RuntimeKind {
+        self.dialect.kind()
+    }
+
+    async fn probe(&self) -> Result<Capabilities, RuntimeError> {
+        self.look_inside().await
+    }
+
+    /// Never fetches: the default image is in no registry, so whoever took its name there would be trusted with the
+    /// groups' folders.
+    async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
+        match self.docker.inspect_image(image.as_str()).await {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is_not_there(&error) => Err(RuntimeError::NoImage { image: image.clone() }),
+            Err(error) => Err(self.error("look for the image")(error)),
+        }
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        // In a worker of its own, so that a caller that gives up in the middle leaves no half-made container behind.
+        let (answer, started) = oneshot::channel();
+        let (engine, spec) = (self.clone(), spec.clone());
+        tokio::spawn(async move {
+            let result = engine.start_attached(&spec).await;
+            if let Err(Ok(unwanted)) = answer.send(result)
+                && let Err(error) = engine.remove(&unwanted.id).await
+            {
+                tracing::warn!(container = %unwanted.id, %error, "a start was given up and its container not removed");
+            }
+        });
+        started.await.unwrap_or(Err(RuntimeError::Other {
+            action: "start the container",
+            reason: "its worker ended without an answer".to_owned(),
+        }))
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
+        // Not the engine's own stop: it does not tell whether it had to kill, and blocks a request for the whole grace.
+        if !self.signal(id, "SIGTERM").await? {
+            // Created and never started, or ended and about to be removed.
+            self.remove(id).await?;
+            return Ok(StopOutcome::Gone);
+        }
+        if let Ok(ended) = timeout(grace, self.ended(id)).await {
+            ended?;
+            return Ok(StopOutcome::Ended);
+        }
+        self.killed.mark(id);
+        if !self.signal(id, "SIGKILL").await? {
+            return Ok(StopOutcome::Ended);
+        }
+        match timeout(GONE_WITHIN, self.ended(id)).await {
+            Ok(ended) => ended.map(|_| StopOutcome::Killed),
+            Err(_) => Err(RuntimeError::TimedOut { action: "kill the container" }),
+        }
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.killed.mark(id);
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self.docker.remove_container(id.as_str(), Some(options)).await {
+            Ok(()) => return Ok(()),
+            Err(error) if errors::is_not_there(&error) => return Ok(()),
+            // It removes itself at this moment: wait for that below.
+            Err(error) if errors::is_conflict(&error) => {}
+            Err(error) => return Err(self.error("remove the container")(error)),
+        }
+        let gone = async {
+            loop {
+                match self.docker.inspect_container(id.as_str(), None).await {
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(error) if errors::is_not_there(&error) => return Ok(()),
+                    Err(error) => return Err(self.error("look for the container")(error)),
+                }
+            }
+        };
+        timeout(GONE_WITHIN, gone).await.unwrap_or(Err(RuntimeError::TimedOut { action: "remove the container" }))
+    }
+
+    async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let ours = HashMap::from([("label", vec![format!("{INSTALL_LABEL}={install}")])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+        let all = self.docker.list_containers(Some(options)).await.map_err(self.error("list the containers"))?;
+        Ok(all.into_iter().filter_map(summary).collect())
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<ContainerStats>, RuntimeError> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let mut stats = Box::pin(self.docker.stats(id.as_str(), Some(options)));
+        let figures = match stats.next().await {
+            Some(Ok(figures)) => figures,
+            Some(Err(error)) if errors::is_not_there(&error) => return Err(RuntimeError::Gone { id: id.clone() }),
+            Some(Err(error)) => return Err(self.error("ask what the container uses")(error)),
+            None => return Ok(None),
+        };
+        let memory = figures.memory_stats.unwrap_or_default();
+        let pids = figures.pids_stats.and_then(|pids| pids.current);
+        let (Some(usage), Some(pids)) = (memory.usage, pids) else { return Ok(None) };
+        // Pages of files that the kernel may drop at any time are not what the container needs.
+        let stats = memory.stats.unwrap_or_default();
+        let idle = ["total_inactive_file", "inactive_file"].iter().find_map(|name| stats.get(*name)).copied();
+        Ok(Some(ContainerStats { memory_bytes: usage.saturating_sub(idle.unwrap_or(0)), pids }))
+    }
+}
+
+/// `None` for a container whose labels are not ours after all.
+fn summary(container: bollard::models::ContainerSummary) -> Option<ContainerSummary> {
+    let labels: BTreeMap<String, String> = container.labels.unwrap_or_default().into_iter().collect();
+    let id = ContainerId::new(container.id?).ok()?;
+    let group = labels.get(GROUP_LABEL).and_then(|text| GroupFolder::new(text.as_str()).ok());
+    let number = labels.get(RUN_LABEL).and_then(|text| text.parse().ok().map(RunNumber));
+    let (Some(group), Some(number)) = (group, number) else {
+        tracing::warn!(container = %id, ?labels, "a container has the label of this installation and no group or run");
+        return None;
+    };
+    let running = matches!(
+        container.state,
+        Some(
+            ContainerSummaryStateEnum::RUNNING
+                | ContainerSummaryStateEnum::PAUSED
+                | ContainerSummaryStateEnum::RESTARTING
+        )
+    );
+    Some(ContainerSummary { id, group, number, running })
+}

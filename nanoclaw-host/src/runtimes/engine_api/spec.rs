@@ -1,0 +1,129 @@
+//! A [`ContainerSpec`] in the engine's words, with everything it can see wrong refused first.
+
+use std::{collections::HashMap, path::Path};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountBindOptions,
+    MountType,
+};
+use nanoclaw_core::runtime::{Access, ContainerSpec, GuestValue, Mount, RuntimeError};
+
+use super::{GROUP_LABEL, INSTALL_LABEL, RUN_LABEL};
+
+/// What the body of a create request depends on beyond the spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadOnlyMounts {
+    /// The engine makes everything below a read-only mount read-only too.
+    Recursive,
+    /// It does so for the mount itself only; what is mounted below must not be shown, or it could be written to.
+    TopOnly,
+}
+
+/// Refuses what the engine would take silently or tell unclearly.
+pub(super) fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
+    if spec.user.uid == 0 || spec.user.gid == 0 {
+        return Err(RuntimeError::NotEnforced {
+            what: "running as an ordinary user".to_owned(),
+            remedy: "run NanoClaw as an ordinary user, or name one for the containers".to_owned(),
+        });
+    }
+    if spec.command.is_empty() {
+        let reason = "the command is empty".to_owned();
+        return Err(RuntimeError::BadCommand { command: String::new(), reason });
+    }
+    spec.mounts.iter().try_for_each(check_mount)
+}
+
+fn check_mount(mount: &Mount) -> Result<(), RuntimeError> {
+    let bad = |reason: String| Err(RuntimeError::BadMount { path: mount.source.clone(), reason });
+    if !mount.source.is_absolute() {
+        return bad("the path is not absolute".to_owned());
+    }
+    if mount.source.to_str().is_none() {
+        return bad("the path is not UTF-8".to_owned());
+    }
+    if !Path::new(&mount.target).is_absolute() {
+        return bad(format!("its place in the container, {:?}, is not an absolute path", mount.target));
+    }
+    // An engine may create a missing path, as root. Looking first is not enough for two who race, but the request asks
+    // for a mount that must exist, which docker honours.
+    match std::fs::metadata(&mount.source) {
+        Ok(_) => Ok(()),
+        Err(error) => bad(error.to_string()),
+    }
+}
+
+/// The body of the create request: no network but loopback, no capabilities, no new privileges, a read-only root, a
+/// `/tmp` of its own, limits, and self-removal.
+pub(super) fn create_body(spec: &ContainerSpec, read_only: ReadOnlyMounts) -> ContainerCreateBody {
+    let words = |words: &[GuestValue]| words.iter().map(|word| word.as_str().to_owned()).collect::<Vec<_>>();
+    let (program, arguments) = spec.command.split_at(spec.command.len().min(1));
+    let memory = spec.limits.memory_bytes.map(signed);
+    let tmp = format!("rw,noexec,nosuid,nodev,size={},mode=1777", spec.tmp_bytes);
+    let host_config = HostConfig {
+        auto_remove: Some(true),
+        network_mode: Some("none".to_owned()),
+        ipc_mode: Some("private".to_owned()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        readonly_rootfs: Some(true),
+        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmp)])),
+        // `mounts`, not `binds`: a path is a path whatever is in it, and a missing one is an error.
+        mounts: Some(spec.mounts.iter().map(|mount| engine_mount(mount, read_only)).collect()),
+        memory,
+        // The limit includes swap: as much of both together as of memory alone.
+        memory_swap: memory,
+        pids_limit: spec.limits.pids.map(i64::from),
+        nano_cpus: spec.limits.milli_cpus.map(|milli| i64::from(milli) * 1_000_000),
+        // Our runner is the first process and reaps.
+        init: Some(false),
+        // The host reads the streams; a second copy on the engine's disk would grow without bound.
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(spec.image.to_string()),
+        entrypoint: Some(words(program)),
+        cmd: Some(words(arguments)),
+        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={}", value.as_str())).collect()),
+        user: Some(format!("{}:{}", spec.user.uid, spec.user.gid)),
+        working_dir: Some(spec.workdir.as_str().to_owned()),
+        labels: Some(labels(spec)),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        open_stdin: Some(true),
+        // When our end of the input is closed, or we are gone, the container reads end of file.
+        stdin_once: Some(true),
+        tty: Some(false),
+        // A check that an image brings along would run commands beside the agent.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        host_config: Some(host_config),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn engine_mount(mount: &Mount, read_only: ReadOnlyMounts) -> EngineMount {
+    let top_only = mount.access == Access::ReadOnly && read_only == ReadOnlyMounts::TopOnly;
+    EngineMount {
+        typ: Some(MountType::BIND),
+        source: mount.source.to_str().map(str::to_owned),
+        target: Some(mount.target.clone()),
+        read_only: Some(mount.access == Access::ReadOnly),
+        bind_options: top_only.then(|| MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() }),
+        ..EngineMount::default()
+    }
+}
+
+fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
+    let run = &spec.labels.run;
+    HashMap::from([
+        (INSTALL_LABEL.to_owned(), spec.labels.install.to_string()),
+        (GROUP_LABEL.to_owned(), run.group.to_string()),
+        (RUN_LABEL.to_owned(), run.number.to_string()),
+    ])
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,139 @@
+//! The start of a container: created, its exit awaited, attached, started, in this order, so that neither its first bytes
+//! nor its exit can be missed.
+
+use std::path::Path;
+
+use bollard::{
+    errors::Error as EngineError,
+    query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions},
+};
+use nanoclaw_core::runtime::{
+    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStdin, RuntimeError, exit_watch,
+};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    EngineRuntime, errors, exit,
+    spec::{self, ReadOnlyMounts},
+    streams,
+};
+
+/// Pieces of output on their way to a reader, up to 32 KiB each.
+const OUTPUT_QUEUE: usize = 64;
+/// The first version of the API whose read-only mounts are read-only all the way down.
+const RECURSIVE_READ_ONLY: (usize, usize) = (1, 44);
+
+impl EngineRuntime {
+    /// Starts `spec`; when a step fails, nothing of it is left.
+    pub(super) async fn start_attached(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        spec::check(spec)?;
+        self.enforceable(&spec.limits)?;
+        let _permit = self.starts.acquire().await.map_err(|_| RuntimeError::Other {
+            action: "start the container",
+            reason: "the runtime is shut down".to_owned(),
+        })?;
+        let id = self.create(spec).await?;
+        match self.attach_and_start(spec, &id).await {
+            Ok(container) => Ok(container),
+            Err(error) => {
+                if let Err(left) = self.remove(&id).await {
+                    tracing::warn!(container = %id, error = %left, "a failed start left a container behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
+        let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
+        let body = spec::create_body(spec, self.read_only_mounts());
+        let created = self.docker.create_container(Some(options), body).await.map_err(|error| {
+            let said = errors::message(&error).unwrap_or_default().to_lowercase();
+            match () {
+                () if errors::is_not_there(&error) && said.contains("image") => {
+                    RuntimeError::NoImage { image: spec.image.clone() }
+                }
+                () => bad_mount(spec, &error).unwrap_or_else(|| self.error("create the container")(error)),
+            }
+        })?;
+        let id = ContainerId::new(created.id).map_err(|error| RuntimeError::Other {
+            action: "create the container",
+            reason: format!("its id cannot be one: {error}"),
+        })?;
+        // "Your kernel does not support … Limitation discarded."
+        if let Some(warning) = created.warnings.iter().find(|warning| warning.contains("discarded")) {
+            self.remove(&id).await?;
+            return Err(RuntimeError::NotEnforced {
+                what: warning.trim_end_matches('.').to_owned(),
+                remedy: self.dialect.remedy_for_limits().to_owned(),
+            });
+        }
+        for warning in &created.warnings {
+            tracing::debug!(container = %id, %warning, "the engine warns");
+        }
+        Ok(id)
+    }
+
+    async fn attach_and_start(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<Container, RuntimeError> {
+        // First, so that the request has the whole attach to get through before anything can end.
+        let waiting = tokio::spawn(exit::next_exit(self.docker.clone(), id.clone(), self.killed.clone()));
+        let waiting = AbortOnDropHandle::new(waiting);
+        let exit = exit_watch(async move { waiting.await.unwrap_or(nanoclaw_core::runtime::Exit::Unknown) });
+
+        let options =
+            AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true).build();
+        let attached = self.docker.attach_container(id.as_str(), Some(options)).await;
+        let attached = attached.map_err(|error| self.bad_start(spec, "attach to the container", error))?;
+        let (stdin, input_gone) = streams::Input::new(attached.input);
+        let (queue, output) = mpsc::channel(OUTPUT_QUEUE);
+        // Ends by itself: with the output, with the exit, or when the container's streams are dropped.
+        tokio::spawn(streams::pass_on(attached.output, queue, exit.clone(), input_gone));
+
+        let started = self.docker.start_container(id.as_str(), None::<StartContainerOptions>).await;
+        started.map_err(|error| self.bad_start(spec, "start the container", error))?;
+        Ok(Container { id: id.clone(), stdin: ContainerStdin::new(stdin), output, exit })
+    }
+
+    fn bad_start(&self, spec: &ContainerSpec, action: &'static str, error: EngineError) -> RuntimeError {
+        bad_mount(spec, &error).or_else(|| bad_command(spec, &error)).unwrap_or_else(|| self.error(action)(error))
+    }
+
+    fn read_only_mounts(&self) -> ReadOnlyMounts {
+        let version = self.about.version.api_version.as_deref().unwrap_or_default();
+        let parts = version.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        match parts {
+            Some(version) if version >= RECURSIVE_READ_ONLY => ReadOnlyMounts::Recursive,
+            _ => ReadOnlyMounts::TopOnly,
+        }
+    }
+}
+
+/// The mount that the engine complains about: its words name the path.
+fn bad_mount(spec: &ContainerSpec, error: &EngineError) -> Option<RuntimeError> {
+    let said = errors::message(error)?;
+    if !said.contains("mount") {
+        return None;
+    }
+    let named = |path: &Path| path.to_str().is_some_and(|path| said.contains(path));
+    let mount =
+        spec.mounts.iter().filter(|mount| named(&mount.source)).max_by_key(|mount| mount.source.as_os_str().len())?;
+    Some(RuntimeError::BadMount { path: mount.source.clone(), reason: said.to_owned() })
+}
+
+/// What an engine says when the program is missing or is none.
+fn bad_command(spec: &ContainerSpec, error: &EngineError) -> Option<RuntimeError> {
+    const SAYINGS: [&str; 5] = [
+        "no such file or directory",
+        "executable file not found",
+        "permission denied",
+        "exec format error",
+        "is a directory",
+    ];
+    let said = errors::message(error)?;
+    let folded = said.to_lowercase();
+    let about_exec = folded.contains("exec") || folded.contains("starting container process");
+    let command = spec.command.first()?.as_str().to_owned();
+    (about_exec && SAYINGS.iter().any(|saying| folded.contains(saying)))
+        .then(|| RuntimeError::BadCommand { command, reason: said.to_owned() })
+}
