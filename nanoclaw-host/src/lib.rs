@@ -1,11 +1,15 @@
-//! The NanoClaw host.
+//! The NanoClaw host: channels, runtimes, stores, gateway, command line, and [`app`], the one place where they meet.
 
 pub mod admin;
+pub mod app;
 pub mod channels;
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod home;
 mod json_lines;
+pub mod launcher;
+pub mod programs;
 pub mod runtimes;
 pub mod stores;
 pub mod unix_socket;

@@ -1,5 +1,14 @@
-//! The program `nanoclaw`: so far the helper that the sandbox re-executes it as.
+//! The program `nanoclaw`: a table of contents.
+//!
+//! * Re-executed as the sandbox's helper it becomes a container, before anything else has happened.
+//! * The command line is in [`nanoclaw_host::cli`], one module a command.
+//! * What `run` and `chat` start is put together in [`nanoclaw_host::app`].
 
-fn main() {
-    nanoclaw_host::runtimes::sandbox::helper::enter_if_asked();
+use std::process::ExitCode;
+
+use nanoclaw_host::{cli, runtimes::sandbox::helper};
+
+fn main() -> ExitCode {
+    helper::enter_if_asked();
+    cli::main()
 }

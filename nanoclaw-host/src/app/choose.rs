@@ -1,0 +1,281 @@
+//! Chooses the runtime: the configured one, or the first that really works, and says which and why.
+
+use std::{path::Path, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
+
+use crate::{
+    config::{Config, RuntimeChoice},
+    home::Home,
+    launcher::image_for,
+    runtimes::{
+        engine_api::EngineRuntime,
+        sandbox::{SandboxMode, SandboxRuntime, SandboxSettings},
+    },
+};
+
+/// What to do where nothing can isolate an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Refuse to start.
+    Required,
+    /// Start agents as plain processes of this user. Only ever by an explicit word of the operator.
+    Waived,
+}
+
+/// The runtime that is used.
+pub struct Chosen {
+    /// It.
+    pub runtime: Arc<dyn ContainerRuntime>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// Why this one, a sentence.
+    pub because: String,
+}
+
+/// No runtime can be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no runtime works here: {}", .tried.iter().map(|(kind, why)| format!("{kind}: {why}")).collect::<Vec<_>>().join("; "))]
+pub struct NoRuntime {
+    /// What was tried, in order, and what came back.
+    pub tried: Vec<(RuntimeKind, String)>,
+}
+
+/// A runtime, or why it cannot even be asked.
+pub type Candidate = Result<Arc<dyn ContainerRuntime>, RuntimeError>;
+
+/// The runtimes of this version in the order in which `auto` tries them.
+const KINDS: [RuntimeKind; 2] = [RuntimeKind::Docker, RuntimeKind::Sandbox];
+
+/// Every runtime of this version, whatever the configuration chooses among them.
+pub async fn every_runtime(home: &Home, config: &Config) -> Vec<(RuntimeKind, Candidate)> {
+    let mut candidates = Vec::new();
+    for kind in KINDS {
+        candidates.push((kind, connect(kind, home, config, SandboxMode::Auto).await));
+    }
+    candidates
+}
+
+/// Chooses by starting something with each candidate.
+///
+/// # Errors
+/// [`NoRuntime`] with every reason.
+pub async fn choose(home: &Home, config: &Config, isolation: Isolation) -> Result<Chosen, NoRuntime> {
+    choose_among(config, isolation, |kind, mode| connect(kind, home, config, mode).boxed()).await
+}
+
+/// The choice itself; `connect` gives the candidates.
+async fn choose_among<'a>(
+    config: &Config,
+    isolation: Isolation,
+    connect: impl Fn(RuntimeKind, SandboxMode) -> BoxFuture<'a, Candidate>,
+) -> Result<Chosen, NoRuntime> {
+    let (mut tried, mut passed_over) = (Vec::new(), Vec::new());
+    let kinds = match *config.container.runtime {
+        RuntimeChoice::Auto => KINDS.to_vec(),
+        RuntimeChoice::Fixed(kind) => vec![kind],
+    };
+    for kind in kinds {
+        let candidate = connect(kind, SandboxMode::Auto).await;
+        match usable(candidate, config).await {
+            Ok((runtime, capabilities)) => {
+                let because = because(config, &passed_over);
+                return Ok(Chosen { runtime, capabilities, because });
+            }
+            Err(error) => {
+                passed_over.push(format!("{kind}: {}", without_remedy(&error)));
+                tried.push((kind, error.to_string()));
+            }
+        }
+    }
+    if isolation == Isolation::Waived {
+        let plain = connect(RuntimeKind::Sandbox, SandboxMode::Unsafe).await;
+        match usable(plain, config).await {
+            Ok((runtime, capabilities)) => {
+                tracing::warn!(
+                    "agents run WITHOUT ISOLATION, as --unsafe-no-sandbox asks: they can read and change all your files"
+                );
+                let because = "nothing here can isolate, and --unsafe-no-sandbox was given".to_owned();
+                return Ok(Chosen { runtime, capabilities, because });
+            }
+            Err(error) => tried.push((RuntimeKind::Sandbox, error.to_string())),
+        }
+    }
+    Err(NoRuntime { tried })
+}
+
+async fn usable(
+    candidate: Candidate,
+    config: &Config,
+) -> Result<(Arc<dyn ContainerRuntime>, Capabilities), RuntimeError> {
+    let runtime = candidate?;
+    let capabilities = runtime.probe().await?;
+    // An engine without the image starts no agent. One that was configured is used all the same: the image may come.
+    if *config.container.runtime == RuntimeChoice::Auto {
+        runtime.ensure_image(&image_for(runtime.kind(), &config.container.image)).await?;
+    }
+    Ok((runtime, capabilities))
+}
+
+/// What is wrong, in few words; `nanoclaw doctor` says what to do.
+fn without_remedy(error: &RuntimeError) -> String {
+    match error {
+        RuntimeError::Unavailable { reason, .. } => reason.clone(),
+        RuntimeError::NoImage { image } => format!("there is no image {image}"),
+        other => other.to_string(),
+    }
+}
+
+fn because(config: &Config, passed_over: &[String]) -> String {
+    if *config.container.runtime != RuntimeChoice::Auto {
+        return config.container.runtime.source.to_string();
+    }
+    match passed_over {
+        [] => "the first that works".to_owned(),
+        reasons => format!("the first that works; not {}", reasons.join("; not ")),
+    }
+}
+
+async fn connect(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxMode) -> Candidate {
+    match kind {
+        RuntimeKind::Docker => {
+            let socket = EngineRuntime::default_socket(kind);
+            let engine = EngineRuntime::connect(kind, Path::new(&socket)).await?;
+            Ok(Arc::new(engine.with_probe_image(config.container.image.value.clone())))
+        }
+        RuntimeKind::Sandbox => {
+            // Limits that cannot be in force are left out of the plan where they are defaults, and shown as left out; one
+            // that somebody configured is refused.
+            let settings = SandboxSettings {
+                mode,
+                accept_missing_limits: false,
+                ..SandboxSettings::new(home.store().join("sandbox"))
+            };
+            Ok(Arc::new(SandboxRuntime::new(settings)))
+        }
+        RuntimeKind::Podman | RuntimeKind::Fake => Err(RuntimeError::Unavailable {
+            runtime: kind,
+            reason: "this version does not have it".to_owned(),
+            remedy: "set container.runtime to \"docker\" or \"sandbox\"".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use nanoclaw_core::{runtime::Exit, testing::FakeRuntime};
+
+    use super::*;
+    use crate::config::environment_of;
+
+    fn configured(text: &str) -> Config {
+        Config::parse(Path::new("nanoclaw.toml"), text, Path::new("/home"), &environment_of([])).unwrap()
+    }
+
+    fn works() -> FakeRuntime {
+        FakeRuntime::new(|_| async { Exit::Unknown })
+    }
+
+    fn unavailable(kind: RuntimeKind) -> RuntimeError {
+        RuntimeError::Unavailable { runtime: kind, reason: format!("no {kind}"), remedy: "none".to_owned() }
+    }
+
+    /// Chooses where `give` says what each candidate is; also returns what was asked for, in order.
+    async fn choose_with(
+        config: &Config,
+        isolation: Isolation,
+        give: impl Fn(RuntimeKind, SandboxMode) -> Result<FakeRuntime, RuntimeError>,
+    ) -> (Result<Chosen, NoRuntime>, Vec<(RuntimeKind, SandboxMode)>) {
+        let asked = RefCell::default();
+        let chosen = choose_among(config, isolation, |kind, mode| {
+            let list: &RefCell<Vec<_>> = &asked;
+            list.borrow_mut().push((kind, mode));
+            let candidate = give(kind, mode).map(|runtime| Arc::new(runtime) as Arc<dyn ContainerRuntime>);
+            async { candidate }.boxed()
+        });
+        (chosen.await, asked.take())
+    }
+
+    const DOCKER: (RuntimeKind, SandboxMode) = (RuntimeKind::Docker, SandboxMode::Auto);
+    const SANDBOX: (RuntimeKind, SandboxMode) = (RuntimeKind::Sandbox, SandboxMode::Auto);
+    const UNSAFE: (RuntimeKind, SandboxMode) = (RuntimeKind::Sandbox, SandboxMode::Unsafe);
+
+    #[tokio::test]
+    async fn the_first_that_works_is_taken_and_no_other_is_asked() {
+        let (chosen, asked) = choose_with(&configured(""), Isolation::Required, |_, _| Ok(works())).await;
+        assert_eq!(chosen.unwrap().because, "the first that works");
+        assert_eq!(asked, [DOCKER]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_is_passed_over_and_named() {
+        let (chosen, asked) = choose_with(&configured(""), Isolation::Required, |kind, _| match kind {
+            RuntimeKind::Docker => Err(unavailable(kind)),
+            _ => Ok(works()),
+        })
+        .await;
+        assert_eq!(chosen.unwrap().because, "the first that works; not docker: no docker");
+        assert_eq!(asked, [DOCKER, SANDBOX]);
+    }
+
+    #[tokio::test]
+    async fn an_engine_without_the_image_is_passed_over_unless_it_was_asked_for() {
+        let give = |kind, _| match kind {
+            RuntimeKind::Docker => Ok(works().without_images()),
+            _ => Ok(works()),
+        };
+        let (chosen, asked) = choose_with(&configured(""), Isolation::Required, give).await;
+        let image = &*configured("").container.image;
+        let because = format!("the first that works; not docker: there is no image {image}");
+        assert_eq!(chosen.unwrap().because, because);
+        assert_eq!(asked, [DOCKER, SANDBOX]);
+
+        let docker = configured("[container]\nruntime = \"docker\"");
+        let (chosen, asked) = choose_with(&docker, Isolation::Required, give).await;
+        assert_eq!(chosen.unwrap().because, "nanoclaw.toml:2");
+        assert_eq!(asked, [DOCKER]);
+    }
+
+    #[tokio::test]
+    async fn a_configured_runtime_has_no_substitute() {
+        let config = configured("[container]\nruntime = \"docker\"");
+        let (chosen, asked) = choose_with(&config, Isolation::Required, |kind, _| match kind {
+            RuntimeKind::Docker => Err(unavailable(kind)),
+            _ => Ok(works()),
+        })
+        .await;
+        let error = chosen.err().unwrap();
+        assert_eq!(error.tried.len(), 1);
+        assert_eq!(error.to_string(), "no runtime works here: docker: docker is not available: no docker; none");
+        assert_eq!(asked, [DOCKER]);
+    }
+
+    #[tokio::test]
+    async fn without_isolation_nothing_starts_unless_the_operator_waived_it() {
+        let only_unsafe = |kind, mode| match mode {
+            SandboxMode::Unsafe => Ok(works()),
+            _ => Err(unavailable(kind)),
+        };
+        let (chosen, asked) = choose_with(&configured(""), Isolation::Required, only_unsafe).await;
+        let tried: Vec<_> = chosen.err().unwrap().tried.into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(tried, [RuntimeKind::Docker, RuntimeKind::Sandbox]);
+        assert_eq!(asked, [DOCKER, SANDBOX]);
+
+        let (chosen, asked) = choose_with(&configured(""), Isolation::Waived, only_unsafe).await;
+        assert!(chosen.unwrap().because.contains("--unsafe-no-sandbox was given"));
+        assert_eq!(asked, [DOCKER, SANDBOX, UNSAFE]);
+    }
+
+    #[tokio::test]
+    async fn a_waiver_changes_nothing_where_isolation_works() {
+        let (_, asked) = choose_with(&configured(""), Isolation::Waived, |kind, _| match kind {
+            RuntimeKind::Docker => Err(unavailable(kind)),
+            _ => Ok(works()),
+        })
+        .await;
+        assert_eq!(asked, [DOCKER, SANDBOX]);
+    }
+}

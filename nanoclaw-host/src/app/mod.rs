@@ -1,0 +1,155 @@
+//! The one place where all parts meet: starts a host in the order in which things must happen, and ends it in the reverse.
+//!
+//! The order matters: the store before anything that could lose a word; what a dead host left is finished before a channel
+//! can bring news (fault F12); the control socket last, because who can connect to it takes the host for ready.
+
+mod admin;
+mod choose;
+mod explain;
+mod machine;
+mod reception;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use nanoclaw_core::{
+    channel::Channel,
+    chat::ChannelName,
+    orchestrator::{DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings},
+    store::Store,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use choose::{Candidate, Chosen, Isolation, NoRuntime, choose, every_runtime};
+pub use explain::WithoutService;
+
+use crate::{
+    admin::OnStore,
+    channels::{
+        bridge::{BridgeConfig, BridgeListener},
+        local::{LocalChannel, LocalListener},
+        ports::ChannelHost,
+    },
+    config::Config,
+    gateway::{Gateway, Upstream, tls},
+    home::{HomeLock, initialise},
+    launcher::HostLauncher,
+    stores::sqlite::SqliteStore,
+    unix_socket::Listener,
+};
+
+/// How long containers may take to end when the host does; what is not answered by then is asked again at the next start.
+const LONGEST_END: Duration = Duration::from_secs(25);
+
+/// A running host. [`end`](Self::end) it; dropping it leaves its workers to the runtime.
+pub struct Host {
+    running: Running,
+    sockets: JoinSet<()>,
+    stop_sockets: CancellationToken,
+    /// What it runs containers with, and why, a line.
+    pub runtime: String,
+    // Last, so that the home is free only when everything has ended.
+    _lock: HomeLock,
+}
+
+/// Starts a host on the home that `lock` holds. It is ready when this returns.
+///
+/// # Errors
+/// What keeps it from starting, with the remedy; nothing is left running.
+pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyhow::Result<Host> {
+    tls::install_provider();
+    let (home, config) = (lock.home().clone(), Arc::new(config));
+    initialise(&home)?;
+    // Both take their time and neither needs the other. Each is waited for, so that no half of one is left when the other
+    // fails.
+    let database = home.database();
+    let (store, chosen) = tokio::join!(SqliteStore::open(&database), choose(&home, &config, isolation));
+    let store: Arc<dyn Store> = Arc::new(store?);
+    let chosen = chosen?;
+    let runtime = format!("{} ({})", chosen.capabilities.description, chosen.because);
+    tracing::info!(runtime = %chosen.runtime.kind(), because = chosen.because, "runtime chosen: {}", chosen.capabilities.description);
+    for remark in &chosen.capabilities.remarks {
+        tracing::warn!(runtime = %chosen.runtime.kind(), "{remark}");
+    }
+
+    let launcher = Arc::new(HostLauncher {
+        machine: Arc::new(machine::of(&config, &chosen)),
+        gateway: Arc::new(Gateway::new(upstream(&config))?),
+        install: store.install_id().await?,
+        home: home.clone(),
+        config: config.clone(),
+    });
+    let settings = Settings {
+        dispatch: DispatchSettings {
+            max_containers: usize::try_from(*config.limits.max_concurrent_containers)
+                .ok()
+                .and_then(std::num::NonZeroUsize::new)
+                .context("limits.max_concurrent_containers must be at least 1")?,
+            ..DispatchSettings::default()
+        },
+        run: RunSettings {
+            assistant_name: config.assistant.name.value.clone(),
+            zone: config.time.zone.value.clone(),
+            ..RunSettings::default()
+        },
+        ..Settings::default()
+    };
+    let parts = Parts { store: store.clone(), runtime: chosen.runtime.clone(), launcher: launcher.clone() };
+    let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
+
+    let stop_sockets = CancellationToken::new();
+    let mut sockets = JoinSet::new();
+    let intake = Arc::new(orchestrator.inbox());
+    let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
+    let on_store =
+        OnStore { store: store.clone(), config: config.clone(), home: home.clone(), explainer: launcher.clone() };
+
+    let local = Arc::new(LocalChannel::new());
+    orchestrator.add_channel(local.clone());
+    let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
+    let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
+    sockets.spawn(terminals.serve(orchestrator.notices(), stop_sockets.clone()));
+
+    let bridges = BridgeListener::bind(&home.bridge_socket(), BridgeConfig::default(), intake, channel_host)?;
+    let connected = bridges.bridges();
+    sockets.spawn(bridges.serve(stop_sockets.clone()));
+
+    let control = Listener::bind(&home.admin_socket())?;
+    let handler = admin::OnService::new(on_store, orchestrator, chosen.runtime, runtime.clone(), connected);
+    sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_sockets.clone()));
+
+    Ok(Host { running, sockets, stop_sockets, runtime, _lock: lock })
+}
+
+impl Host {
+    /// Ends the host: nothing new comes in, containers end, replies that are on their way are finished.
+    pub async fn end(mut self) {
+        self.stop_sockets.cancel();
+        self.running.shut_down(LONGEST_END).await;
+        while self.sockets.join_next().await.is_some() {}
+    }
+}
+
+fn upstream(config: &Config) -> Upstream {
+    use crate::{config::CredentialKind, gateway::Credential};
+    let credential = config.credential.as_ref().map(|credential| match credential.kind {
+        CredentialKind::ApiKey => Credential::ApiKey(credential.secret.clone()),
+        CredentialKind::OAuthToken | CredentialKind::AuthToken => Credential::Bearer(credential.secret.clone()),
+    });
+    Upstream::new(config.model.base_url.as_str(), credential)
+}
+
+impl ChannelHost for Orchestrator {
+    fn add_channel(&self, channel: Arc<dyn Channel>) {
+        Orchestrator::add_channel(self, channel);
+    }
+
+    fn remove_channel(&self, name: &ChannelName) {
+        Orchestrator::remove_channel(self, name);
+    }
+
+    fn channel_connected(&self, _name: &ChannelName) {
+        Orchestrator::channel_connected(self);
+    }
+}

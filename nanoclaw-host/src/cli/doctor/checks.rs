@@ -1,0 +1,265 @@
+//! The checks, in the order in which one would look.
+
+use std::sync::Arc;
+
+use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeKind};
+
+use super::Check;
+use crate::{
+    admin::{AdminHandler as _, Client},
+    app::{self, Isolation},
+    cli::{Place, output},
+    config::{Config, ConfigErrors, ProcessEnvironment, Provider, RuntimeChoice},
+    home::{Home, HomeLock, LockError},
+    launcher::image_for,
+    programs::{self, Linkage, Purpose},
+    runtimes::sandbox::HOST_IMAGE,
+};
+
+/// Less free space than this is a failure: the database could not go on.
+const LEAST_FREE_BYTES: u64 = 100 << 20;
+/// Less free space than this is a warning.
+const COMFORTABLE_FREE_BYTES: u64 = 1 << 30;
+
+pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
+    let home = place.home()?;
+    let mut checks = vec![writable(&home)];
+    let found = home.exists();
+    if found {
+        checks.push(service(&home).await);
+        checks.push(disk(&home));
+    } else {
+        checks.extend(["service", "disk"].map(|name| Check::skipped(name, "there is no home")));
+    }
+    match Config::load(&home, &ProcessEnvironment) {
+        Ok(config) => {
+            checks.push(configuration(&home, &config));
+            checks.push(zone(&config));
+            let (mut of_runtimes, chosen) = runtimes(&home, &config).await;
+            checks.append(&mut of_runtimes);
+            checks.push(image(&config, chosen.as_ref()).await);
+            checks.push(runner(&config, chosen.as_ref()));
+            checks.push(provider(&config, chosen.as_ref()));
+        }
+        Err(mistakes) => {
+            checks.push(mistaken(&mistakes));
+            let rest = ["zone", "runtime", "image", "runner", "provider"];
+            checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
+        }
+    }
+    Ok(checks)
+}
+
+fn writable(home: &Home) -> Check {
+    let root = home.root().display();
+    if !home.exists() {
+        return Check::failed("home", format!("there is no home at {root}"), "`nanoclaw init` makes one");
+    }
+    let folder = if home.store().exists() { home.store() } else { home.root().to_owned() };
+    let probe = folder.join(format!(".doctor-{}", std::process::id()));
+    let tried = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe);
+    let _ = std::fs::remove_file(&probe);
+    match tried {
+        Ok(_) => Check::ok("home", format!("{root} is there and can be written to")),
+        Err(error) => Check::failed(
+            "home",
+            format!("{} cannot be written to: {error}", folder.display()),
+            "it must be on a writable disk and belong to this user; --home DIR names another home",
+        ),
+    }
+}
+
+async fn service(home: &Home) -> Check {
+    if let Ok(client) = Client::connect(home).await {
+        return match client.status().await.map(|status| status.service) {
+            Ok(Some(service)) => {
+                Check::ok("service", format!("version {} runs as process {}", service.version, service.pid))
+            }
+            Ok(None) => Check::ok("service", "a conversation in the terminal has the home"),
+            Err(error) => Check::failed("service", error.message, "restart it; its log says what it is doing"),
+        };
+    }
+    match HomeLock::acquire(home) {
+        Ok(_) => Check::ok("service", "none runs"),
+        Err(error @ LockError::Held { .. }) => {
+            Check::failed("service", format!("{error}, but does not answer on its control socket"), error.help())
+        }
+        Err(error) => Check::failed("service", error.to_string(), error.help()),
+    }
+}
+
+fn disk(home: &Home) -> Check {
+    let stat = match rustix::fs::statvfs(home.store()) {
+        Ok(stat) => stat,
+        Err(error) => {
+            return Check::failed(
+                "disk",
+                format!("free space cannot be told: {error}"),
+                "look at the disk of the home",
+            );
+        }
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let detail = format!("{} free", output::size(free));
+    let help = "make room on the disk of the home";
+    match free {
+        ..LEAST_FREE_BYTES => Check::failed("disk", detail, help),
+        LEAST_FREE_BYTES..COMFORTABLE_FREE_BYTES => Check::warning("disk", detail, help),
+        COMFORTABLE_FREE_BYTES.. => Check::ok("disk", detail),
+    }
+}
+
+fn configuration(home: &Home, config: &Config) -> Check {
+    let file = home.config_file();
+    let detail = match file.exists() {
+        true => format!("{} is well formed", file.display()),
+        false => "there is no nanoclaw.toml; everything stands at its default".to_owned(),
+    };
+    match config.remarks.as_slice() {
+        [] => Check::ok("config", detail),
+        remarks => Check::warning("config", remarks.join("\n"), "nothing has to be done if that is meant so"),
+    }
+}
+
+fn mistaken(mistakes: &ConfigErrors) -> Check {
+    Check::failed("config", mistakes.to_string(), "correct them all; nanoclaw.sample.toml and `nanoclaw init` show how")
+}
+
+fn zone(config: &Config) -> Check {
+    let zone = &config.time.zone;
+    let name = zone.iana_name().unwrap_or("a zone without a name");
+    if zone.iana_name().is_none() {
+        return Check::warning(
+            "zone",
+            format!("times are shown in {name} ({})", zone.source),
+            "set [time] zone to a name such as \"Europe/Berlin\"",
+        );
+    }
+    Check::ok("zone", format!("{name} ({})", zone.source))
+}
+
+/// A runtime that works here.
+struct Working {
+    runtime: Arc<dyn ContainerRuntime>,
+}
+
+impl Working {
+    fn purpose(&self) -> Purpose {
+        Purpose::of(self.runtime.kind())
+    }
+}
+
+/// A check per runtime and one for the choice; and what was chosen, by the rules of a real start.
+async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>) {
+    let choice = *config.container.runtime;
+    let mut checks = Vec::new();
+    for (kind, runtime) in app::every_runtime(home, config).await {
+        let name = check_name(kind);
+        let probed = match runtime {
+            Ok(runtime) => runtime.probe().await,
+            Err(error) => Err(error),
+        };
+        checks.push(match probed {
+            Ok(Capabilities { description, remarks, .. }) if remarks.is_empty() => Check::ok(name, &description),
+            Ok(Capabilities { description, remarks, .. }) => Check::warning(
+                name,
+                format!("{description}\n{}", remarks.join("\n")),
+                "nothing has to be done if that is good enough",
+            ),
+            Err(error) if choice == RuntimeChoice::Fixed(kind) => {
+                Check::failed(name, error.to_string(), "or take another with [container] runtime")
+            }
+            Err(error) => Check::skipped(name, error.to_string()),
+        });
+    }
+    match app::choose(home, config, Isolation::Required).await {
+        Ok(chosen) => {
+            let detail = format!("{} is used ({})", chosen.runtime.kind(), chosen.because);
+            checks.push(Check::ok("runtime", detail));
+            (checks, Some(Working { runtime: chosen.runtime }))
+        }
+        Err(_) => {
+            checks.push(Check::failed(
+                "runtime",
+                "nothing here can run containers",
+                "install docker (`apt install docker.io`), or allow user namespaces for the sandbox; the lines above say why",
+            ));
+            (checks, None)
+        }
+    }
+}
+
+fn check_name(kind: RuntimeKind) -> &'static str {
+    match kind {
+        RuntimeKind::Docker => "runtime-docker",
+        RuntimeKind::Podman => "runtime-podman",
+        RuntimeKind::Sandbox => "runtime-sandbox",
+        RuntimeKind::Fake => "runtime-fake",
+    }
+}
+
+async fn image(config: &Config, chosen: Option<&Working>) -> Check {
+    let Some(working) = chosen else { return Check::skipped("image", "there is no runtime") };
+    let kind = working.runtime.kind();
+    // What a run would take: an engine's image is nothing to the sandbox.
+    let image = image_for(kind, &config.container.image);
+    if working.purpose() == Purpose::ThisMachine && image.as_str() == HOST_IMAGE {
+        return Check::ok("image", format!("{kind} needs none"));
+    }
+    match working.runtime.ensure_image(&image).await {
+        Ok(()) => Check::ok("image", format!("{image} is there")),
+        Err(error) => Check::failed("image", error.to_string(), "`nanoclaw image build` builds it"),
+    }
+}
+
+fn runner(config: &Config, chosen: Option<&Working>) -> Check {
+    let remedy =
+        "`cargo build --release` makes it beside nanoclaw; [agent] runner in nanoclaw.toml names another place";
+    let purpose = chosen.map_or(Purpose::ThisMachine, Working::purpose);
+    let Some(path) = programs::runner(&config.agent, purpose, &ProcessEnvironment) else {
+        return Check::failed("runner", "the program agent-runner was not found", remedy);
+    };
+    let shown = path.display();
+    match programs::linkage(&path) {
+        Ok(Linkage::Static) => Check::ok("runner", format!("{shown}, static")),
+        Ok(Linkage::Dynamic) if purpose == Purpose::AnyImage => Check::warning(
+            "runner",
+            format!("{shown} is not static, so it runs only in images that have the libraries of this machine"),
+            "`cargo static-runner` makes one that runs in any",
+        ),
+        Ok(Linkage::Dynamic) => Check::ok("runner", format!("{shown}, with this machine's libraries")),
+        Err(reason) => Check::failed("runner", format!("{shown} {reason}"), remedy),
+    }
+}
+
+fn provider(config: &Config, chosen: Option<&Working>) -> Check {
+    let general = config.general_provider();
+    let why = &general.source;
+    let (detail, credential) = match (*general, &config.credential) {
+        (Provider::Offline, _) => (format!("offline: no model answers ({why})"), true),
+        (Provider::Claude, Some(credential)) => (format!("claude ({why}), with {}", credential.kind.variable()), true),
+        (Provider::Claude, None) => (format!("claude ({why}), but no credential is configured"), false),
+    };
+    if !credential {
+        return Check::failed(
+            "provider",
+            detail,
+            "put a line ANTHROPIC_API_KEY=... or CLAUDE_CODE_OAUTH_TOKEN=... into ~/.config/nanoclaw/credentials (mode 0600)",
+        );
+    }
+    let needs_program = *general == Provider::Claude && config.agent.command.is_none();
+    let purpose = chosen.map_or(Purpose::ThisMachine, Working::purpose);
+    match programs::claude(&config.agent, purpose, &ProcessEnvironment) {
+        Some(path) if needs_program && !programs::can_be_started(&path) => Check::failed(
+            "provider",
+            format!("{detail}; {} is no program", path.display()),
+            "correct [agent] claude in nanoclaw.toml",
+        ),
+        None if needs_program && chosen.is_some() && purpose == Purpose::ThisMachine => Check::failed(
+            "provider",
+            format!("{detail}; the program claude is not on this machine"),
+            "`npm install -g @anthropic-ai/claude-code` installs it; [agent] claude in nanoclaw.toml names its place",
+        ),
+        _ => Check::ok("provider", detail),
+    }
+}

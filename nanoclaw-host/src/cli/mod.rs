@@ -1,0 +1,192 @@
+//! The command line: what can be said, and who does it.
+
+pub mod chat;
+mod doctor;
+mod explain;
+mod failure;
+mod groups;
+mod image;
+mod init;
+mod logging;
+mod logs;
+mod output;
+mod parts;
+mod ps;
+mod run;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    admin::OpenHome,
+    config::{Config, ProcessEnvironment},
+    home::{Home, initialise},
+};
+
+/// Personal assistants for your chats, each group's in a container of its own.
+#[derive(Debug, Parser)]
+#[command(name = "nanoclaw", version, max_term_width = 100, after_long_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    /// The folder with everything of one installation
+    ///
+    /// Default: the current folder when it holds a nanoclaw.toml, else ~/.local/share/nanoclaw (XDG_DATA_HOME is honoured).
+    /// The environment variable NANOCLAW_HOME does the same.
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nanoclaw chat                                       talk to the assistant in the terminal
+  nanoclaw chat -m \"@Andy what is on my list?\"        ask one thing, print the answer, end
+  nanoclaw run                                        the service, in the foreground
+  nanoclaw groups add tg:-100123 --name Family        register a chat
+  nanoclaw explain tg_family                          what its container may do, and why
+  nanoclaw doctor                                     what works here and what does not
+
+Exit codes: 0 done, 1 failed, 2 not understood.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Talk to the assistant in the terminal
+    Chat {
+        #[command(flatten)]
+        args: chat::ChatArgs,
+        #[command(flatten)]
+        serve: parts::ServeOptions,
+    },
+    /// Run the service in the foreground
+    Run(run::RunArgs),
+    /// Make a home: configuration, folders, first memory files
+    Init(init::InitArgs),
+    /// Show, add and remove groups: the chats that have an assistant
+    #[command(subcommand)]
+    Groups(groups::GroupsCommand),
+    /// Show how the service and its groups stand
+    Ps(ps::PsArgs),
+    /// Show what a group's containers logged
+    Logs(logs::LogsArgs),
+    /// Build and list the images that agents run in
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Check what works on this machine and what does not
+    Doctor(doctor::DoctorArgs),
+    /// Show what a group's container is made of and may do, and why
+    Explain(explain::ExplainArgs),
+}
+
+/// Runs the command that the arguments of this process name, and says with which code to end.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { home, command } = Cli::parse();
+    let runtime = match event_loop() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&anyhow::Error::new(error).context("cannot start the event loop")),
+    };
+    let code = match runtime.block_on(dispatch(&Place { given: home }, command)) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    };
+    // A thread that reads the terminal cannot be interrupted and must not keep the program from ending.
+    runtime.shutdown_background();
+    code
+}
+
+/// The most threads that work is shared among. The host waits far more than it works, and each thread costs memory.
+const MOST_WORKERS: usize = 4;
+
+/// What everything runs on.
+///
+/// # Errors
+/// When the system has no threads left.
+pub fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(processors.min(MOST_WORKERS)).enable_all().build()
+}
+
+async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Chat { args, serve } => {
+            let home = place.home()?;
+            initialise(&home)?;
+            let config = place.config(&home)?;
+            logging::to_file(&home.log_file(), &config.log)?;
+            return parts::chat(args, home, config, serve).await;
+        }
+        Command::Run(args) => run::run(args, place).await?,
+        Command::Init(args) => init::run(args, place)?,
+        Command::Groups(command) => groups::run(command, place).await?,
+        Command::Ps(args) => ps::run(args, place).await?,
+        Command::Logs(args) => logs::run(args, place).await?,
+        Command::Image(command) => image::run(command, place).await?,
+        Command::Doctor(args) => return doctor::run(args, place).await,
+        Command::Explain(args) => explain::run(args, place).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a command works: the home that was given or found, and the environment.
+struct Place {
+    given: Option<PathBuf>,
+}
+
+impl Place {
+    /// The home that is meant, whether it is there or not.
+    fn home(&self) -> anyhow::Result<Home> {
+        self.home_or(self.given.as_deref())
+    }
+
+    /// The home at `given`, or the one that is found.
+    fn home_or(&self, given: Option<&Path>) -> anyhow::Result<Home> {
+        let current = std::env::current_dir().ok();
+        Ok(Home::find(given, current.as_deref(), &ProcessEnvironment)?)
+    }
+
+    /// The home that is meant.
+    ///
+    /// # Errors
+    /// When nobody made it yet.
+    fn existing_home(&self) -> anyhow::Result<Home> {
+        let home = self.home()?;
+        if home.exists() {
+            return Ok(home);
+        }
+        let folder = home.root().display();
+        Err(failure::with_help(
+            format!("there is no home at {folder}"),
+            match &self.given {
+                Some(_) => format!("`nanoclaw init {folder}` makes one"),
+                None => "`nanoclaw init` makes one, --home DIR names another".to_owned(),
+            },
+        ))
+    }
+
+    fn config(&self, home: &Home) -> anyhow::Result<Config> {
+        Ok(Config::load(home, &ProcessEnvironment)?)
+    }
+
+    /// Whoever answers for the home: the running service, or the store.
+    async fn open(&self) -> anyhow::Result<(OpenHome, Config)> {
+        let home = self.existing_home()?;
+        let config = self.config(&home)?;
+        let opened = crate::admin::connect_or_open(&home, || parts::open_store(&home, &config)).await?;
+        Ok((opened, config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

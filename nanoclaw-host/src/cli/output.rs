@@ -1,0 +1,189 @@
+//! The one module that writes to the terminal: lines, tables, JSON, failures. Colour only where a terminal shows it, and
+//! never a control character that came from outside.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
+use jiff::tz::TimeZone;
+use nanoclaw_core::time::Timestamp;
+use serde::Serialize;
+
+/// Good.
+pub(super) const GREEN: Style = AnsiColor::Green.on_default();
+/// To be looked at.
+pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Bad.
+pub(super) const RED: Style = AnsiColor::Red.on_default().bold();
+/// Beside the point.
+pub(super) const DIM: Style = Style::new().dimmed();
+/// The point.
+pub(super) const BOLD: Style = Style::new().bold();
+
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub(super) struct OutputError(#[source] pub(super) io::Error);
+
+/// Prints text and a newline; styles are dropped where no terminal shows them.
+pub(super) fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()).map_err(OutputError)
+}
+
+/// Prints a value as JSON, indented.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(line(serde_json::to_string_pretty(value)?)?)
+}
+
+/// Tells a failure on standard error.
+pub(super) fn failure(what: &str, help: Option<&str>) {
+    let mut out = anstream::stderr().lock();
+    // There is nobody left to tell when this fails.
+    let _ = writeln!(out, "{RED}error:{RED:#} {}", clean(what));
+    if let Some(help) = help {
+        let _ = writeln!(out, "{GREEN}help:{GREEN:#} {}", clean(help));
+    }
+}
+
+/// Whether standard error is shown to a person as it comes.
+pub(super) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Tells a step on standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{DIM}{}{DIM:#}", clean(text));
+}
+
+/// Shows `text` in place of what was shown so before; an empty one ends that. For terminals.
+pub(super) fn rewrite(text: &str) {
+    let mut out = anstream::stderr().lock();
+    let _ = write!(out, "\r\u{1b}[2K{DIM}{}{DIM:#}", clean(text)).and_then(|()| out.flush());
+}
+
+/// Columns without lines around them. Fits the terminal by wrapping; elsewhere a row is a line.
+pub(super) struct Columns {
+    table: Table,
+    styled: bool,
+}
+
+impl Columns {
+    pub(super) fn new<const N: usize>(headers: [&str; N]) -> Self {
+        let styled = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+        let mut table = Table::new();
+        table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        if styled {
+            table.enforce_styling();
+        }
+        table.set_header(headers.map(|header| {
+            let cell = Cell::new(header);
+            if styled { cell.add_attribute(Attribute::Bold) } else { cell }
+        }));
+        Self { table, styled }
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.add_row(cells.map(|cell| Cell::new(clean(&cell))));
+    }
+
+    pub(super) fn print(mut self) -> Result<(), OutputError> {
+        let last = self.table.column_count().saturating_sub(1);
+        for (index, column) in self.table.column_iter_mut().enumerate() {
+            column.set_padding((0, if index == last { 0 } else { 2 }));
+            if index == 0 {
+                // What a row is about is to be copied whole.
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        debug_assert!(self.styled || !self.table.to_string().contains('\u{1b}'));
+        let lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
+        line(lines.join("\n"))
+    }
+}
+
+/// Text whose first line begins at column `indent` and whose further lines are indented by as much. Where a terminal shows
+/// it, lines are broken between words to fit; elsewhere they stay whole.
+pub(super) fn hanging(text: &str, indent: usize) -> String {
+    // A terminal too narrow for this does the breaking itself.
+    let room = Table::new().width().map(|width| usize::from(width).saturating_sub(indent)).filter(|room| *room >= 20);
+    let lines: Vec<String> = text.lines().flat_map(|line| broken(line, room.unwrap_or(usize::MAX))).collect();
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// `line` in pieces of at most `room` characters where it has spaces to break it at.
+fn broken(line: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut length = 0;
+    for word in line.split(' ') {
+        let more = word.chars().count();
+        let piece = pieces.last_mut().expect("it is never empty");
+        if piece.is_empty() {
+            length = more;
+        } else if length + 1 + more <= room {
+            piece.push(' ');
+            length += 1 + more;
+        } else {
+            pieces.push(word.to_owned());
+            length = more;
+            continue;
+        }
+        piece.push_str(word);
+    }
+    pieces
+}
+
+/// Text from outside as it may be shown: control characters, which could drive the terminal, and marks that turn the order
+/// of letters around are replaced. Newlines and tabs stay.
+pub(super) fn clean(text: &str) -> String {
+    let dangerous = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.chars().map(|c| if dangerous(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A moment in `zone`, to the minute.
+pub(super) fn time(at: Timestamp, zone: &TimeZone) -> String {
+    match jiff::Timestamp::from_millisecond(at.as_ms()) {
+        Ok(moment) => moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Err(_) => at.to_string(),
+    }
+}
+
+/// Bytes as people say them: `64.2 GiB`.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(shift, _)| bytes >= 1 << shift) {
+        Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_drive_the_terminal_is_replaced() {
+        assert_eq!(clean("a\u{1b}[31mb\rc\nd\te\u{202e}f\u{9b}g"), "a\u{fffd}[31mb\u{fffd}c\nd\te\u{fffd}f\u{fffd}g");
+        assert_eq!(clean("Grüße, 家族"), "Grüße, 家族");
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_only() {
+        assert_eq!(broken("one two three", 7), ["one two", "three"]);
+        assert_eq!(broken("a-very-long-path b", 7), ["a-very-long-path", "b"]);
+        assert_eq!(broken("", 7), [""]);
+        assert_eq!(broken("one two", usize::MAX), ["one two"]);
+        assert_eq!(hanging("one\ntwo", 2), "one\n  two", "the tests' output is no terminal, or is wide enough");
+    }
+
+    #[test]
+    fn sizes_are_said_in_the_largest_unit_that_fits() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(188 << 20), "188.0 MiB");
+        assert_eq!(size((64 << 30) + (200 << 20)), "64.2 GiB");
+    }
+}

@@ -1,0 +1,167 @@
+//! What the commands need of the rest of the host, in one place: the store, the runtimes, the service, images.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use nanoclaw_core::runtime::{ContainerRuntime as _, ImageRef, RuntimeKind};
+use tokio::time::Instant;
+
+use super::failure::with_help;
+use crate::{
+    admin::{AdminHandler, OnStore},
+    app::{self, Isolation},
+    config::Config,
+    home::{Home, HomeLock, LockError},
+    runtimes::engine_api::{EngineRuntime, image},
+    stores::sqlite::SqliteStore,
+    unix_socket,
+};
+
+/// What the service can be told beyond the configuration, by `run` and by `chat`, which starts it when none runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(super) struct ServeOptions {
+    /// Start agents even where nothing can isolate them: they could read and change all your files
+    #[arg(long)]
+    pub(super) unsafe_no_sandbox: bool,
+}
+
+impl ServeOptions {
+    fn isolation(self) -> Isolation {
+        if self.unsafe_no_sandbox { Isolation::Waived } else { Isolation::Required }
+    }
+}
+
+/// A handler on the bare store of `home`, whose lock the caller holds.
+pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<Arc<dyn AdminHandler>> {
+    Ok(Arc::new(OnStore {
+        store: Arc::new(SqliteStore::open(&home.database()).await?),
+        config: Arc::new(config.clone()),
+        home: home.clone(),
+        explainer: Arc::new(app::WithoutService { home: home.clone(), config: config.clone() }),
+    }))
+}
+
+/// Runs the service until it is asked to end; calls `ready` once, with the line to show, when it takes messages.
+pub(super) async fn serve(
+    lock: HomeLock,
+    config: Config,
+    options: ServeOptions,
+    ready: impl FnOnce(&str) + Send,
+) -> anyhow::Result<()> {
+    let asked_to_end = asked_to_end()?;
+    let home = lock.home().root().display().to_string();
+    let host = app::start(lock, config, options.isolation()).await?;
+    ready(&format!("nanoclaw is ready: home {home}, runtime {}", host.runtime));
+    asked_to_end.await;
+    tracing::info!("ending: containers are stopped, replies on their way are finished");
+    host.end().await;
+    Ok(())
+}
+
+/// How long a host that has the home may take to start or to end before a conversation gives up on it. Ending takes the
+/// longest: containers have their grace.
+const HOST_CHANGES_WITHIN: Duration = Duration::from_secs(30);
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+/// Talks in the terminal, with the running service or with one that is started for it; says with which code to end.
+pub(super) async fn chat(
+    args: super::chat::ChatArgs,
+    home: Home,
+    config: Config,
+    options: ServeOptions,
+) -> anyhow::Result<ExitCode> {
+    let socket = home.local_socket();
+    let deadline = Instant::now() + HOST_CHANGES_WITHIN;
+    let (host, stream) = loop {
+        match HomeLock::acquire(&home) {
+            Ok(lock) => {
+                let host = app::start(lock, config, options.isolation()).await?;
+                break (Some(host), unix_socket::connect(&socket).await);
+            }
+            // Whoever has the home is a service, or another conversation with a host of its own: talk to that. One that
+            // starts or ends does not listen for a moment.
+            Err(held @ LockError::Held { .. }) => match unix_socket::connect(&socket).await {
+                Ok(stream) => break (None, Ok(stream)),
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(_) => return Err(held.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let talked = match stream {
+        Ok(stream) => super::chat::run(args, stream).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Some(host) = host {
+        host.end().await;
+    }
+    Ok(talked?.into())
+}
+
+/// Resolves at the first TERM or INT.
+fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+async fn engine() -> anyhow::Result<EngineRuntime> {
+    Ok(EngineRuntime::connect(RuntimeKind::Docker, &EngineRuntime::default_socket(RuntimeKind::Docker)).await?)
+}
+
+/// Bases that agents are known to work on, in the order in which they are looked for.
+const KNOWN_BASES: [&str; 4] = ["node:22-slim", "debian:bookworm-slim", "debian:bookworm", "debian:12"];
+
+/// Builds the agent image `name` on `base`, or on the first of the known ones that the engine has; tells how it goes.
+pub(super) async fn build_image(
+    name: &ImageRef,
+    base: Option<&str>,
+    claude: Option<&Path>,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> anyhow::Result<image::LocalImage> {
+    let engine = engine().await?;
+    let base = match base {
+        Some(text) => {
+            image::Base::of(text).map_err(|reason| with_help(reason, "give an image's name, a tar file or a folder"))?
+        }
+        None => image::Base::Image(find_base(&engine).await?),
+    };
+    let build = image::Build { name: name.clone(), base, claude: claude.map(Path::to_owned) };
+    image::build(&engine, &build, &|step| progress(&step.to_string())).await.map_err(|error| {
+        match (&error, &build.base) {
+            // What debootstrap makes as root has files that nobody else can read.
+            (image::BuildError::Unreadable(reason), image::Base::Folder(folder))
+                if reason.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                let folder = folder.display();
+                let help =
+                    format!("`sudo tar -C {folder} -cf root.tar .` makes a tar file, which --base takes as well");
+                with_help(error.to_string(), help)
+            }
+            _ => error.into(),
+        }
+    })
+}
+
+async fn find_base(engine: &EngineRuntime) -> anyhow::Result<ImageRef> {
+    for name in KNOWN_BASES {
+        let name: ImageRef = name.parse()?;
+        if engine.ensure_image(&name).await.is_ok() {
+            return Ok(name);
+        }
+    }
+    Err(with_help(
+        format!("no base was given, and the engine has none of {}", KNOWN_BASES.join(", ")),
+        "`docker pull debian:bookworm-slim` fetches one; --base takes an image's name, a tar file or a root folder such as \
+         debootstrap makes",
+    ))
+}
+
+/// The images that were built here, the newest first.
+pub(super) async fn list_images() -> anyhow::Result<Vec<image::LocalImage>> {
+    Ok(image::list(&engine().await?).await?)
+}

@@ -1,0 +1,32 @@
+//! `nanoclaw run`: the service in the foreground.
+
+use super::{Place, logging, output, parts};
+use crate::home::HomeLock;
+
+/// What `run` can be told.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Run the service in the foreground\n\nPrints one line on standard output when it takes messages; its \
+    log goes to standard error.\nEnds on TERM or INT: replies that are on their way are finished, containers are stopped."
+)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    serve: parts::ServeOptions,
+}
+
+pub(super) async fn run(args: RunArgs, place: &Place) -> anyhow::Result<()> {
+    let home = place.existing_home()?;
+    let config = place.config(&home)?;
+    let lock = HomeLock::acquire(&home)?;
+    logging::to_stderr(&config.log);
+    for remark in &config.remarks {
+        tracing::warn!("{remark}");
+    }
+    parts::serve(lock, config, args.serve, |line| {
+        if let Err(error) = output::line(line) {
+            // Nobody reads our output; that is no reason to serve nobody.
+            tracing::debug!(%error, "the line that says ready was not read");
+        }
+    })
+    .await
+}

@@ -1,0 +1,142 @@
+//! Makes runs ready: what a group's container is made of, and why; its folders; its gateway; its log.
+//!
+//! [`plan`] decides and touches nothing, so that `nanoclaw explain` shows what is done; [`HostLauncher`] does it.
+
+mod folders;
+mod log;
+mod plan;
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    causes::with_causes,
+    group::{Group, GroupFolder},
+    launch::{Launch, LaunchError, Launcher, Tuning},
+    mailbox::Mailbox,
+    orchestrator::{GroupTimes, PromptLimits},
+    run::{Retry, RunId, RunKind},
+    runtime::{InstallId, Labels, RuntimeKind},
+};
+
+pub use plan::{Machine, MissingLimits, Plan, plan};
+
+use crate::{
+    admin::{
+        Explain,
+        types::{AdminError, Explanation},
+    },
+    config::Config,
+    gateway::Gateway,
+    home::{self, Home},
+    runtimes::sandbox::HOST_IMAGE,
+};
+
+/// The launcher of the host. Cheap to clone.
+#[derive(Clone)]
+pub struct HostLauncher {
+    /// Where everything is.
+    pub home: Home,
+    /// What is configured.
+    pub config: Arc<Config>,
+    /// What the machine and the runtime give.
+    pub machine: Arc<Machine>,
+    /// This installation.
+    pub install: InstallId,
+    /// The way to the model.
+    pub gateway: Arc<Gateway>,
+}
+
+#[async_trait]
+impl Launcher for HostLauncher {
+    fn mailbox(&self, group: &GroupFolder) -> PathBuf {
+        self.home.mailbox(group)
+    }
+
+    fn tuning(&self, group: &GroupFolder) -> Tuning {
+        let settings = self.config.for_group(group);
+        let messages = *settings.max_messages_per_prompt as usize;
+        Tuning {
+            times: GroupTimes { idle: *settings.idle_timeout, run: *settings.run_timeout },
+            prompt: PromptLimits { messages, ..PromptLimits::default() },
+        }
+    }
+
+    async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
+        let plan = plan(group, &self.home, &self.config, &self.machine);
+        if let Some(problem) = plan.problems.first() {
+            return Err(LaunchError { reason: problem.clone(), retry: Retry::Never });
+        }
+        if let Some(missing) = self.machine.runner.as_deref().filter(|runner| !runner.is_file()) {
+            let reason = format!(
+                "there is no agent-runner at {}; build it with `cargo build --release -p agent-runner`, or correct \
+                 agent.runner in nanoclaw.toml",
+                missing.display()
+            );
+            return Err(LaunchError { reason, retry: Retry::Never });
+        }
+        let this = self.clone();
+        let (group, with_gateway) = (group.clone(), plan.gateway);
+        // Folders are made and changed hands off the async threads: a memory folder can be large.
+        let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway)).await;
+        made.map_err(|error| failed("make the group's folders", &error))??;
+        let guard: Box<dyn Send + Sync> = if plan.gateway {
+            let socket = self.gateway.open(&self.home.gateway(&run.group), &run.group, self.machine.user);
+            Box::new(socket.map_err(|error| failed("open the group's gateway", &error))?)
+        } else {
+            Box::new(())
+        };
+        let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
+            .map_err(|error| failed("make the run's log", &error))?;
+        let labels = Labels { install: self.install.clone(), run: run.clone() };
+        Ok(Launch { spec: plan.spec(labels), mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
+    }
+}
+
+impl HostLauncher {
+    fn make_folders(&self, group: &Group, with_gateway: bool) -> Result<(), LaunchError> {
+        let owner = self.machine.user;
+        home::write_group_memory(&self.home, group).map_err(|error| failed("make the group's folder", &error))?;
+        let mailbox = Mailbox::new(self.home.mailbox(&group.folder));
+        mailbox.create().map_err(|error| failed("make the group's mailbox", &error))?;
+        let sessions = self.home.sessions(&group.folder);
+        let gateway = self.home.gateway(&group.folder);
+        let mut made = vec![sessions.join(".claude"), self.home.global()];
+        if with_gateway {
+            made.push(gateway);
+        }
+        for folder in made {
+            std::fs::create_dir_all(&folder).map_err(|error| failed(&format!("make {}", folder.display()), &error))?;
+        }
+        for tree in [self.home.group(&group.folder), sessions, mailbox.root().to_owned()] {
+            folders::hand_over(&tree, owner)
+                .map_err(|error| failed(&format!("give {} to the container's user", tree.display()), &error))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Explain for HostLauncher {
+    async fn explain(&self, group: &Group) -> Result<Explanation, AdminError> {
+        Ok(plan(group, &self.home, &self.config, &self.machine).explanation(group, &self.config))
+    }
+}
+
+fn failed(action: &str, error: &dyn std::error::Error) -> LaunchError {
+    let reason = format!("failed to {action}: {}", with_causes(error));
+    LaunchError { reason, retry: Retry::Later }
+}
+
+/// The image that a runtime takes: the sandbox has none of an engine's, so it takes the host's own programs unless a root
+/// folder was asked for.
+#[must_use]
+pub fn image_for(
+    runtime: RuntimeKind,
+    image: &crate::config::Setting<nanoclaw_core::runtime::ImageRef>,
+) -> nanoclaw_core::runtime::ImageRef {
+    if runtime == RuntimeKind::Sandbox && !(image.is_explicit() && image.as_str().starts_with('/')) {
+        return HOST_IMAGE.parse().expect("a plain word is an image name");
+    }
+    image.value.clone()
+}

@@ -1,0 +1,555 @@
+//! The program `nanoclaw` as people and scripts meet it: what it prints where, how it ends, what it refuses.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+};
+
+use nanoclaw_core::testing::MemoryStore;
+use nanoclaw_host::{
+    admin::{AdminHandler, FromConfig, OnStore, serve},
+    config::{Config, environment_of},
+    home::{Home, HomeLock},
+    unix_socket::Listener,
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// A user with a home folder, and the program as this user runs it.
+struct User {
+    folder: tempfile::TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A user whose home is made.
+    fn with_home() -> Self {
+        let user = Self::new();
+        user.succeed(["init"]);
+        user
+    }
+
+    fn home(&self) -> Home {
+        Home::at(&self.folder.path().join(".local/share/nanoclaw")).unwrap()
+    }
+
+    fn configure(&self, text: &str) {
+        std::fs::write(self.home().config_file(), text).unwrap();
+    }
+
+    /// The program with a bare environment.
+    fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nanoclaw"));
+        command.args(arguments).env_clear().env("HOME", self.folder.path()).env("TZ", "UTC");
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a command prints that succeeds and says nothing on standard error.
+    fn succeed(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let output = self.run(arguments);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{}", text(&output.stdout));
+        text(&output.stdout)
+    }
+
+    fn json(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Value {
+        serde_json::from_str(&self.succeed(arguments)).unwrap()
+    }
+
+    /// What a command says on standard error that fails with `code` and prints nothing.
+    fn fail(&self, code: i32, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let output = self.run(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(code), ""), "{}", text(&output.stderr));
+        text(&output.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The same value with moments, which differ from run to run, as 0.
+fn without_times(mut value: Value) -> Value {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| match key.ends_with("_at_ms") {
+                true => *value = Value::from(0),
+                false => walk(value),
+            }),
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&mut value);
+    value
+}
+
+#[test]
+fn groups_are_added_shown_listed_and_removed_without_a_service() {
+    let user = User::with_home();
+    insta::assert_snapshot!(user.succeed(["groups", "list"]), @r#"
+    There are no groups yet. `nanoclaw groups add CHAT --name NAME` adds one.
+    "#);
+    insta::assert_snapshot!(user.succeed(["groups", "add", "local:main", "--name", "Me", "--main"]), @r#"
+    Added main (Me); its memory is in groups/main/.
+    "#);
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    user.succeed(["groups", "add", "slack:C1", "--name", "Support", "--folder", "support", "--trigger", "!bot"]);
+    user.succeed(["groups", "add", "dc:5", "--name", "All ears", "--no-trigger"]);
+    insta::assert_snapshot!(user.succeed(["groups", "list"]), @r#"
+    GROUP        NAME      CHAT        TRIGGER               ROLE
+    main         Me        local:main  every message         main
+    tg_family    Family    tg:-1001    the assistant's name  ordinary
+    support      Support   slack:C1    !bot                  ordinary
+    dc_all-ears  All ears  dc:5        every message         ordinary
+    "#);
+    insta::assert_json_snapshot!(without_times(user.json(["groups", "list", "--json"])), @r#"
+    [
+      {
+        "added_at_ms": 0,
+        "chat": "local:main",
+        "folder": "main",
+        "name": "Me",
+        "role": "main",
+        "trigger": "always"
+      },
+      {
+        "added_at_ms": 0,
+        "chat": "tg:-1001",
+        "folder": "tg_family",
+        "name": "Family",
+        "role": "ordinary",
+        "trigger": "assistant_name"
+      },
+      {
+        "added_at_ms": 0,
+        "chat": "slack:C1",
+        "folder": "support",
+        "name": "Support",
+        "role": "ordinary",
+        "trigger": {
+          "words": "!bot"
+        }
+      },
+      {
+        "added_at_ms": 0,
+        "chat": "dc:5",
+        "folder": "dc_all-ears",
+        "name": "All ears",
+        "role": "ordinary",
+        "trigger": "always"
+      }
+    ]
+    "#);
+    insta::assert_snapshot!(user.succeed(["groups", "show", "tg:-1001"]).replace(user.folder.path().to_str().unwrap(), "~")
+        .lines().filter(|line| !line.contains("added")).collect::<Vec<_>>().join("\n"), @r#"
+    tg_family
+      role        ordinary
+      name        Family
+      chat        tg:-1001
+      wakes on    a message that starts with @Andy
+      folder      ~/.local/share/nanoclaw/groups/tg_family
+      unanswered  0 messages
+    "#);
+    let mut shown = without_times(user.json(["groups", "show", "support", "--json"]));
+    shown["path"] = Value::Null;
+    insta::assert_json_snapshot!(shown, @r#"
+    {
+      "added_at_ms": 0,
+      "chat": "slack:C1",
+      "folder": "support",
+      "name": "Support",
+      "path": null,
+      "role": "ordinary",
+      "runs": [],
+      "trigger": {
+        "words": "!bot"
+      },
+      "unanswered": 0,
+      "wakes_on": "a message that starts with !bot"
+    }
+    "#);
+    insta::assert_snapshot!(user.succeed(["groups", "remove", "support"]), @r#"
+    Removed support; groups/support/ and its messages are kept.
+    "#);
+    insta::assert_snapshot!(user.fail(1, ["groups", "show", "suport"]), @r#"
+    error: there is no group suport
+    help: `nanoclaw groups list` shows them all
+    "#);
+    insta::assert_snapshot!(user.fail(1, ["groups", "show", "dc_all-eras"]), @r#"
+    error: there is no group dc_all-eras
+    help: did you mean dc_all-ears?
+    "#);
+    assert!(user.home().root().join("groups/support/CLAUDE.md").exists());
+    assert_eq!(user.json(["groups", "chats", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn ps_shows_groups_while_no_service_runs() {
+    let user = User::with_home();
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    insta::assert_snapshot!(user.succeed(["ps"]), @r#"
+    no service runs; `nanoclaw run` starts it
+    GROUP      STATE  UNANSWERED  MEMORY  LAST RUN
+    tg_family  -      0           -       -
+    "#);
+    insta::assert_json_snapshot!(user.json(["ps", "--json"]), @r#"
+    {
+      "groups": [
+        {
+          "folder": "tg_family",
+          "last_run": null,
+          "memory_bytes": null,
+          "name": "Family",
+          "state": null,
+          "unanswered": 0
+        }
+      ],
+      "service": null
+    }
+    "#);
+}
+
+#[test]
+fn explain_says_what_holds_and_why() {
+    let user = User::with_home();
+    user.configure("[limits]\nidle_timeout = \"10m\"\n[groups.tg_family]\nmemory = \"1GiB\"\n");
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    let explanation = without_times(user.json(["explain", "tg_family", "--json"]));
+    let settings = explanation["settings"].as_array().unwrap();
+    let setting = |name: &str| settings.iter().find(|setting| setting["name"] == name).unwrap();
+    assert_eq!(setting("memory")["value"], "1GiB");
+    assert_eq!(setting("memory")["why"], "nanoclaw.toml:4");
+    assert_eq!(setting("idle timeout")["why"], "nanoclaw.toml:2");
+    assert_eq!(setting("provider")["value"], "offline");
+    assert_eq!(setting("provider")["why"], "no credential is configured");
+    assert_eq!(setting("trigger")["value"], "a message that starts with @Andy");
+    let shown = user.succeed(["explain", "tg_family"]);
+    assert!(shown.contains("nanoclaw.toml:4") && shown.contains("1GiB"), "{shown}");
+}
+
+#[test]
+fn a_home_that_is_not_there_is_named_with_the_command_that_makes_one() {
+    let user = User::new();
+    for arguments in [vec!["groups", "list"], vec!["ps"], vec!["run"], vec!["logs", "main"], vec!["explain", "main"]] {
+        let error = user.fail(1, arguments);
+        assert!(error.starts_with("error: there is no home at "), "{error}");
+        assert!(error.contains("\nhelp: `nanoclaw init` makes one"), "{error}");
+    }
+    assert!(!user.home().root().exists(), "asking made a home");
+}
+
+#[test]
+fn init_makes_a_home_once_and_can_be_run_again() {
+    let user = User::new();
+    let first = user.succeed(["init", "my home"]);
+    assert!(first.contains("nanoclaw.toml") && first.contains("groups/main/CLAUDE.md"), "{first}");
+    let again = user.succeed(["init", "my home"]);
+    assert!(again.contains("nothing was changed"), "{again}");
+    user.succeed(["--home", "my home", "groups", "list"]);
+    // The home is found by the variable and by standing in it, too.
+    let mut by_variable = user.command(["groups", "list"]);
+    assert!(by_variable.env("NANOCLAW_HOME", "my home").status().unwrap().success());
+    let mut inside = user.command(["groups", "list"]);
+    assert!(inside.current_dir(user.folder.path().join("my home")).status().unwrap().success());
+}
+
+#[test]
+fn what_is_not_understood_ends_with_2_and_what_fails_with_1() {
+    let user = User::with_home();
+    for arguments in [
+        vec!["fly"],
+        vec!["groups", "add", "tg:1"],
+        vec!["groups", "add", "tg:1", "--name", "x", "--main", "--trigger", "!x"],
+        vec!["logs", "main", "-n", "many"],
+        vec!["init", "x", "--home", "y"],
+    ] {
+        let error = user.fail(2, &arguments);
+        assert!(error.starts_with("error: "), "{arguments:?}: {error}");
+    }
+    for arguments in
+        [vec!["groups", "remove", "nobody"], vec!["groups", "add", "family", "--name", "x"], vec!["logs", "nobody"]]
+    {
+        let error = user.fail(1, &arguments);
+        assert!(error.starts_with("error: ") && error.contains("\nhelp: "), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn f55_a_folder_that_leaves_the_groups_folder_is_refused() {
+    let user = User::with_home();
+    for folder in ["..", "../x", "a/b", "/etc", "global", ""] {
+        let error = user.fail(2, ["groups", "add", "tg:1", "--name", "x", "--folder", folder]);
+        assert!(error.contains("group folder"), "{error}");
+        user.fail(2, ["logs", folder]);
+    }
+    assert_eq!(user.json(["groups", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn arguments_that_are_not_text_are_refused() {
+    let user = User::new();
+    let odd = OsStr::from_bytes(b"a\xff");
+    for (code, arguments) in [
+        (2, vec!["groups".as_ref(), "show".as_ref(), odd]),
+        (1, vec!["init".as_ref(), odd]),
+        (1, vec!["--home".as_ref(), odd, "groups".as_ref(), "list".as_ref()]),
+    ] {
+        let error = user.fail(code, arguments);
+        assert!(error.starts_with("error: ") && error.contains("UTF-8"), "{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_in_the_configuration_are_told_at_once_and_no_secret_with_them() {
+    let user = User::with_home();
+    user.configure("[limits]\nidle_timeout = \"soon\"\n[model]\napi_key = \"sk-TOPSECRET\"\n");
+    let mut command = user.command(["groups", "list"]);
+    command.env("MAX_CONCURRENT_CONTAINERS", "0").env("ANTHROPIC_API_KEY", "sk TOPSECRET");
+    let output = command.output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    for part in [
+        "4 mistakes",
+        "nanoclaw.toml:2: limits.idle_timeout",
+        "nanoclaw.toml:4: there is no key model.api_key",
+        "MAX_CONCURRENT_CONTAINERS",
+        "ANTHROPIC_API_KEY has a space",
+        "\nhelp: ",
+    ] {
+        assert!(error.contains(part), "{part} is missing in: {error}");
+    }
+    assert!(!error.contains("TOPSECRET"), "{error}");
+}
+
+#[test]
+fn a_host_whose_agents_call_no_model_starts_where_there_are_no_certificates() {
+    let user = User::with_home();
+    user.configure("[container]\nruntime = \"sandbox\"\n[agent]\nprovider = \"offline\"\n");
+    // Waived, because which runtimes work here is another matter.
+    let mut command = user.command(["run", "--unsafe-no-sandbox"]);
+    command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+    let mut service = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&service);
+    // It has ended already when the test fails.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    let ended = service.wait_with_output().unwrap();
+    assert!(line.starts_with("nanoclaw is ready"), "{line}{}", text(&ended.stderr));
+}
+
+#[test]
+fn f75_a_second_service_is_refused_and_told_the_first_ones_process() {
+    let user = User::with_home();
+    let lock = HomeLock::acquire(&user.home()).unwrap();
+    let error = user.fail(1, ["run"]);
+    assert!(error.contains(&format!("(process {})", std::process::id())), "{error}");
+    assert!(error.contains(&format!("\nhelp: stop process {} first", std::process::id())), "{error}");
+    drop(lock);
+}
+
+/// A service in this process, on a store in memory.
+struct Service {
+    handler: OnStore,
+    shutdown: CancellationToken,
+    worker: std::thread::JoinHandle<()>,
+    _lock: HomeLock,
+}
+
+impl Service {
+    fn start(home: &Home) -> Self {
+        let lock = HomeLock::acquire(home).unwrap();
+        let config = Config::parse(Path::new("x"), "[assistant]\nname = \"Bea\"", home.root(), &environment_of([]));
+        let config = Arc::new(config.unwrap());
+        let handler = OnStore {
+            store: Arc::new(MemoryStore::new()),
+            config: config.clone(),
+            home: home.clone(),
+            explainer: Arc::new(FromConfig(config)),
+        };
+        let shutdown = CancellationToken::new();
+        let (socket, stop, answers) = (home.admin_socket(), shutdown.clone(), Arc::new(handler.clone()));
+        let (listening, ready) = std::sync::mpsc::channel();
+        let worker = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = Listener::bind(&socket).unwrap();
+                listening.send(()).unwrap();
+                serve(listener, answers, stop).await;
+            });
+        });
+        ready.recv().unwrap();
+        Self { handler, shutdown, worker, _lock: lock }
+    }
+
+    fn stop(self) {
+        self.shutdown.cancel();
+        self.worker.join().unwrap();
+    }
+}
+
+#[test]
+fn commands_talk_to_the_service_while_one_runs() {
+    let user = User::with_home();
+    let service = Service::start(&user.home());
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let groups = runtime.block_on(service.handler.groups()).unwrap();
+    assert_eq!(groups[0].folder.as_str(), "tg_family");
+    // The service's configuration counts, not the one that the command would read.
+    assert_eq!(user.json(["groups", "show", "tg_family", "--json"])["wakes_on"], "a message that starts with @Bea");
+    let error = user.fail(1, ["groups", "add", "tg:-1001", "--name", "Again"]);
+    assert!(error.contains("registered already") && error.contains("\nhelp: "), "{error}");
+    assert!(!user.home().database().exists(), "the command opened the store beside the service");
+    service.stop();
+    assert_eq!(user.json(["groups", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn there_is_colour_only_where_it_is_shown() {
+    let user = User::with_home();
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    let escapes = |set: &[(&str, &str)]| {
+        let mut seen = Vec::new();
+        for arguments in [vec!["groups", "list"], vec!["ps"], vec!["explain", "tg_family"], vec!["groups", "show", "x"]]
+        {
+            let output = user.command(arguments).envs(set.iter().copied()).output().unwrap();
+            seen.push(output.stdout.contains(&0x1b) || output.stderr.contains(&0x1b));
+        }
+        seen
+    };
+    assert_eq!(escapes(&[]), [false; 4]);
+    assert_eq!(escapes(&[("CLICOLOR_FORCE", "1")]), [true; 4]);
+    assert_eq!(escapes(&[("NO_COLOR", "1"), ("TERM", "xterm-256color")]), [false; 4]);
+}
+
+#[test]
+fn names_from_outside_cannot_drive_the_terminal() {
+    let user = User::with_home();
+    let folder = user.home().run_logs(&nanoclaw_core::group::GroupFolder::new("family").unwrap());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("1.log"), b"plain\n\x1b]0;owned\x07 \xff\n").unwrap();
+    let shown = user.succeed(["logs", "family"]);
+    assert!(shown.contains("plain\n") && shown.contains("owned") && !shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
+fn logs_shows_the_last_lines_over_several_runs() {
+    let user = User::with_home();
+    let folder = user.home().run_logs(&nanoclaw_core::group::GroupFolder::new("family").unwrap());
+    std::fs::create_dir_all(&folder).unwrap();
+    for run in 1..=3 {
+        let path = folder.join(format!("{run}.log"));
+        std::fs::write(&path, format!("{run} one\n{run} two\n")).unwrap();
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 + run);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(at).unwrap();
+    }
+    insta::assert_snapshot!(user.succeed(["logs", "family", "-n", "3"]), @r#"
+    ==> 2.log <==
+    2 two
+    ==> 3.log <==
+    3 one
+    3 two
+    "#);
+    insta::assert_snapshot!(user.fail(1, ["logs", "famly"]), @r#"
+    error: nothing was logged for a group famly
+    help: did you mean family?
+    "#);
+}
+
+#[test]
+fn logs_goes_on_with_what_comes_and_with_the_next_run() {
+    let user = User::with_home();
+    let folder = user.home().run_logs(&nanoclaw_core::group::GroupFolder::new("family").unwrap());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("1.log"), "first\n").unwrap();
+    let mut child = user.command(["logs", "family", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut wait_for = |wanted: &str| {
+        // Ends with a panic when the program ends; nextest's own limit ends it when the program says nothing.
+        while lines.next().expect("the program ended").unwrap() != wanted {}
+    };
+    wait_for("first");
+    let mut log = std::fs::File::options().append(true).open(folder.join("1.log")).unwrap();
+    write!(log, "second, in ").unwrap();
+    writeln!(log, "two parts").unwrap();
+    wait_for("second, in two parts");
+    std::fs::write(folder.join("2.log"), "third\n").unwrap();
+    wait_for("third");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn doctor_names_each_check_and_fails_when_one_does() {
+    let user = User::with_home();
+    user.configure("[limits]\nidle_timeout = \"soon\"\n");
+    let output = user.run(["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    let checks: Vec<_> =
+        report["checks"].as_array().unwrap().iter().map(|check| (&check["name"], &check["outcome"])).collect();
+    assert!(checks.contains(&(&"home".into(), &"ok".into())), "{checks:?}");
+    assert!(checks.contains(&(&"service".into(), &"ok".into())), "{checks:?}");
+    assert!(checks.contains(&(&"config".into(), &"failed".into())), "{checks:?}");
+    for failed in report["checks"].as_array().unwrap().iter().filter(|check| check["outcome"] == "failed") {
+        assert!(failed["help"].is_string(), "a failure without a remedy: {failed}");
+    }
+    let shown = text(&user.run(["doctor"]).stdout);
+    assert!(shown.contains("limits.idle_timeout") && shown.contains("help:"), "{shown}");
+
+    user.configure("");
+    let output = user.command(["doctor", "--json"]).env("NANOCLAW_AGENT_PROVIDER", "claude").output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let provider = checks.iter().find(|check| check["name"] == "provider").unwrap();
+    assert_eq!(provider["outcome"], "failed");
+    assert!(provider["help"].as_str().unwrap().contains("ANTHROPIC_API_KEY"), "{provider}");
+}
+
+#[test]
+fn doctor_makes_nothing_where_there_is_no_home() {
+    let user = User::new();
+    let output = user.run(["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("`nanoclaw init` makes one"));
+    assert!(!user.home().root().exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_output_nobody_wants_is_not() {
+    let user = User::with_home();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = user.command(["groups", "list"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write to standard output"), "{}", text(&output.stderr));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = user.command(["groups", "list"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn help_has_examples() {
+    let user = User::new();
+    for arguments in [vec!["--help"], vec!["groups", "add", "--help"]] {
+        let help = user.succeed(arguments);
+        assert!(help.contains("Examples:\n  nanoclaw "), "{help}");
+    }
+}

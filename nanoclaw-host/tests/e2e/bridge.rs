@@ -1,0 +1,170 @@
+//! A bridge from outside, by nothing but `docs/bridge-protocol.md`.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    place::{Place, on_each_runtime},
+    process::{SOON, until},
+};
+
+on_each_runtime! {
+    a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered,
+    a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
+    a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
+}
+
+/// A chat service with a bridge: shows each key once, as services with idempotent sends do.
+#[derive(Default)]
+struct Chat {
+    shown: Vec<String>,
+    keys: BTreeSet<String>,
+}
+
+/// A connection of the bridge.
+struct Bridge {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Bridge {
+    fn connect(place: &Place) -> Self {
+        let stream = UnixStream::connect(place.home().bridge_socket()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut bridge = Self { lines: BufReader::new(stream.try_clone().unwrap()), stream };
+        bridge
+            .say(&json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["deduplicates"]}));
+        assert_eq!(bridge.next()["type"], "welcome");
+        bridge
+    }
+
+    fn say(&mut self, line: &Value) {
+        self.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn message(&mut self, id: &str, text: &str) {
+        self.say(&json!({
+            "type": "message", "chat": "tg:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
+            "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
+        }));
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("the host says something");
+        assert!(!line.is_empty(), "the host hung up");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Reads until a line of this type.
+    fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.next();
+            assert_ne!(line["type"], "error", "{line}");
+            if line["type"] == kind {
+                return line;
+            }
+        }
+    }
+
+    /// Confirms what is to be sent, until something is that was not shown before, and shows that.
+    fn show(&mut self, chat: &mut Chat) -> String {
+        loop {
+            let send = self.until("send");
+            let (key, text) = (send["key"].as_str().unwrap(), send["text"].as_str().unwrap());
+            let is_new = chat.keys.insert(key.to_owned());
+            if is_new {
+                chat.shown.push(text.to_owned());
+            }
+            self.say(&json!({"type": "sent", "key": key, "platform_id": chat.shown.len().to_string()}));
+            if is_new {
+                return text.to_owned();
+            }
+        }
+    }
+}
+
+fn register(place: &Place) {
+    place.run(["groups", "add", "tg:-1", "--name", "Family", "--no-trigger"]).succeeded();
+}
+
+fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered(place: &Place) {
+    let service = place.service();
+    let mut bridge = Bridge::connect(place);
+    bridge.message("1", "a secret of strangers");
+    assert_eq!(bridge.until("accepted")["registered"], false);
+    assert_eq!(place.rows("SELECT text FROM messages"), Vec::<String>::new());
+    assert_eq!(place.rows("SELECT chat || ' ' || channel FROM chats"), ["tg:-1 telegram"]);
+    assert_eq!(place.json(["groups", "chats", "--json"])[0]["chat"], "tg:-1");
+
+    register(place);
+    bridge.message("2", "@Andy hello");
+    let accepted = bridge.until("accepted");
+    assert_eq!((accepted["id"].as_str(), accepted["registered"].as_bool()), (Some("2"), Some(true)));
+    let mut chat = Chat::default();
+    assert_eq!(bridge.show(&mut chat), "heard @Andy hello");
+    until("the reply counts as sent", || (place.rows("SELECT state FROM outbox") == ["sent"]).then_some(()));
+    assert_eq!(place.rows("SELECT platform_id FROM outbox"), ["1"]);
+
+    // The same message again is accepted again and not answered again.
+    bridge.message("2", "@Andy hello");
+    assert_eq!(bridge.until("accepted")["id"], "2");
+    bridge.message("3", "next");
+    assert_eq!(bridge.show(&mut chat), "heard next");
+    assert_eq!(place.rows("SELECT text FROM messages ORDER BY seq"), ["@Andy hello", "next"]);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn a_host_killed_between_accepting_and_answering_answers_once_in_the_end(place: &Place) {
+    let service = place.service();
+    register(place);
+    let mut bridge = Bridge::connect(place);
+    // A first answer, so that a container lives when the host dies.
+    let mut chat = Chat::default();
+    bridge.message("1", "hello");
+    assert_eq!(bridge.show(&mut chat), "heard hello");
+    bridge.message("2", "!sleep 2");
+    assert_eq!(bridge.until("accepted")["id"], "2");
+    service.kill();
+
+    let service = place.service();
+    let mut bridge = Bridge::connect(place);
+    // A bridge that does not know whether it was heard says it again.
+    bridge.message("2", "!sleep 2");
+    assert_eq!(bridge.show(&mut chat), "slept 2s");
+    bridge.message("3", "and now?");
+    assert_eq!(bridge.show(&mut chat), "heard and now?");
+    let once_each = ["heard hello", "slept 2s", "heard and now?"];
+    assert_eq!(chat.shown, once_each);
+    assert_eq!(place.rows("SELECT text FROM outbox ORDER BY id"), once_each);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key(place: &Place) {
+    let service = place.service();
+    register(place);
+    let mut bridge = Bridge::connect(place);
+    bridge.message("1", "hello");
+    let first = bridge.until("send");
+    service.kill();
+
+    let service = place.service();
+    let mut bridge = Bridge::connect(place);
+    let second = bridge.until("send");
+    assert_eq!((&first["key"], &first["text"]), (&second["key"], &second["text"]));
+    bridge.say(&json!({"type": "sent", "key": second["key"], "platform_id": "1"}));
+    until("the reply counts as sent", || (place.rows("SELECT state FROM outbox") == ["sent"]).then_some(()));
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}

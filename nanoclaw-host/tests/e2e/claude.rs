@@ -1,0 +1,132 @@
+//! The real Claude Code command line against a fake Messages API on the host's loopback, from containers without a network.
+
+use std::path::{Path, PathBuf};
+
+use nanoclaw_fakes::model_api::{FakeModelApi, Script};
+
+use crate::{
+    place::{On, Place},
+    programs, support,
+};
+
+/// What must never be seen inside a container.
+const KEY: &str = "sk-ant-REAL-0123456789";
+
+#[test]
+fn the_real_claude_works_remembers_and_has_no_key_in_the_sandbox() {
+    works_remembers_and_has_no_key(On::Sandbox);
+}
+
+#[test]
+fn the_real_claude_works_remembers_and_has_no_key_in_docker() {
+    works_remembers_and_has_no_key(On::Docker);
+}
+
+#[test]
+fn a_key_that_the_model_refuses_is_told_in_the_chat_in_the_sandbox() {
+    a_refused_key_is_told(On::Sandbox);
+}
+
+#[test]
+fn a_key_that_the_model_refuses_is_told_in_the_chat_in_docker() {
+    a_refused_key_is_told(On::Docker);
+}
+
+fn works_remembers_and_has_no_key(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    bench.model.expect_key(KEY);
+    // Routes without their headline; how many variables hold the key.
+    let probe = "bash: id -u; tail -n +2 /proc/net/route | wc -l; env | grep -c REAL; pwd; echo kept > note.txt";
+    let printed = bench.place.chat(&[probe, "the code is 4711"]).succeeded();
+    assert_eq!(printed, format!("{}\n0\n0\n/workspace/group\necho: the code is 4711\n", support::user().uid));
+    assert_eq!(std::fs::read_to_string(bench.place.group("main").join("note.txt")).unwrap(), "kept\n");
+
+    // The follow-up went to the same process, which knew what was said before.
+    assert_eq!(bench.place.rows("SELECT CAST(number AS TEXT) FROM runs"), ["1"]);
+    assert_eq!(bench.place.rows("SELECT state FROM turns"), ["answered", "answered"]);
+    assert!(bench.last_request().contains("4711") && bench.last_request().contains("note.txt"));
+
+    // So does the next container.
+    let recalled = bench.place.chat(&["recall"]).succeeded();
+    assert_eq!(recalled, format!("{probe}\nthe code is 4711\n"));
+    assert_eq!(bench.place.rows("SELECT CAST(number AS TEXT) FROM runs"), ["1", "2"]);
+
+    let asked = bench.model.model_requests();
+    assert!(asked.iter().all(|request| request.header("x-api-key") == Some(KEY)), "the gateway adds the key");
+    bench.the_key_is_nowhere();
+    bench.place.nothing_is_left();
+}
+
+fn a_refused_key_is_told(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    bench.model.expect_key("another key");
+    let ended = bench.place.chat(&["hello"]);
+    assert_eq!(ended.code, Some(1), "{ended}");
+    let told = ended.stdout.to_lowercase();
+    assert!(told.contains("login") || told.contains("api key") || told.contains("authentication"), "{ended}");
+    assert!(ended.stderr.contains("gave up"), "no try is worth while before somebody mends it: {ended}");
+    assert_eq!(bench.place.rows("SELECT ending FROM runs"), ["failed"]);
+    bench.the_key_is_nowhere();
+
+    // Mended, it goes on.
+    bench.model.expect_key(KEY);
+    assert_eq!(bench.place.chat(&["now?"]).succeeded().lines().last(), Some("echo: now?"));
+}
+
+/// A place with the real program, and a model to ask.
+struct Bench {
+    place: Place,
+    model: FakeModelApi,
+    // The fake's workers live in it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn on(on: On) -> Option<Self> {
+        let claude = support::wanted("claude").or_skip("claude", programs::claude())?;
+        let place = Place::on_base(on, |root| machine_root(root, &claude))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let model = runtime.block_on(FakeModelApi::start(Script::tools())).unwrap();
+        place.configure(&format!("[agent]\nclaude = {claude:?}\n[model]\nbase_url = \"{}\"\n", model.base_url()));
+        place.credential(&format!("ANTHROPIC_API_KEY={KEY}"));
+        Some(Self { place, model, _runtime: runtime })
+    }
+
+    fn last_request(&self) -> String {
+        String::from_utf8_lossy(&self.model.model_requests().last().unwrap().body).into_owned()
+    }
+
+    /// Looks for the key in everything that the installation keeps.
+    fn the_key_is_nowhere(&self) {
+        let mut folders = vec![self.place.home().root().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else if entry.file_type().unwrap().is_file() {
+                    let content = std::fs::read(entry.path()).unwrap();
+                    let found = content.windows(KEY.len()).any(|window| window == KEY.as_bytes());
+                    assert!(!found, "the key is in {}", entry.path().display());
+                }
+            }
+        }
+    }
+}
+
+/// Makes a root in which `claude` and its Bash tool run: busybox, and bash with the libraries of this machine.
+fn machine_root(root: &Path, claude: &Path) -> Result<(), String> {
+    support::busybox_root(root)?;
+    let bash = Path::new("/bin/bash");
+    let mut files = programs::libraries(bash)?;
+    files.extend(programs::libraries(claude)?);
+    files.push(bash.to_owned());
+    files.sort();
+    files.dedup();
+    for file in files {
+        let inside: PathBuf = root.join(file.strip_prefix("/").map_err(|error| error.to_string())?);
+        std::fs::create_dir_all(inside.parent().unwrap()).map_err(|error| error.to_string())?;
+        std::fs::copy(&file, &inside).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The program `nanoclaw` from end to end, as people and bridges meet it: the real binary, the real agent-runner, real
+//! containers, in a home that nobody else has.
+//!
+//! A test on a runtime says so by its name (`…::in_the_sandbox`, `…::in_docker`) and skips where that runtime is missing,
+//! unless `NANOCLAW_TEST_RUNTIMES` names it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "all of this program is tests, in which these are fine"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod place;
+mod process;
+mod programs;
+
+mod bridge;
+mod claude;
+mod conversation;
+mod foreign;
+mod service;
+mod trouble;
