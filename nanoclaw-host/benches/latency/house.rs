@@ -1,0 +1,267 @@
+//! A host as `app` puts it together, but with containers that start at once and are part of this program: their agent says
+//! when it sees something, and so does the channel.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use nanoclaw_core::{
+    channel::{Channel, ChannelCapabilities, SendError},
+    chat::{ChannelName, ChatId},
+    delivery::{Delivery, Sent},
+    group::{Group, GroupFolder, GroupRole, TriggerPolicy},
+    mailbox::{Folder, Limits, Mailbox, Watcher},
+    message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
+    orchestrator::{Orchestrator, Parts, Running, Settings},
+    protocol::{
+        environment::guest,
+        input::{CLOSE_FILE, ContainerInput, FollowUp},
+        markers,
+        output::{Block, JournalEntry, Status},
+    },
+    run::{BlockNumber, RunNumber},
+    runtime::{ContainerRuntime, Exit, RunAs, RuntimeKind},
+    store::Store,
+    testing::{
+        FakeRuntime,
+        fake_runtime::{FakeContainer, FakeOutput},
+    },
+    time::Timestamp,
+};
+use nanoclaw_host::{
+    config::{Config, environment_of},
+    gateway::{Gateway, Upstream, tls},
+    home::Home,
+    launcher::{HostLauncher, Machine, MissingLimits},
+    stores::sqlite::SqliteStore,
+};
+use tokio::sync::mpsc;
+
+use crate::program::Installation;
+
+/// Something was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The agent has its whole prompt: standard input has ended.
+    Prompted,
+    /// The agent has a follow-up file in its hands.
+    FollowedUp,
+    /// The agent is about to write a block.
+    Speaks,
+    /// The channel was asked to send.
+    Sent,
+}
+
+type Marks = mpsc::UnboundedSender<(Mark, Instant)>;
+
+/// How an agent behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agent {
+    /// Answers its prompt and ends.
+    Once,
+    /// Answers by the stream alone, stays, and answers follow-ups.
+    Stays,
+    /// The same, with a journal file before each block, as ours does.
+    StaysWithJournal,
+}
+
+pub(crate) struct House {
+    orchestrator: Orchestrator,
+    running: Running,
+    marks: mpsc::UnboundedReceiver<(Mark, Instant)>,
+    store: Arc<SqliteStore>,
+    /// Removed last.
+    _installation: Installation,
+}
+
+const CHAT: &str = "bench:main";
+
+impl House {
+    /// A running host with one group. The store is real and on disk, and so are mailbox, folders and log.
+    pub(crate) async fn new(config: &str, agent: Agent) -> Self {
+        tls::install_provider();
+        let installation = Installation::new(Path::new(env!("CARGO_BIN_EXE_nanoclaw")), config);
+        let home = installation.home.clone();
+        let store = Arc::new(SqliteStore::open(&home.database()).await.unwrap());
+        let (marks, marked) = mpsc::unbounded_channel();
+        let said = marks.clone();
+        let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
+        store.add_group(&group()).await.unwrap();
+        let launcher = launcher(&home, config, &store, &runtime).await;
+        let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher) };
+        let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
+        orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
+        Self { orchestrator, running, marks: marked, store, _installation: installation }
+    }
+
+    /// Hands in a message as a channel does; when `accept` was called and when it returned.
+    pub(crate) async fn accept(&self, id: &str) -> (Instant, Instant) {
+        let message = message(id);
+        let before = Instant::now();
+        self.orchestrator.inbox().accept(message).await.unwrap();
+        (before, Instant::now())
+    }
+
+    /// When this was marked next.
+    pub(crate) async fn marked(&mut self, wanted: Mark) -> Instant {
+        loop {
+            let (mark, at) = self.marks.recv().await.unwrap();
+            if mark == wanted {
+                return at;
+            }
+        }
+    }
+
+    /// Waits until the group stands so.
+    pub(crate) async fn state(&self, state: &str) {
+        while self.orchestrator.status().await[0].state != state {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    pub(crate) async fn end(self) {
+        self.running.shut_down(std::time::Duration::from_secs(10)).await;
+        self.store.close().await;
+    }
+}
+
+fn group() -> Group {
+    Group {
+        folder: GroupFolder::new("main").unwrap(),
+        chat: ChatId::new(CHAT).unwrap(),
+        name: "Main".to_owned(),
+        trigger: TriggerPolicy::Always,
+        role: GroupRole::Main,
+        added_at: Timestamp::now(),
+    }
+}
+
+fn message(id: &str) -> InboundMessage {
+    InboundMessage {
+        chat: ChatId::new(CHAT).unwrap(),
+        channel: ChannelName::new("bench").unwrap(),
+        chat_kind: None,
+        id: PlatformMessageId::new(id).unwrap(),
+        sender: SenderId::new("ann").unwrap(),
+        sender_name: "Ann".to_owned(),
+        author: Author::Person,
+        text: "What is on my list for today?".to_owned(),
+        sent_at: Timestamp::now(),
+        quote: None,
+        attachments: Vec::new(),
+    }
+}
+
+async fn launcher(home: &Home, config: &str, store: &SqliteStore, runtime: &FakeRuntime) -> HostLauncher {
+    let config = Config::parse(&home.config_file(), config, home.root(), &environment_of([])).unwrap();
+    let own = RunAs { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() };
+    let machine = Machine {
+        runtime: RuntimeKind::Fake,
+        runtime_because: "it is a benchmark".to_owned(),
+        capabilities: runtime.probe().await.unwrap(),
+        user: if own.uid == 0 { RunAs { uid: 1000, gid: 1000 } } else { own },
+        runner: Some("/bin/true".into()),
+        claude: None,
+        missing_limits: MissingLimits::Refuse,
+    };
+    HostLauncher {
+        home: home.clone(),
+        config: Arc::new(config),
+        machine: Arc::new(machine),
+        install: store.install_id().await.unwrap(),
+        gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
+    }
+}
+
+/// The inside of a container.
+async fn act(mut container: FakeContainer, agent: Agent, marks: Marks) -> Exit {
+    let input = container.read_input().await;
+    let _ = marks.send((Mark::Prompted, Instant::now()));
+    let input: ContainerInput = serde_json::from_slice(&input).unwrap();
+    let ipc = container.spec.mounts.iter().find(|mount| mount.target == guest::IPC_DIR).unwrap();
+    let mailbox = Mailbox::new(&ipc.source);
+    let mut voice = Voice {
+        output: container.output,
+        journal: (agent == Agent::StaysWithJournal).then(|| mailbox.output().unwrap()),
+        run: input.run_number.unwrap(),
+        said: 0,
+        marks: marks.clone(),
+    };
+    let inbox = mailbox.input().unwrap();
+    let watcher = Watcher::new().unwrap();
+    let mut watch = watcher.watch(inbox.path()).unwrap();
+    voice.say(input.last_seq).await;
+    if agent == Agent::Once {
+        return Exit::Code(0);
+    }
+    loop {
+        tokio::select! {
+            () = watch.changed() => {}
+            () = container.stop.cancelled() => return Exit::Code(0),
+        }
+        let seen = Instant::now();
+        for file in inbox.claim(&Limits::default()).unwrap() {
+            let _ = marks.send((Mark::FollowedUp, seen));
+            inbox.remove(&file.name).unwrap();
+            let FollowUp::Message { last_seq, .. } = serde_json::from_slice(&file.content.unwrap()).unwrap();
+            voice.say(last_seq).await;
+        }
+        if inbox.has(CLOSE_FILE).unwrap() {
+            return Exit::Code(0);
+        }
+    }
+}
+
+struct Voice {
+    output: FakeOutput,
+    journal: Option<Folder>,
+    run: RunNumber,
+    said: u32,
+    marks: Marks,
+}
+
+impl Voice {
+    async fn say(&mut self, answered: Option<Seq>) {
+        let block = Block {
+            status: Status::Success,
+            result: Some("You have nothing on your list.".to_owned()),
+            new_session_id: Some("session-1".parse().unwrap()),
+            error: None,
+            failure: None,
+            answered_seq: answered,
+        };
+        self.said += 1;
+        let _ = self.marks.send((Mark::Speaks, Instant::now()));
+        if let Some(journal) = &self.journal {
+            let entry = JournalEntry { run: self.run, number: BlockNumber(self.said), block: block.clone() };
+            // Not synced, because the agent's disk is not what is measured.
+            journal.write_fleeting(&entry.file_name(), &serde_json::to_vec(&entry).unwrap()).unwrap();
+        }
+        self.output.stdout(markers::encode(&block)).await;
+    }
+}
+
+/// A channel that sends nothing and says that it was asked to.
+struct Ear {
+    name: ChannelName,
+    marks: Marks,
+}
+
+#[async_trait]
+impl Channel for Ear {
+    fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    fn owns(&self, chat: &ChatId) -> bool {
+        chat.as_str() == CHAT
+    }
+
+    fn capabilities(&self) -> ChannelCapabilities {
+        ChannelCapabilities::default()
+    }
+
+    async fn send(&self, _delivery: &Delivery) -> Result<Sent, SendError> {
+        let _ = self.marks.send((Mark::Sent, Instant::now()));
+        Ok(Sent::default())
+    }
+}

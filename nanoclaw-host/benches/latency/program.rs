@@ -1,0 +1,93 @@
+//! The real program, in a home of its own.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nanoclaw_host::home::{Home, initialise};
+
+/// A folder on the disk that the sources are on, which is more often a real one than `/tmp`; removed when dropped.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Containers may run as another user.
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A home for the real program.
+pub(crate) struct Installation {
+    program: PathBuf,
+    pub(crate) home: Home,
+    folder: tempfile::TempDir,
+}
+
+impl Installation {
+    /// A new home with this configuration.
+    pub(crate) fn new(program: &Path, config: &str) -> Self {
+        let folder = folder();
+        let home = Home::at(&folder.path().join("home")).unwrap();
+        fs::create_dir(home.root()).unwrap();
+        fs::write(home.config_file(), config).unwrap();
+        initialise(&home).unwrap();
+        Self { program: program.to_owned(), home, folder }
+    }
+
+    /// A command of the program on this home, with nothing of the caller's own configuration.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.program.as_path());
+        command
+            .args(words)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("NANOCLAW_HOME", self.home.root())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    /// Starts the service; returns when it has said that it is ready, with how long that took.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub(crate) fn serve(&self) -> Result<(Service, Duration), String> {
+        let log = self.folder.path().join("service.log");
+        let mut command = self.command(&["run"]);
+        command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
+        let begun = Instant::now();
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let took = begun.elapsed();
+        if line.is_empty() {
+            let _ = child.wait();
+            return Err(fs::read_to_string(log).unwrap_or_default().trim().to_owned());
+        }
+        Ok((Service { child, _stdout: stdout }, took))
+    }
+}
+
+/// A running service; asked to end, and waited for, when dropped.
+pub(crate) struct Service {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Service {
+    pub(crate) fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
