@@ -100,12 +100,8 @@ fn without_times(mut value: Value) -> Value {
 #[test]
 fn groups_are_added_shown_listed_and_removed_without_a_service() {
     let user = User::with_home();
-    insta::assert_snapshot!(user.succeed(["groups", "list"]), @r#"
-    There are no groups yet. `nanoclaw groups add CHAT --name NAME` adds one.
-    "#);
-    insta::assert_snapshot!(user.succeed(["groups", "add", "local:main", "--name", "Me", "--main"]), @r#"
-    Added main (Me); its memory is in groups/main/.
-    "#);
+    insta::assert_snapshot!(user.succeed(["groups", "list"]), @"There are no groups yet. `nanoclaw groups add CHAT --name NAME` adds one.");
+    insta::assert_snapshot!(user.succeed(["groups", "add", "local:main", "--name", "Me", "--main"]), @"Added main (Me); its memory is in groups/main/.");
     user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
     user.succeed(["groups", "add", "slack:C1", "--name", "Support", "--folder", "support", "--trigger", "!bot"]);
     user.succeed(["groups", "add", "dc:5", "--name", "All ears", "--no-trigger"]);
@@ -182,9 +178,7 @@ fn groups_are_added_shown_listed_and_removed_without_a_service() {
       "wakes_on": "a message that starts with !bot"
     }
     "#);
-    insta::assert_snapshot!(user.succeed(["groups", "remove", "support"]), @r#"
-    Removed support; groups/support/ and its messages are kept.
-    "#);
+    insta::assert_snapshot!(user.succeed(["groups", "remove", "support"]), @"Removed support; groups/support/ and its messages are kept.");
     insta::assert_snapshot!(user.fail(1, ["groups", "show", "suport"]), @r#"
     error: there is no group suport
     help: `nanoclaw groups list` shows them all

@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
+    cell::RefCell,
     io::Write,
     os::{
         fd::AsRawFd,
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
@@ -341,8 +342,7 @@ async fn the_folder_may_have_a_long_path() {
 #[tokio::test]
 async fn a_group_is_known_by_its_socket_and_by_nothing_it_says() {
     let house = House::new().await;
-    let log = Log::default();
-    let _guard = log.capture();
+    let log = Log::capture();
     let work = house.open("work", "work");
     let request = client(work.path()).post("http://127.0.0.1:8788/v1/messages").header("host", "family");
     let response = request.header("x-group", "family").body(body("hello", false).to_string()).send().await.unwrap();
@@ -360,8 +360,7 @@ async fn a_group_is_known_by_its_socket_and_by_nothing_it_says() {
 #[tokio::test]
 async fn one_event_tells_of_a_request_and_nothing_of_its_content() {
     let house = House::new().await;
-    let log = Log::default();
-    let _guard = log.capture();
+    let log = Log::capture();
     let answer = house.ask("a secret question").header("x-api-key", "placeholder").send().await.unwrap();
     let bytes = answer.bytes().await.unwrap();
     let _ = house.request(Method::GET, "/other?token=query-secret").send().await.unwrap().bytes().await.unwrap();
@@ -497,6 +496,7 @@ impl House {
     }
 
     fn of(api: FakeModelApi, upstream: Upstream) -> Self {
+        Log::install();
         let gateway = Gateway::new(upstream).unwrap();
         let mut house = Self { api, gateway, dir: tempfile::tempdir().unwrap(), socket: None };
         house.socket = Some(house.open("gateway", "family"));
@@ -596,20 +596,31 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("took longer than 20 s")
 }
 
+thread_local! {
+    /// Where this thread's events go. One subscriber serves the whole process: the decision whether a place in the code
+    /// is of interest is taken once, and a subscriber of one thread comes too late where another thread was there first.
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
 /// What was logged, as JSON lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Captures this thread's events, which are all: the tests' runtime has one thread.
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || log.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
+    /// Has to be called before the first gateway is made.
+    fn install() {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            let writer = || LOG.with_borrow(|log| log.clone().unwrap_or_default());
+            tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(writer).init();
+        });
+    }
+
+    /// Captures this thread's events from now on, which are all: a test has a thread, and its runtime no other.
+    fn capture() -> Self {
+        let log = Self::default();
+        LOG.set(Some(log.clone()));
+        log
     }
 
     fn text(&self) -> String {
