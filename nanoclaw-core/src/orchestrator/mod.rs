@@ -10,7 +10,6 @@ mod dispatcher;
 mod event;
 mod inbox;
 mod recovery;
-mod requests;
 mod retry;
 mod run;
 

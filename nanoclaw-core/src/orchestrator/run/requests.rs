@@ -1,18 +1,23 @@
 //! What an agent asks for, and whether it may. The sender is the mailbox's group, whatever a file says.
 
-use super::run::RunContext;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{RunContext, live::Live};
 use crate::{
     chat::ChatId,
     delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupRole},
-    mailbox::Claimed,
+    mailbox::{Claimed, Limits},
+    orchestrator::event::RunWord,
     protocol::requests::{Answer, MessageRequest},
     run::RunId,
     time::Timestamp,
 };
 
 /// Sends a message for the agent. `None` when the store failed and the request must be tried again.
-pub(super) async fn message(context: &RunContext, group: &Group, run: &RunId, claimed: &Claimed) -> Option<Answer> {
+async fn message(context: &RunContext, group: &Group, run: &RunId, claimed: &Claimed) -> Option<Answer> {
     let delivery = match allowed_message(group, run, claimed) {
         Ok(delivery) => delivery,
         Err(reason) => {
@@ -51,7 +56,7 @@ fn allowed_message(group: &Group, run: &RunId, claimed: &Claimed) -> Result<NewD
 }
 
 /// Tasks and registrations are not served by files yet; the agent is told instead of left waiting.
-pub(super) fn task(claimed: &Claimed) -> Answer {
+fn task(claimed: &Claimed) -> Answer {
     let kind = claimed
         .content
         .as_ref()
@@ -66,4 +71,38 @@ pub(super) fn task(claimed: &Claimed) -> Answer {
         None => "the file is no request".to_owned(),
     };
     Answer::Refused { reason }
+}
+
+/// How many requests are answered at a time, and the pause after as many.
+const REQUEST_LIMITS: Limits = Limits { file_bytes: 1024 * 1024, names: 50 };
+const REQUEST_PAUSE: Duration = Duration::from_millis(250);
+
+impl Live<'_> {
+    /// Answers some requests; a flood is answered bit by bit, so that it costs the store no more than a lively chat does.
+    pub(super) async fn answer_requests(&mut self) {
+        let messages = self.claim(|folders| &folders.messages, REQUEST_LIMITS).await;
+        let tasks = self.claim(|folders| &folders.tasks, REQUEST_LIMITS).await;
+        let more = messages.len().max(tasks.len()) >= REQUEST_LIMITS.names;
+        self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE);
+        for claimed in messages {
+            let answer = message(self.context, self.group, self.id, &claimed).await;
+            let Some(answer) = answer else { continue }; // The store failed; the file stays and is tried again.
+            self.answer(&claimed.name, &answer).await;
+            self.remove(|folders| &folders.messages, &claimed.name).await;
+            self.words.say(RunWord::Progress).await;
+        }
+        for claimed in tasks {
+            self.answer(&claimed.name, &task(&claimed)).await;
+            self.remove(|folders| &folders.tasks, &claimed.name).await;
+        }
+    }
+
+    async fn answer(&mut self, name: &str, answer: &Answer) {
+        let json = serde_json::to_vec(answer).expect("an answer has text keys and plain values");
+        let name = name.to_owned();
+        let written = self.with_folders(move |folders| folders.answers.write_fleeting(&name, &json)).await;
+        if let Err(error) = written {
+            tracing::warn!(run = %self.id, %error, "cannot answer the agent's request");
+        }
+    }
 }

@@ -1,0 +1,54 @@
+//! The folders of a run's mailbox, and work on them off the loop.
+
+use super::live::Live;
+use crate::mailbox::{Claimed, Folder, Limits, Mailbox, MailboxError};
+
+pub(super) struct Folders {
+    pub(super) input: Folder,
+    pub(super) output: Folder,
+    pub(super) messages: Folder,
+    pub(super) tasks: Folder,
+    pub(super) answers: Folder,
+}
+
+impl Folders {
+    pub(super) fn open(mailbox: &Mailbox) -> Result<Self, MailboxError> {
+        Ok(Self {
+            input: mailbox.input()?,
+            output: mailbox.output()?,
+            messages: mailbox.messages()?,
+            tasks: mailbox.tasks()?,
+            answers: mailbox.answers()?,
+        })
+    }
+}
+
+impl Live<'_> {
+    pub(super) async fn with_folders<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Folders) -> Result<T, MailboxError> + Send + 'static,
+    ) -> Result<T, MailboxError> {
+        let folders = self.folders.clone();
+        match tokio::task::spawn_blocking(move || work(&folders)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    pub(super) async fn claim(&mut self, which: fn(&Folders) -> &Folder, limits: Limits) -> Vec<Claimed> {
+        match self.with_folders(move |folders| which(folders).claim(&limits)).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::warn!(run = %self.id, %error, "cannot look into the mailbox");
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) async fn remove(&mut self, which: fn(&Folders) -> &Folder, name: &str) {
+        let name = name.to_owned();
+        if let Err(error) = self.with_folders(move |folders| which(folders).remove(&name)).await {
+            tracing::warn!(run = %self.id, %error, "cannot remove a file from the mailbox");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What the agent says: blocks on its output and in its journal, committed once; everything else is log text.
+
+use std::{io::Write as _, time::Duration};
+
+use super::live::Live;
+use crate::{
+    channel::Typing,
+    mailbox::Limits,
+    orchestrator::{Notice, blocks::commit_of, event::RunWord},
+    protocol::{
+        markers::{Found, MAX_BLOCK_BYTES},
+        output::{Block, FailureKind, JournalEntry, Status},
+    },
+    run::{BlockNumber, Retry},
+    store::{BlockCommit, BlockOutcome, SessionContext, StoreError},
+};
+
+/// A journal file holds a whole block and a little around it.
+pub(in crate::orchestrator) const JOURNAL_LIMITS: Limits = Limits { file_bytes: MAX_BLOCK_BYTES + 4096, names: 256 };
+/// How often in a row the journal is looked at for more.
+const JOURNAL_ROUNDS: u32 = 64;
+/// How much of standard error is kept to explain a crash.
+const LAST_WORDS_BYTES: usize = 600;
+/// How often a commit is tried before the run is given up.
+const COMMIT_TRIES: u32 = 8;
+
+impl Live<'_> {
+    pub(super) async fn take_found(&mut self, found: Vec<Found>) {
+        for item in found {
+            match item {
+                Found::Block(block) => {
+                    let number = self.blocks.next_on_stream();
+                    self.take_block(number, block).await;
+                }
+                Found::Line(line) if line.is_empty() => {}
+                Found::Line(line) => self.write_log("stdout", line.as_bytes()),
+                Found::Broken { reason } => {
+                    tracing::warn!(run = %self.id, %reason, "the agent wrote something between markers that is no block");
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_stderr(&mut self, bytes: &[u8]) {
+        self.last_words.extend(bytes);
+        let excess = self.last_words.len().saturating_sub(LAST_WORDS_BYTES);
+        self.last_words.drain(..excess);
+        self.write_log("stderr", bytes.strip_suffix(b"\n").unwrap_or(bytes));
+    }
+
+    fn write_log(&mut self, stream: &str, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.split('\n') {
+            // A log that cannot be written must not stop an answer.
+            let _ = writeln!(self.log, "{stream}: {line}");
+        }
+    }
+
+    /// Takes a block that came by the stream or by the journal, whichever was first.
+    pub(super) async fn take_block(&mut self, number: BlockNumber, block: Block) {
+        if !self.blocks.is_new(number) || self.lost.is_some() {
+            return;
+        }
+        self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
+        if block.status == Status::Error {
+            self.note_failure(&block).await;
+        }
+        let commit = commit_of(self.id, &self.group.chat, number, &block, &mut self.ledger);
+        match self.commit(&commit).await {
+            Ok(BlockOutcome::Committed(reply)) => {
+                self.blocks.committed(number);
+                if reply.is_some() {
+                    self.context.nudges.chat(&self.group.chat);
+                }
+                let Some(through) = commit.answers else {
+                    self.words.say(RunWord::Progress).await;
+                    return;
+                };
+                self.ledger.answered(through);
+                self.words.say(RunWord::Answered { through }).await;
+                let notice = Notice::Answered {
+                    group: self.group.folder.clone(),
+                    chat: self.group.chat.clone(),
+                    through,
+                    reply,
+                };
+                let _ = self.context.notices.send(notice);
+                if self.ledger.all_answered() {
+                    self.typing.show(Typing::Off);
+                }
+            }
+            Ok(BlockOutcome::Duplicate) => self.blocks.committed(number),
+            Ok(BlockOutcome::Fenced) => self.lost = Some("a later run has taken its place".to_owned()),
+            Err(error) => self.lost = Some(error.to_string()),
+        }
+    }
+
+    pub(super) async fn note_failure(&mut self, block: &Block) {
+        let reason = block.error.clone().unwrap_or_else(|| "the agent did not say why".to_owned());
+        let kind = block.failure.unwrap_or(FailureKind::Other);
+        if kind == FailureKind::NoSession
+            && let Err(error) = self.context.store.forget_session(&self.group.folder, &SessionContext::Chat).await
+        {
+            tracing::error!(run = %self.id, %error, "cannot forget a session that cannot be resumed");
+        }
+        let retry = match kind {
+            FailureKind::Login | FailureKind::Refused => Retry::Never,
+            FailureKind::Quota
+            | FailureKind::Overload
+            | FailureKind::NoSession
+            | FailureKind::Other
+            | FailureKind::Unknown => Retry::Later,
+        };
+        self.failure = Some((reason, retry));
+    }
+
+    /// A full disk passes, and so does a busy database: the block is tried again for a while, and the journal keeps it
+    /// meanwhile.
+    pub(super) async fn commit(&mut self, commit: &BlockCommit) -> Result<BlockOutcome, StoreError> {
+        let mut tries = 0;
+        loop {
+            match self.context.store.commit_block(self.id, commit).await {
+                Err(error) if tries + 1 < COMMIT_TRIES => {
+                    tries += 1;
+                    tracing::error!(run = %self.id, %error, "cannot commit what the agent said; trying again");
+                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Commits what lies in the journal. What cannot be committed stays there.
+    pub(super) async fn drain_journal(&mut self) {
+        for _ in 0..JOURNAL_ROUNDS {
+            let claimed = self.claim(|folders| &folders.output, JOURNAL_LIMITS).await;
+            if claimed.is_empty() {
+                return;
+            }
+            for file in claimed {
+                let entry = file.content.map_err(|refused| refused.to_string()).and_then(|bytes| {
+                    serde_json::from_slice::<JournalEntry>(&bytes).map_err(|error| error.to_string())
+                });
+                match entry {
+                    Ok(entry) if entry.run == self.id.number => {
+                        self.take_block(entry.number, entry.block).await;
+                        if self.lost.is_some() {
+                            return;
+                        }
+                    }
+                    Ok(_) => {} // An earlier run's: reconciliation had its chance; late words change nothing.
+                    Err(reason) => {
+                        tracing::warn!(run = %self.id, file = file.name, %reason, "a journal file is no block")
+                    }
+                }
+                self.remove(|folders| &folders.output, &file.name).await;
+            }
+        }
+    }
+}
