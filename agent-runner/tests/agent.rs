@@ -221,7 +221,7 @@ fn the_conversation_is_remembered_across_runs() {
 }
 
 #[test]
-fn a_session_that_is_gone_begins_anew_in_the_same_run() {
+fn f45_a_session_that_cannot_be_resumed_begins_anew_in_the_same_run() {
     let home = Home::new();
     let lost = Some("offline-0000".parse().unwrap());
     let mut agent = home.agent(&ContainerInput { session_id: lost.clone(), ..input(&message("hello"), 1) });

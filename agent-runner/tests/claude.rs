@@ -241,6 +241,18 @@ fn an_answer_that_nobody_asked_for_is_not_taken_for_the_answer_to_a_prompt() {
 }
 
 #[test]
+fn words_that_nobody_asked_for_answer_nothing_even_as_the_first_of_a_run() {
+    let home = Home::new();
+    // Work of a resumed session ends before the prompt is taken up.
+    let script = "next; result early \"$background\"; started $id; result one; next";
+    let first = ContainerInput { first_seq: Some(Seq(5)), ..input("1", 7) };
+    let mut agent = scripted(&home, script, &first);
+    // It says up to where everything is answered, so that the host takes it for no answer to the prompt.
+    assert_answer(&agent.block(), "early", 4);
+    assert_answer(&agent.block(), "one", 7);
+}
+
+#[test]
 fn a_version_that_tells_nothing_of_prompts_still_answers_them() {
     let home = Home::new();
     let script = "next; result one; next; result late \"$background\"; result two; next";

@@ -25,6 +25,16 @@ pub struct Launch {
     pub guard: Box<dyn Send + Sync>,
 }
 
+/// What a run needs that goes on in a container of an earlier host.
+pub struct Rejoined {
+    /// The group's mailbox on the host.
+    pub mailbox: PathBuf,
+    /// As in [`Launch`]; goes on where the log ended.
+    pub log: Box<dyn std::io::Write + Send>,
+    /// As in [`Launch`].
+    pub guard: Box<dyn Send + Sync>,
+}
+
 /// Why nothing could be made ready.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
@@ -58,4 +68,11 @@ pub trait Launcher: Send + Sync + 'static {
     /// # Errors
     /// [`LaunchError`]; nothing is left open.
     async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
+
+    /// What [`prepare`](Self::prepare) gives, for a container that exists already: opens the gateway again at the same place
+    /// and goes on with the log. No folder is made, given away or emptied: there is an agent at work in them.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing is left open.
+    async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;
 }

@@ -9,6 +9,20 @@ use crate::{
     time::Timestamp,
 };
 
+/// The most bytes that a prompt has around its messages, whatever the zone's name.
+pub const FRAME_BYTES: usize = 512;
+
+/// Older messages that are not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was sent.
+    pub from: Timestamp,
+    /// When the last of them was sent.
+    pub to: Timestamp,
+}
+
 /// Formats messages as one prompt, in the order given (format: NanoClaw v1-final):
 ///
 /// ```text
@@ -22,20 +36,46 @@ use crate::{
 /// A zone without a name is told as its offset at the last message, such as `+02:00`. What stands in one line (a name, an id, a
 /// path) has spaces for newlines and tabs. There is no `quoted_message` when the service did not send the quoted text along.
 /// An attachment is a line `[photo: attachments/x.jpg]` after the text; one that was not fetched is
-/// `[photo: x.jpg, not fetched]`. `skipped` older messages that are not shown are
-/// told as `<context timezone="…" skipped_messages="12" />`.
+/// `[photo: x.jpg, not fetched]`. Older messages that are not shown are told as
+/// `<context timezone="…" skipped_messages="12" skipped_from="Mar 1, 2026, 9:00 AM" skipped_to="Mar 4, 2026, 1:00 PM" />`.
 #[must_use]
-pub fn format_messages(messages: &[StoredMessage], zone: &TimeZone, skipped: u64) -> String {
+pub fn format_messages(messages: &[StoredMessage], zone: &TimeZone, skipped: Option<&Skipped>) -> String {
     let last = messages.last().map_or(Timestamp::from_ms(0), |stored| stored.message.sent_at);
-    let mut prompt = String::from("<context timezone=\"");
-    push_in_line(&mut prompt, &zone_name(zone, last));
-    prompt.push('"');
-    if skipped > 0 {
-        let _ = write!(prompt, " skipped_messages=\"{skipped}\"");
+    let texts = messages.iter().map(|stored| format_message(&stored.message, zone, usize::MAX));
+    frame(texts, zone, last, skipped)
+}
+
+/// One message as [`format_messages`] has it, in `most` bytes if that can be. A message that is larger has its quote, its
+/// attachments and its text cut, and says how many bytes of the text are left out.
+#[must_use]
+pub fn format_message(message: &InboundMessage, zone: &TimeZone, most: usize) -> String {
+    let mut text = String::new();
+    push_message(&mut text, message, zone);
+    if text.len() <= most {
+        return text;
+    }
+    text.clear();
+    push_message(&mut text, &cut(message, zone, most), zone);
+    text
+}
+
+/// Puts formatted messages into the frame of a prompt whose last message is from `at`.
+pub(crate) fn frame(
+    messages: impl Iterator<Item = String>,
+    zone: &TimeZone,
+    at: Timestamp,
+    skipped: Option<&Skipped>,
+) -> String {
+    let mut prompt = String::from("<context");
+    push_attribute(&mut prompt, "timezone", &zone_name(zone, at));
+    if let Some(Skipped { count, from, to }) = skipped {
+        push_attribute(&mut prompt, "skipped_messages", &count.to_string());
+        push_attribute(&mut prompt, "skipped_from", &local_time(*from, zone));
+        push_attribute(&mut prompt, "skipped_to", &local_time(*to, zone));
     }
     prompt.push_str(" />\n<messages>\n");
-    for stored in messages {
-        push_message(&mut prompt, &stored.message, zone);
+    for message in messages {
+        prompt.push_str(&message);
     }
     prompt.push_str("</messages>");
     prompt
@@ -83,6 +123,73 @@ fn push_message(prompt: &mut String, message: &InboundMessage, zone: &TimeZone) 
         push_attachment(prompt, attachment);
     }
     prompt.push_str("</message>\n");
+}
+
+/// What a cut message says of itself takes no more.
+const NOTE_BYTES: usize = 160;
+
+/// The most bytes of a name or id in a message that has to be cut.
+const NAME_BYTES: usize = 256;
+
+/// The message in about `most` bytes: quote and attachments have an eighth each, the text has the rest.
+fn cut(message: &InboundMessage, zone: &TimeZone, most: usize) -> InboundMessage {
+    let mut short = InboundMessage {
+        sender_name: prefix(&message.sender_name, NAME_BYTES).to_owned(),
+        text: String::new(),
+        attachments: Vec::new(),
+        ..message.clone()
+    };
+    if let Some(quote) = &mut short.quote {
+        quote.sender_name = quote.sender_name.take().map(|name| prefix(&name, NAME_BYTES).to_owned());
+        quote.text = quote.text.take().map(|text| match prefix(&text, most / 8) {
+            whole if whole.len() == text.len() => text,
+            part => format!("{part}…"),
+        });
+    }
+    let mut attachments = 0;
+    for attachment in &message.attachments {
+        let mut line = String::new();
+        push_attachment(&mut line, attachment);
+        attachments += line.len() + 1;
+        if attachments > most / 8 {
+            break;
+        }
+        short.attachments.push(attachment.clone());
+    }
+    let files = message.attachments.len() - short.attachments.len();
+    let mut around = String::new();
+    push_message(&mut around, &short, zone);
+    let part = prefix(&message.text, most.saturating_sub(around.len() + NOTE_BYTES));
+    let left_out = message.text.len() - part.len();
+    short.text = part.to_owned();
+    if left_out > 0 {
+        let _ = write!(short.text, "\n[{left_out} more bytes are left out here; the host keeps the whole message]");
+    }
+    if files > 0 {
+        let _ = write!(short.text, "\n[{files} more attachments are left out here]");
+    }
+    short
+}
+
+/// As much of the beginning of `text` as has at most `most` bytes once it is escaped.
+fn prefix(text: &str, most: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find_map(|(at, character)| {
+        bytes += escaped_len(character);
+        (bytes > most).then_some(at)
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+fn escaped_len(character: char) -> usize {
+    match character {
+        '&' => 5,
+        '<' | '>' => 4,
+        '"' => 6,
+        '\n' | '\t' => 1,
+        _ if character.is_control() => 0,
+        _ => character.len_utf8(),
+    }
 }
 
 fn push_attachment(prompt: &mut String, attachment: &Attachment) {
@@ -161,7 +268,7 @@ mod tests {
     }
 
     fn format(messages: Vec<InboundMessage>) -> String {
-        format_messages(&messages.into_iter().map(stored).collect::<Vec<_>>(), &berlin(), 0)
+        format_messages(&messages.into_iter().map(stored).collect::<Vec<_>>(), &berlin(), None)
     }
 
     fn quote(sender_name: Option<&str>, text: Option<&str>) -> Option<Quote> {
@@ -253,17 +360,37 @@ mod tests {
 
     #[test]
     fn f25_what_is_left_out_is_told() {
-        assert_snapshot!(format_messages(&[stored(sample("hi"))], &berlin(), 12), @r#"
-            <context timezone="Europe/Berlin" skipped_messages="12" />
+        let to = sample("").sent_at;
+        let skipped = Skipped { count: 12, from: Timestamp::from_ms(to.as_ms() - 3 * 86_400_000), to };
+        assert_snapshot!(format_messages(&[stored(sample("hi"))], &berlin(), Some(&skipped)), @r#"
+            <context timezone="Europe/Berlin" skipped_messages="12" skipped_from="Mar 1, 2026, 1:30 PM" skipped_to="Mar 4, 2026, 1:30 PM" />
             <messages>
             <message sender="Ann" time="Mar 4, 2026, 1:30 PM">hi</message>
             </messages>
             "#);
-        assert_snapshot!(format_messages(&[], &berlin(), 0), @r#"
+        assert_snapshot!(format_messages(&[], &berlin(), None), @r#"
             <context timezone="Europe/Berlin" />
             <messages>
             </messages>
             "#);
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_cut_and_says_how_much_is_left_out() {
+        let whole = InboundMessage { quote: quote(Some("Bob"), Some(&"q".repeat(9000))), ..sample(&"x".repeat(5000)) };
+        let text = format_message(&whole, &berlin(), 2000);
+        assert!(text.len() <= 2000, "{}", text.len());
+        let (before, after) = text.split_once("\n[").unwrap();
+        let shown = before.matches('x').count();
+        assert!(shown > 1000, "{shown}");
+        let note =
+            format!("{} more bytes are left out here; the host keeps the whole message]</message>\n", 5000 - shown);
+        assert_eq!(after, note);
+        assert!(before.contains("qqq…</quoted_message>"), "{before}");
+        assert_eq!(
+            format_message(&sample("short"), &berlin(), 2000),
+            format_message(&sample("short"), &berlin(), 9000)
+        );
     }
 
     #[test]
@@ -291,10 +418,10 @@ mod tests {
             (&fixed, summer, "-03:00"),
             (&TimeZone::UTC, summer, "UTC"),
         ] {
-            let prompt = format_messages(&[stored(InboundMessage { sent_at: at, ..sample("hi") })], zone, 0);
+            let prompt = format_messages(&[stored(InboundMessage { sent_at: at, ..sample("hi") })], zone, None);
             assert!(prompt.starts_with(&format!("<context timezone=\"{name}\" />\n")), "{prompt}");
         }
-        assert!(format_messages(&[], &by_hand, 0).contains("timezone=\"+01:00\""));
+        assert!(format_messages(&[], &by_hand, None).contains("timezone=\"+01:00\""));
     }
 
     #[test]
@@ -356,6 +483,26 @@ mod tests {
             prop_assert_eq!(prompt.matches('>').count(), 5 + quotes, "{}", &prompt);
             prop_assert_eq!(prompt.matches('"').count(), 8 + from, "{}", &prompt);
             prop_assert!(!prompt.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        }
+
+        #[test]
+        fn no_message_is_larger_than_it_may_be(
+            text in nasty_text(),
+            times in 0..300_usize,
+            name in nasty_text(),
+            quoted in nasty_text(),
+            files in 0..100_usize,
+            most in 4096..20_000_usize,
+        ) {
+            let message = InboundMessage {
+                sender_name: name.repeat(times),
+                quote: quote(Some(&name.repeat(times)), Some(&quoted.repeat(times))),
+                attachments: vec![attachment("photo", Some(&text), None); files],
+                ..sample(&text.repeat(times))
+            };
+            let formatted = format_message(&message, &berlin(), most);
+            prop_assert!(formatted.len() <= most, "{} > {most}", formatted.len());
+            prop_assert_eq!(formatted.matches("</message>").count(), 1);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! A run: one container's life for one group.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -106,21 +108,62 @@ pub enum RunEnding {
     TimedOut,
     /// Host shutdown, or its group was removed: stopped on purpose.
     Stopped,
-    /// Nobody saw how it ended (the host was not there, or the runtime went away).
+    /// The host ended while it ran, and it could not go on without one: its messages are simply pending again.
+    HostEnded,
+    /// Nobody saw how it ended (the runtime went away), or what it said could not be kept.
     Lost {
         /// What is known.
         reason: String,
     },
 }
 
-/// Whether trying again could help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Whether trying again could help, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Later, by itself.
+    /// Later, by itself; what fails again and again is set aside.
     Later,
-    /// Only after somebody changed something (a missing image, a login).
+    /// Never as it is: the same messages would fail the same way.
     Never,
+    /// When the trouble is over. It is not the messages' fault, so they are kept however long that takes.
+    WhenMended {
+        /// What has to be mended.
+        trouble: Trouble,
+        /// The delay after which it is over, when somebody said so.
+        after: Option<Duration>,
+    },
+}
+
+/// What keeps runs from answering that is not the fault of what they were asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trouble {
+    /// No login for the model, or it is refused: a person has to act.
+    Login,
+    /// The plan's or key's quota is used up: time helps.
+    Quota,
+    /// The machine is not set up for this group's runs (an image, a mount, a program is missing): a person has to act.
+    Setup,
+    /// The runtime or the store does not work just now: mostly passes by itself.
+    Host,
+}
+
+impl Trouble {
+    /// The word for it in tables and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Quota => "quota",
+            Self::Setup => "setup",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 impl RunEnding {
@@ -134,6 +177,7 @@ impl RunEnding {
             Self::Crashed { .. } => "crashed",
             Self::TimedOut => "timed_out",
             Self::Stopped => "stopped",
+            Self::HostEnded => "host_ended",
             Self::Lost { .. } => "lost",
         }
     }
@@ -141,7 +185,25 @@ impl RunEnding {
     /// Whether what was handed to it and not answered should be tried again with a delay.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Finished | Self::Stopped)
+        self.retry().is_some()
+    }
+
+    /// Whether it counts as a try of the messages that it had: after enough of these they are set aside. Trouble that is not
+    /// theirs does not count.
+    #[must_use]
+    pub fn counts_as_try(&self) -> bool {
+        matches!(self.retry(), Some(Retry::Later | Retry::Never))
+    }
+
+    /// Whether and when what it had should be tried again; `None` when nothing went wrong.
+    #[must_use]
+    pub fn retry(&self) -> Option<Retry> {
+        match self {
+            Self::Finished | Self::Stopped | Self::HostEnded => None,
+            Self::NotStarted { retry, .. } | Self::Failed { retry, .. } => Some(*retry),
+            Self::Crashed { .. } | Self::TimedOut => Some(Retry::Later),
+            Self::Lost { .. } => Some(Retry::WhenMended { trouble: Trouble::Host, after: None }),
+        }
     }
 }
 
@@ -156,6 +218,7 @@ impl std::fmt::Display for RunEnding {
             Self::Crashed { exit, last_words } => write!(f, "ended with {exit}: {last_words}"),
             Self::TimedOut => f.write_str("made no progress for too long and was stopped"),
             Self::Stopped => f.write_str("was stopped"),
+            Self::HostEnded => f.write_str("ended with the host"),
             Self::Lost { reason } => write!(f, "was lost: {reason}"),
         }
     }

@@ -348,7 +348,7 @@ pub struct Capabilities {
     pub cpu_limit: bool,
     /// Images can be chosen.
     pub images: bool,
-    /// Containers go on when the host ends.
+    /// Containers go on when the host ends, however it ends, and the next host can [`adopt`](ContainerRuntime::adopt) them.
     pub outlive_host: bool,
     /// What an operator should know, a sentence each.
     pub remarks: Vec<String>,
@@ -441,11 +441,20 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// Creates a container, attaches to it, registers the wait for its exit, and starts it, in this order, so that neither
     /// its first bytes nor its exit can be missed. Cleans up after itself when a step fails. The container removes itself
-    /// when it has ended. Dropping the result leaves no process for ever: its input ends.
+    /// when it has ended. Dropping the result leaves no process for ever, because its input ends; nothing else happens to it
+    /// where containers outlive the host: what it writes then is dropped, and never holds it up.
     ///
     /// # Errors
     /// The typed reasons of [`RuntimeError`].
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError>;
+
+    /// Watches a container that an earlier host started, one that [`list`](Self::list) gave as running. Its streams are not
+    /// taken up again: what it says comes by its mailbox. Nothing about the container changes.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Gone`] when it has ended or is not there. A runtime whose containers cannot outlive the host knows none
+    /// but its own, which it gives a watch on as well.
+    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError>;
 
     /// Asks the container to end (TERM), waits for `grace`, then kills it. Returns when it has ended.
     ///

@@ -105,6 +105,11 @@ pub struct BlockCommit {
     pub answers: Option<Seq>,
     /// The session to resume next time; `None` leaves the stored one. Never from a failure (fault F8).
     pub session: Option<SessionId>,
+    /// Every turn that ends with this message or before was in the agent's hands when it was read; `None` leaves the turns as
+    /// they were noted. What is answered was taken, whether this says so or not.
+    pub taken: Option<Seq>,
+    /// Whether the agent says in its blocks which messages they answer. Noted for the run, and never taken back.
+    pub names_messages: bool,
     /// When it was read.
     pub at: Timestamp,
 }
@@ -160,14 +165,18 @@ pub struct StoredRun {
     pub ending: Option<String>,
     /// The sentence for how it ended.
     pub detail: Option<String>,
+    /// Whether its agent says in its blocks which messages they answer; `None` while none of its blocks is committed.
+    pub names_messages: Option<bool>,
 }
 
 /// Where a turn stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnState {
-    /// Handed to the run; no answer yet.
-    Open,
+    /// On its way to the agent: noted, and perhaps in its mailbox.
+    Handed,
+    /// In the agent's hands; no answer yet.
+    Taken,
     /// A committed block answered its last message.
     Answered,
     /// The run ended first; its messages are waiting again.
@@ -183,7 +192,9 @@ pub struct StoredTurn {
     pub handed_at: Timestamp,
     /// Where it stands.
     pub state: TurnState,
-    /// When it was answered, or when its run ended; `None` while it is open.
+    /// When it was noted that the agent has it; `None` when that was never seen.
+    pub taken_at: Option<Timestamp>,
+    /// When it was answered, or when its run ended; `None` before.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -310,6 +321,10 @@ pub trait Store: Send + Sync + 'static {
     /// Commits one block of the group's open run: reply into the outbox, cursor, session, turns answered. The cursor never
     /// moves back. The session is the one of the run's kind: the chat's, or the task's.
     async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError>;
+
+    /// Notes that every turn of the group's open run that ends with `through` or before is in the agent's hands. Changes
+    /// nothing for a run that is not open, and nothing about turns that are answered.
+    async fn turns_taken(&self, run: &RunId, through: Seq, at: Timestamp) -> Result<(), StoreError>;
 
     /// Closes a run; its unanswered turns are marked as such. Closing a closed run changes nothing.
     ///

@@ -14,9 +14,13 @@ impl Timestamp {
         Self(ms)
     }
 
-    /// The machine's clock, now.
+    /// The machine's clock, now; in a test, the clock that the test has [set](test_clock::set).
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(now) = test_clock::now() {
+            return now;
+        }
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
@@ -40,6 +44,30 @@ impl std::fmt::Display for Timestamp {
             Ok(at) => write!(f, "{at:.3}"),
             Err(_) => write!(f, "{}ms", self.0),
         }
+    }
+}
+
+/// A clock that a test sets. It belongs to a thread, and goes as fast as tokio's clock does, paused or not.
+#[cfg(feature = "testing")]
+pub mod test_clock {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::Timestamp;
+
+    thread_local! {
+        static SET: Cell<Option<(Timestamp, Instant)>> = const { Cell::new(None) };
+    }
+
+    /// From now on it is `at` on this thread, and time goes on from there; `None`: the machine's clock again. Must be
+    /// called within a tokio runtime when tokio's clock is to be followed.
+    pub fn set(at: Option<Timestamp>) {
+        SET.set(at.map(|at| (at, Instant::now())));
+    }
+
+    pub(super) fn now() -> Option<Timestamp> {
+        SET.get().map(|(at, since)| at.plus(since.elapsed()))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use nanoclaw_core::orchestrator::AtShutdown;
 use nanoclaw_host::{
     app::{self, Isolation},
     cli::chat::{self, ChatArgs},
@@ -33,6 +34,6 @@ async fn ask() -> anyhow::Result<()> {
     let messages = if messages.is_empty() { vec!["hello".to_owned()] } else { messages };
     let talk = ChatArgs { messages, chat: "local:main".parse()?, timeout: Some(60) };
     let ended = chat::run(talk, connect(&home.local_socket()).await?).await;
-    host.end().await;
+    host.end(AtShutdown::Stop).await;
     ended.map(|_| ())
 }

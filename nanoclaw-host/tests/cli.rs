@@ -231,8 +231,31 @@ fn explain_says_what_holds_and_why() {
     assert_eq!(setting("provider")["value"], "offline");
     assert_eq!(setting("provider")["why"], "no credential is configured");
     assert_eq!(setting("trigger")["value"], "a message that starts with @Andy");
+    assert_eq!(setting("idle timeout")["value"], "10m at rest");
+    assert_eq!(setting("run timeout")["value"], "30m of silence; not for this agent, which gives signs of life");
+    assert_eq!(setting("turn timeout")["value"], "4h for one answer, whatever the agent shows");
+    assert_eq!(setting("prompt size")["value"], "256KiB");
     let shown = user.succeed(["explain", "tg_family"]);
     assert!(shown.contains("nanoclaw.toml:4") && shown.contains("1GiB"), "{shown}");
+}
+
+#[test]
+fn f30_explain_says_which_time_limit_holds() {
+    let user = User::with_home();
+    user.configure(
+        "[groups.tg_family]\nrun_timeout = \"2h\"\nturn_timeout = \"1h\"\n\
+         [groups.other]\ncommand = [\"/bin/agent\"]\nrun_timeout = \"5m\"\n",
+    );
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    user.succeed(["groups", "add", "tg:-1002", "--name", "Other", "--folder", "other"]);
+    let run_timeout = |group: &str| {
+        let explanation = user.json(["explain", group, "--json"]);
+        let settings = explanation["settings"].as_array().unwrap().clone();
+        settings.into_iter().find(|setting| setting["name"] == "run timeout").unwrap()
+    };
+    assert_eq!(run_timeout("tg_family")["value"], "2h of silence; never reached, the turn timeout is not longer");
+    assert_eq!(run_timeout("tg_family")["why"], "nanoclaw.toml:2");
+    assert_eq!(run_timeout("other")["value"], "5m of silence, unless the agent gives signs of life");
 }
 
 #[test]

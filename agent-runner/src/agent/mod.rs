@@ -8,7 +8,9 @@
 //! * A request to close is honoured after the messages that lie there (fault F3), and a dying agent takes none (fault F23).
 //! * A task's run takes no follow-ups at all (fault F52) and ends by itself after its turn.
 //! * A block is written whole or not at all.
+//! * For as long as the loop turns, the host is given signs of life, if it asked for our additions to the contract.
 
+mod beat;
 mod follow_ups;
 mod input;
 mod output;
@@ -33,7 +35,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{follow_ups::FollowUps, input::Received, output::Output};
+use self::{beat::Beat, follow_ups::FollowUps, input::Received, output::Output};
 use crate::{
     log::say,
     places::Places,
@@ -109,16 +111,20 @@ async fn run() -> anyhow::Result<u8> {
             return Ok(FAILED);
         }
     };
+    let beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
     let start = Start { session: input.session_id.clone(), chat: input.chat_jid.clone(), role, places, secrets };
     Agent {
         follow_ups,
+        beat,
         provider: Provider::new(start.clone()),
         start,
         output,
         task,
         counted: input.last_seq.is_some(),
         handed: input.last_seq,
-        answered: None,
+        // Every block says what is answered, the first ones too: one that says nothing would be taken for the word of an
+        // agent that names no messages, and the prompt for answered.
+        answered: input.last_seq.map(|_| Seq(input.first_seq.map_or(0, |first| first.0 - 1))),
         session: None,
     }
     .live(text, &input, &mut stop)
@@ -132,13 +138,15 @@ struct Agent {
     start: Start,
     /// `None` in a task's run.
     follow_ups: Option<FollowUps>,
+    /// `None`: the host asked for none.
+    beat: Option<Beat>,
     output: Output,
     task: bool,
     /// Whether the host counts messages; a v1 host does not, and wants to be told that we wait for input.
     counted: bool,
     /// The newest message that was handed to the provider.
     handed: Option<Seq>,
-    /// The newest message that is answered.
+    /// The newest message that is answered; `None` only where the host does not count.
     answered: Option<Seq>,
     /// The session, once the provider has told it.
     session: Option<SessionId>,
@@ -180,6 +188,7 @@ impl Agent {
                     self.provider.stop().await;
                     return Ok(0);
                 }
+                never = Beat::go_on(&mut self.beat) => match never {},
                 said = self.provider.next() => match said {
                     Ok(said) => {
                         let answers = said.answers_prompt;
@@ -252,6 +261,7 @@ impl Agent {
     /// Lets the provider end, telling what it still has to say.
     async fn close(mut self, stop: &mut Stop) -> anyhow::Result<u8> {
         self.provider.close();
+        let mut beat = self.beat.take();
         let last_words = async {
             while let Some(said) = self.provider.last_word().await {
                 self.tell(said)?;
@@ -261,6 +271,7 @@ impl Agent {
         tokio::select! {
             biased;
             () = stop.asked() => {}
+            never = Beat::go_on(&mut beat) => match never {},
             told = timeout(LAST_WORDS, last_words) => {
                 if let Ok(told) = told {
                     told?;

@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{log::say, model_access, places::set};
 
-/// How long a connection waits for a gateway that is being restarted.
-const GATEWAY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection waits for a gateway that is being restarted: the end of one host and the start of the next one.
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// How long a refused client may take to read why.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);

@@ -46,7 +46,8 @@ impl MailboxError {
     }
 }
 
-/// The files of one group that its container shares: `input/`, `output/`, `messages/`, `tasks/`, `answers/` under one root.
+/// The files of one group that its container shares: `input/`, `output/`, `messages/`, `tasks/`, `answers/`, `alive/` under
+/// one root.
 ///
 /// The container may write in the root too, so each folder is opened anew through the root, and never through a link.
 #[derive(Debug, Clone)]
@@ -59,6 +60,7 @@ const OUTPUT: &str = "output";
 const MESSAGES: &str = "messages";
 const TASKS: &str = "tasks";
 const ANSWERS: &str = "answers";
+const ALIVE: &str = "alive";
 
 impl Mailbox {
     /// The mailbox at `root`; nothing is touched.
@@ -72,7 +74,7 @@ impl Mailbox {
         &self.root
     }
 
-    /// Creates the root and the five folders where they are missing, for the owner alone (0700). Idempotent. A link or a
+    /// Creates the root and the six folders where they are missing, for the owner alone (0700). Idempotent. A link or a
     /// file in a folder's place is an error, never followed.
     pub fn create(&self) -> Result<(), MailboxError> {
         if let Some(parent) = self.root.parent() {
@@ -84,7 +86,7 @@ impl Mailbox {
         }
         make_folder(CWD, &self.root, &self.root)?;
         let root = Folder::open(&self.root)?;
-        for name in [INPUT, OUTPUT, MESSAGES, TASKS, ANSWERS] {
+        for name in [INPUT, OUTPUT, MESSAGES, TASKS, ANSWERS, ALIVE] {
             make_folder(root.handle.as_fd(), Path::new(name), &root.path.join(name))?;
             root.folder(name)?;
         }
@@ -120,6 +122,11 @@ impl Mailbox {
     pub fn answers(&self) -> Result<Folder, MailboxError> {
         self.top()?.folder(ANSWERS)
     }
+
+    /// Signs of life, agent to host. Ours: a v1 host makes no such folder.
+    pub fn alive(&self) -> Result<Folder, MailboxError> {
+        self.top()?.folder(ALIVE)
+    }
 }
 
 /// One folder, held open: everything in it is reached through the held handle, so that swapping the folder for a link
@@ -149,6 +156,20 @@ impl Folder {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("look for", name, errno)),
+        }
+    }
+
+    /// How `name` differs from what had that name before, whatever it is; `None` when nothing has it. What is in it is not
+    /// read.
+    pub fn mark(&self, name: &str) -> Result<Option<FileMark>, MailboxError> {
+        self.check_plain(name)?;
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileMark {
+                inode: stat.st_ino,
+                changed: (i128::from(stat.st_ctime), i128::from(stat.st_ctime_nsec)),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.error("look at", name, errno)),
         }
     }
 
@@ -189,6 +210,14 @@ impl Folder {
     pub(super) fn error(&self, action: &'static str, name: &str, errno: Errno) -> MailboxError {
         MailboxError::io(action, &self.path.join(name), errno)
     }
+}
+
+/// Tells a file from the one that had its name before. To be compared and nothing else: it is no time that a container could
+/// not set, and its clock may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMark {
+    inode: u64,
+    changed: (i128, i128),
 }
 
 /// Whether `name` is of a file that is still being written, or was left so by a crash.

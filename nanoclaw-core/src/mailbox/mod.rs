@@ -11,7 +11,9 @@ mod watch;
 mod write;
 
 pub use claim::{Claimed, Limits, Refused};
-pub use folder::{Folder, Mailbox, MailboxError};
+pub use folder::{FileMark, Folder, Mailbox, MailboxError};
+#[cfg(feature = "testing")]
+pub use watch::in_process;
 pub use watch::{FolderWatch, RESCAN, Watcher};
 
 #[cfg(test)]

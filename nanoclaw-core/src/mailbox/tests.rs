@@ -58,7 +58,7 @@ fn a_mailbox_is_created_for_its_owner_alone_and_again_without_harm() {
     let (_directory, mailbox) = mailbox();
     mailbox.input().unwrap().write("a.json", b"kept").unwrap();
     mailbox.create().unwrap();
-    assert_eq!(names(mailbox.root()), ["answers", "input", "messages", "output", "tasks"]);
+    assert_eq!(names(mailbox.root()), ["alive", "answers", "input", "messages", "output", "tasks"]);
     for path in [mailbox.root().to_owned(), mailbox.root().join("input"), mailbox.root().join("tasks")] {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700, "{path:?}");
     }

@@ -3,6 +3,9 @@
 //! One worker reads the events of all folders and ends when the last [`Watcher`] and [`FolderWatch`] are gone. What it tells
 //! is only *that* a folder should be looked at, never what is there.
 
+#[cfg(feature = "testing")]
+pub mod in_process;
+
 use std::{
     collections::HashMap,
     io,
@@ -28,7 +31,8 @@ const EVENT_BUFFER_BYTES: usize = 16 * 1024;
 /// Watches any number of folders with one inotify instance (there are 128 a user).
 #[derive(Debug, Clone)]
 pub struct Watcher {
-    shared: Arc<Shared>,
+    /// `None`: without the kernel, see [`in_process`].
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,10 @@ impl Watcher {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new() -> Result<Self, MailboxError> {
+        #[cfg(feature = "testing")]
+        if in_process::is_on() {
+            return Ok(Self { shared: None });
+        }
         let failed = |error| {
             MailboxError::io(
                 "open an inotify instance (limit: fs.inotify.max_user_instances), see",
@@ -67,7 +75,7 @@ impl Watcher {
         let table = Arc::<Mutex<Table>>::default();
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(tell(events, table.clone())));
-        Ok(Self { shared: Arc::new(Shared { watches, table, _stop: stop.drop_guard() }) })
+        Ok(Self { shared: Some(Arc::new(Shared { watches, table, _stop: stop.drop_guard() })) })
     }
 
     /// Watches `folder` until the result is dropped. The first [`FolderWatch::changed`] returns at once, so that what
@@ -83,8 +91,13 @@ impl Watcher {
             | WatchMask::ONLYDIR
             | WatchMask::DONT_FOLLOW;
         let notify = Arc::new(Notify::new());
-        let mut table = lock(&self.shared.table);
-        let descriptor = self.shared.watches.clone().add(folder, mask).map_err(|error| {
+        let Some(shared) = &self.shared else {
+            #[cfg(feature = "testing")]
+            in_process::watch(folder, &notify);
+            return Ok(FolderWatch { kernel: None, notify, look_at: Instant::now() });
+        };
+        let mut table = lock(&shared.table);
+        let descriptor = shared.watches.clone().add(folder, mask).map_err(|error| {
             let action = match error.kind() {
                 io::ErrorKind::StorageFull => "watch (limit: fs.inotify.max_user_watches) the folder",
                 _ => "watch the folder",
@@ -93,15 +106,15 @@ impl Watcher {
         })?;
         table.waiting.entry(descriptor.clone()).or_default().push(notify.clone());
         drop(table);
-        Ok(FolderWatch { shared: self.shared.clone(), descriptor, notify, look_at: Instant::now() })
+        Ok(FolderWatch { kernel: Some((shared.clone(), descriptor)), notify, look_at: Instant::now() })
     }
 }
 
 /// Tells when a folder should be looked at.
 #[derive(Debug)]
 pub struct FolderWatch {
-    shared: Arc<Shared>,
-    descriptor: WatchDescriptor,
+    /// The kernel's watch; `None` without the kernel.
+    kernel: Option<(Arc<Shared>, WatchDescriptor)>,
     notify: Arc<Notify>,
     /// When the folder should be looked at though nothing was told.
     look_at: Instant,
@@ -121,13 +134,14 @@ impl FolderWatch {
 
 impl Drop for FolderWatch {
     fn drop(&mut self) {
-        let mut table = lock(&self.shared.table);
-        let Some(waiting) = table.waiting.get_mut(&self.descriptor) else { return };
+        let Some((shared, descriptor)) = &self.kernel else { return };
+        let mut table = lock(&shared.table);
+        let Some(waiting) = table.waiting.get_mut(descriptor) else { return };
         waiting.retain(|notify| !Arc::ptr_eq(notify, &self.notify));
         if waiting.is_empty() {
-            table.waiting.remove(&self.descriptor);
+            table.waiting.remove(descriptor);
             // Fails when the folder is gone, and the kernel's watch with it.
-            let _ = self.shared.watches.clone().remove(self.descriptor.clone());
+            let _ = shared.watches.clone().remove(descriptor.clone());
         }
     }
 }

@@ -21,6 +21,11 @@ enum Durability {
 /// How many names are listed at a time when a folder is emptied.
 const CLEAR_BATCH: usize = 4096;
 
+/// Under which `name` is written before it has its name.
+fn temporary_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
 impl Folder {
     /// Writes `bytes` as `name`: temporary name, fsync, rename, fsync of the folder. Replaces what has that name, be it a
     /// link (fault F48). The file is readable for everyone (0644), because a container's user may be another than the
@@ -40,6 +45,52 @@ impl Folder {
     /// Those of [`Folder::write`].
     pub fn write_fleeting(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
         self.write_file(name, bytes, Durability::Fleeting)
+    }
+
+    /// Writes `bytes` where readers pass over it, to be given the name `name` by [`Folder::publish`]. So what is in the file
+    /// can be noted elsewhere between the two, and a crash between them leaves a trace. Not durable, as
+    /// [`Folder::write_fleeting`].
+    ///
+    /// # Errors
+    /// Those of [`Folder::write`]; nothing is staged then.
+    pub fn stage(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
+        self.check_name(name)?;
+        let temporary = temporary_name(name);
+        self.write_temporary(&temporary, bytes, Durability::Fleeting).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&self.handle, &temporary, AtFlags::empty());
+        })
+    }
+
+    /// Gives the staged file `name` its name; `false` when none is staged.
+    ///
+    /// # Errors
+    /// Those of [`Folder::write`].
+    pub fn publish(&self, name: &str) -> Result<bool, MailboxError> {
+        self.check_name(name)?;
+        match rustix::fs::renameat(&self.handle, temporary_name(name), &self.handle, name) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("give its name to", name, errno)),
+        }
+    }
+
+    /// The names for which a file is staged, or was being written when its writer died; in no order.
+    pub fn staged(&self) -> Result<Vec<String>, MailboxError> {
+        let mut staged = Vec::new();
+        self.each_name(usize::MAX, |name| {
+            if let Ok(name) = name.to_str()
+                && let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"))
+                && staged.len() < CLEAR_BATCH
+            {
+                staged.push(name.to_owned());
+            }
+        })?;
+        Ok(staged)
+    }
+
+    /// Removes what is staged for `name`; that nothing is, is fine.
+    pub fn unstage(&self, name: &str) -> Result<(), MailboxError> {
+        self.remove(&temporary_name(name))
     }
 
     /// Removes `name`; that it is not there is fine. A folder that is not empty gets a name that readers pass over, so that
@@ -75,11 +126,8 @@ impl Folder {
     }
 
     fn write_file(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), MailboxError> {
-        self.check_plain(name)?;
-        if is_temporary(name.as_bytes()) {
-            return Err(self.bad_name(name, "starts with . or ends with .tmp, as temporary names do"));
-        }
-        let temporary = format!(".{name}.tmp");
+        self.check_name(name)?;
+        let temporary = temporary_name(name);
         let result = self.write_temporary(&temporary, bytes, durability).and_then(|()| {
             rustix::fs::renameat(&self.handle, &temporary, &self.handle, name)
                 .map_err(|errno| self.error("give its name to", name, errno))
@@ -89,8 +137,19 @@ impl Folder {
             let _ = rustix::fs::unlinkat(&self.handle, &temporary, AtFlags::empty());
             return Err(error);
         }
+        #[cfg(feature = "testing")]
+        super::in_process::changed(&self.path);
         if durability == Durability::Durable {
             rustix::fs::fsync(&self.handle).map_err(|errno| MailboxError::io("sync the folder", &self.path, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what is no name for a file that readers are to see.
+    fn check_name(&self, name: &str) -> Result<(), MailboxError> {
+        self.check_plain(name)?;
+        if is_temporary(name.as_bytes()) {
+            return Err(self.bad_name(name, "starts with . or ends with .tmp, as temporary names do"));
         }
         Ok(())
     }

@@ -7,9 +7,12 @@ use crate::{
     delivery::{DeliveryKey, NewDelivery},
     message::Seq,
     prompt::visible_reply,
-    protocol::output::{Block, Status},
+    protocol::{
+        input::follow_up_name,
+        output::{Block, Status},
+    },
     run::{BlockNumber, Handed, RunId},
-    store::BlockCommit,
+    store::{BlockCommit, StoredTurn, TurnState},
     time::Timestamp,
 };
 
@@ -17,6 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct BlockSource {
     on_stream: u32,
+    /// All up to this one are committed, and those beyond it that were out of turn: a talkative agent must not cost memory.
+    through: u32,
     committed: BTreeSet<BlockNumber>,
 }
 
@@ -28,13 +33,19 @@ impl BlockSource {
     }
 
     pub(super) fn is_new(&self, number: BlockNumber) -> bool {
-        !self.committed.contains(&number)
+        number.0 > self.through && !self.committed.contains(&number)
     }
 
     pub(super) fn committed(&mut self, number: BlockNumber) {
         self.committed.insert(number);
+        while self.committed.remove(&BlockNumber(self.through + 1)) {
+            self.through += 1;
+        }
     }
 }
+
+/// The number of the note that an agent without names for messages ended well. No block of its output has it.
+pub(super) const LAST_NOTE: BlockNumber = BlockNumber(u32::MAX);
 
 /// What the agent was handed and what of it is answered.
 #[derive(Debug)]
@@ -42,6 +53,9 @@ pub(super) struct Ledger {
     /// Not yet answered, oldest first.
     open: VecDeque<OpenTurn>,
     handed_through: Seq,
+    answered_through: Seq,
+    /// Up to where it is noted in the store that the agent has it.
+    noted: Option<Seq>,
     /// Whether any block of this run said which messages it answers, as our own agent's do.
     names_messages: bool,
     /// Whether the agent said anything at all.
@@ -53,21 +67,56 @@ struct OpenTurn {
     last: Seq,
     /// The follow-up's file; `None` for the prompt on standard input, and once the agent has taken it.
     file: Option<String>,
+    /// How much of a prompt it is.
+    size: Size,
+}
+
+/// How much of a prompt something takes up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
 }
 
 impl Ledger {
     /// A run begins with its first prompt in the agent's hands.
     pub(super) fn new(first: Handed) -> Self {
         Self {
-            open: VecDeque::from([OpenTurn { last: first.last, file: None }]),
+            open: VecDeque::from([OpenTurn { last: first.last, file: None, size: Size::default() }]),
             handed_through: first.last,
+            answered_through: Seq(first.first.0 - 1),
+            noted: None,
             names_messages: false,
             spoke: false,
         }
     }
 
-    pub(super) fn handed(&mut self, handed: Handed, file: String) {
-        self.open.push_back(OpenTurn { last: handed.last, file: Some(file) });
+    /// A run goes on that an earlier host began: `turns` is what it noted of it, in order, at least one. A follow-up whose
+    /// file is still there was not taken; one without was.
+    pub(super) fn resume(
+        turns: &[StoredTurn],
+        names_messages: Option<bool>,
+        still_there: impl Fn(&str) -> bool,
+    ) -> Self {
+        let answered = |turn: &&StoredTurn| turn.state == TurnState::Answered;
+        let first = turns.first().map_or(Seq::ZERO, |turn| Seq(turn.handed.first.0 - 1));
+        let open = turns.iter().enumerate().filter(|(_, turn)| !answered(turn)).map(|(place, turn)| {
+            // The first one came on standard input.
+            let file = (place > 0).then(|| follow_up_name(turn.handed.last)).filter(|name| still_there(name));
+            OpenTurn { last: turn.handed.last, file, size: Size::default() }
+        });
+        Self {
+            open: open.collect(),
+            handed_through: turns.iter().map(|turn| turn.handed.last).max().unwrap_or(Seq::ZERO),
+            answered_through: turns.iter().filter(answered).map(|turn| turn.handed.last).max().unwrap_or(first),
+            noted: turns.iter().filter(|turn| turn.taken_at.is_some()).map(|turn| turn.handed.last).max(),
+            names_messages: names_messages == Some(true),
+            spoke: names_messages.is_some(),
+        }
+    }
+
+    pub(super) fn handed(&mut self, handed: Handed, file: String, size: Size) {
+        self.open.push_back(OpenTurn { last: handed.last, file: Some(file), size });
         self.handed_through = self.handed_through.max(handed.last);
     }
 
@@ -88,20 +137,49 @@ impl Ledger {
         }
     }
 
+    /// What lies in the mailbox and is not taken yet, as far as [`Ledger::note_taken`] has seen. An agent may take all of it
+    /// as one prompt.
+    pub(super) fn untaken(&self) -> Size {
+        let lying = self.open.iter().filter(|turn| turn.file.is_some());
+        lying.fold(Size::default(), |sum, turn| Size {
+            messages: sum.messages + turn.size.messages,
+            bytes: sum.bytes + turn.size.bytes,
+        })
+    }
+
+    /// Up to where the agent has what it is to answer, when that is more than is noted in the store.
+    pub(super) fn taken_not_noted(&self) -> Option<Seq> {
+        let taken = self.open.iter().take_while(|turn| turn.file.is_none()).last().map(|turn| turn.last);
+        taken.filter(|taken| self.noted.is_none_or(|noted| *taken > noted))
+    }
+
+    pub(super) fn noted_taken(&mut self, through: Seq) {
+        self.noted = self.noted.max(Some(through));
+    }
+
+    pub(super) fn answered_through(&self) -> Seq {
+        self.answered_through
+    }
+
+    pub(super) fn names_messages(&self) -> bool {
+        self.names_messages
+    }
+
     pub(super) fn answered(&mut self, through: Seq) {
+        self.answered_through = self.answered_through.max(through);
         while self.open.front().is_some_and(|turn| turn.last <= through) {
             self.open.pop_front();
         }
     }
 
-    /// What a block answers. Ours says it, and is believed only for what was handed over. One that does not say it (v1)
+    /// What a block answers that was not answered before. Ours says it, and is believed only for what was handed over. One that does not say it (v1)
     /// answers the oldest turn that the agent took; a null result says that it waits for more: all it took is answered.
     fn answers(&self, block: &Block) -> Option<Seq> {
         if block.status == Status::Error {
             return None;
         }
         if let Some(named) = block.answered_seq {
-            return Some(named.min(self.handed_through));
+            return Some(named.min(self.handed_through)).filter(|named| *named > self.answered_through);
         }
         if self.names_messages {
             return None;
@@ -143,6 +221,8 @@ pub(super) fn commit_of(
         answers: ledger.answers(block),
         // A failed run's session may be the reason why it failed (fault F8).
         session: if block.status == Status::Success { block.new_session_id.clone() } else { None },
+        taken: ledger.taken_not_noted(),
+        names_messages: ledger.names_messages(),
         at: Timestamp::now(),
     }
 }

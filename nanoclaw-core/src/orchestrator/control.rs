@@ -1,13 +1,18 @@
 //! The loop that owns the dispatcher, and the handle by which others speak to it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
-    task::{Id, JoinHandle, JoinSet},
+    task::{Id, JoinSet},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Inbox, Notice,
@@ -15,11 +20,12 @@ use super::{
     deliverer::{Deliverer, DeliverySettings, Nudges},
     directory::Directory,
     dispatcher::{DispatchSettings, Dispatcher},
-    event::{Action, Event, GroupStatus, RunWord},
-    recovery,
-    run::{self, Command, RunContext, RunSettings},
+    event::{Action, AtShutdown, Event, GroupStatus, RunWord},
+    recovery::{self, Survey, SurveyError},
+    run::{self, Adoptee, Command, RunContext, RunSettings},
 };
 use crate::{
+    causes::with_causes,
     channel::Channel,
     chat::ChannelName,
     delivery::{DeliveryKey, NewDelivery},
@@ -29,7 +35,7 @@ use crate::{
     message::Seq,
     run::{RunEnding, RunId, RunNumber},
     runtime::ContainerRuntime,
-    store::{Store, StoreError},
+    store::{GroupRecovery, Store, StoreError, StoredRun},
     time::Timestamp,
 };
 
@@ -84,18 +90,26 @@ pub struct Orchestrator {
     inbox: Inbox,
 }
 
-/// The workers of an orchestrator: its owner waits for them.
+/// The workers of an orchestrator: its owner waits for them. Dropping it ends them where they stand, as a crash does; so does
+/// giving up the start.
 pub struct Running {
     events: mpsc::Sender<Input>,
-    main_loop: JoinHandle<()>,
-    deliverer: JoinHandle<()>,
+    inbox: Inbox,
+    main_loop: AbortOnDropHandle<()>,
+    deliverer: AbortOnDropHandle<()>,
     stop_delivering: CancellationToken,
 }
 
 /// Events that may wait for the loop; who brings more waits itself.
 const QUEUE: usize = 1024;
-/// Commands that may wait for a worker: one feed, one close, one stop, and one to spare.
-const COMMANDS: usize = 4;
+/// Commands that may wait for a worker: one feed, one close, one stop, one detach, and one to spare.
+const COMMANDS: usize = 5;
+/// How long the start waits for what adopted containers have said.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// The longest delay between two questions to a runtime that does not answer.
+const LONGEST_SURVEY_DELAY: Duration = Duration::from_secs(30);
+/// How long messages may take to be sent that are due when the host ends.
+const DRAIN: Duration = Duration::from_secs(5);
 
 impl Orchestrator {
     /// Finishes what an earlier host left, then starts working. Channels are added afterwards.
@@ -116,29 +130,23 @@ impl Orchestrator {
             notices: notices.clone(),
             watcher: Watcher::new()?,
             settings: settings.run,
+            unsure: Mutex::default(),
         });
-        recovery::remove_orphans(&context).await?;
-        let groups = recovery::groups(&context).await?;
         let mut main_loop = Loop {
             dispatcher: Dispatcher::new(settings.dispatch),
-            context,
+            context: context.clone(),
             directory: directory.clone(),
             events: events.clone(),
             workers: JoinSet::new(),
             running: HashMap::new(),
             runs: HashMap::new(),
+            held: BTreeMap::new(),
+            look_again: LookAgain::No,
         };
-        for recovered in groups {
-            directory.insert(recovered.group.clone());
-            let event = Event::GroupAdded {
-                times: main_loop.context.launcher.tuning(&recovered.group.folder).times,
-                group: recovered.group.folder,
-                last_run: recovered.last_run,
-                newest: recovered.waiting.unwrap_or(Seq::ZERO),
-                failures: recovered.failures,
-            };
-            main_loop.handle(event).await;
+        for group in parts.store.groups().await? {
+            directory.insert(group);
         }
+        let caught_up = main_loop.take_in(parts.store.open_runs().await?).await?;
         for row in parts.store.pending_deliveries().await? {
             nudges.chat(&row.delivery.chat);
         }
@@ -151,10 +159,15 @@ impl Orchestrator {
         };
         let running = Running {
             events: events.clone(),
-            main_loop: tokio::spawn(main_loop.run(inputs)),
-            deliverer: tokio::spawn(deliverer.run(stop_delivering.clone())),
+            inbox: inbox.clone(),
+            main_loop: AbortOnDropHandle::new(tokio::spawn(main_loop.run(inputs))),
+            deliverer: AbortOnDropHandle::new(tokio::spawn(deliverer.run(stop_delivering.clone()))),
             stop_delivering,
         };
+        // Before a channel can bring news: what was said while no host was there comes first.
+        if tokio::time::timeout(CATCH_UP, join_all(caught_up)).await.is_err() {
+            tracing::warn!("adopted containers said so much that it is still being committed");
+        }
         Ok((
             Self { store: parts.store, launcher: parts.launcher, directory, channels, nudges, notices, events, inbox },
             running,
@@ -199,7 +212,8 @@ impl Orchestrator {
             self.store.runs(Some(&group.folder), 1).await?.first().map_or(RunNumber::ZERO, |run| run.id.number);
         self.directory.insert(group.clone());
         let times = self.launcher.tuning(&group.folder).times;
-        let event = Event::GroupAdded { group: group.folder, times, last_run, newest: Seq::ZERO, failures: 0 };
+        let event =
+            Event::GroupAdded { group: group.folder, times, last_run, newest: Seq::ZERO, failures: 0, adopted: None };
         let _ = self.events.send(Input::Event(event)).await;
         Ok(())
     }
@@ -227,6 +241,11 @@ impl Orchestrator {
         self.directory.of_chat(chat)
     }
 
+    /// Tries a group that waits for the end of a trouble, or for its next try, at once; all of them when `None`.
+    pub async fn try_now(&self, group: Option<&GroupFolder>) {
+        let _ = self.events.send(Input::Event(Event::TryNow { group: group.cloned() })).await;
+    }
+
     /// Where every group stands, by folder; empty when the orchestrator has ended.
     pub async fn status(&self) -> Vec<GroupStatus> {
         let (answer, status) = oneshot::channel();
@@ -238,19 +257,31 @@ impl Orchestrator {
 }
 
 impl Running {
-    /// Stops every container, lets each message that is being sent finish, and returns when nothing runs any more, at the
-    /// latest after `limit`. What was not answered is pending at the next start.
-    pub async fn shut_down(self, limit: Duration) {
-        let _ = self.events.send(Input::Event(Event::Shutdown)).await;
+    /// Aborting these ends all workers where they stand, as a crash does: nothing is stopped, sent or noted. They are gone
+    /// soon after, at their next turn.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn abort_handles(&self) -> Vec<tokio::task::AbortHandle> {
+        vec![self.main_loop.abort_handle(), self.deliverer.abort_handle()]
+    }
+
+    /// Takes no message any more, lets go of every container or stops it, sends what is due, and returns when nothing of this
+    /// host runs any more: after `limit` and five seconds at the latest. A run that is just starting goes on until its prompt
+    /// is written. What was not answered is pending at the next start, or with its agent.
+    ///
+    /// [`AtShutdown::Leave`] is for runtimes whose containers outlive the host.
+    pub async fn shut_down(self, limit: Duration, containers: AtShutdown) {
+        self.inbox.close();
         let deadline = Instant::now() + limit;
+        let _ = tokio::time::timeout_at(deadline, self.events.send(Input::Event(Event::Shutdown { containers }))).await;
         let mut main_loop = self.main_loop;
         if tokio::time::timeout_at(deadline, &mut main_loop).await.is_err() {
-            tracing::error!(?limit, "containers did not end in time; leaving them");
+            tracing::error!(?limit, "runs were not let go of in time; leaving them as they are");
             main_loop.abort();
         }
         self.stop_delivering.cancel();
         let mut deliverer = self.deliverer;
-        if tokio::time::timeout_at(deadline + Duration::from_secs(5), &mut deliverer).await.is_err() {
+        if tokio::time::timeout(DRAIN, &mut deliverer).await.is_err() {
             tracing::error!("a message was still being sent; it is tried again at the next start");
             deliverer.abort();
         }
@@ -267,11 +298,26 @@ struct Loop {
     /// Which run a worker is for, by the worker's id, so that one that panics is known.
     running: HashMap<Id, RunId>,
     runs: HashMap<RunId, mpsc::Sender<Command>>,
+    /// Open runs of an earlier host of which nobody knows how they stand. They hold their slots and their commands wait,
+    /// until that is known.
+    held: BTreeMap<RunId, (StoredRun, mpsc::Receiver<Command>)>,
+    look_again: LookAgain,
+}
+
+/// Whether somebody has to look again what an earlier host left.
+enum LookAgain {
+    No,
+    /// Then, after as many tries.
+    At(Instant, u32),
+    Looking(u32),
 }
 
 /// What a worker leaves when it ends.
 enum Ended {
-    Run(RunEnding),
+    /// Its last word.
+    Run(RunWord),
+    /// What an earlier host left, at last.
+    Surveyed(Result<Survey, SurveyError>),
     /// Messages were given up, or not (the store failed).
     GaveUp(Option<Event>),
 }
@@ -280,49 +326,224 @@ impl Loop {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         while !self.dispatcher.drained() {
             let deadline = self.dispatcher.next_deadline();
-            let event = tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(Input::Event(event)) => event,
-                    Some(Input::Status(answer)) => {
-                        let _ = answer.send(self.dispatcher.status());
-                        continue;
+            let look_again_at = match self.look_again {
+                LookAgain::At(at, _) => Some(at),
+                LookAgain::No | LookAgain::Looking(_) => None,
+            };
+            // A tick leaves no deadline that has passed, and only so many workers can have ended: neither can keep the
+            // queue, which has no end, from being heard.
+            tokio::select! {
+                biased;
+                () = async { tokio::time::sleep_until(deadline.expect("guarded")).await }, if deadline.is_some() => {
+                    self.handle(Event::Tick).await;
+                }
+                () = async { tokio::time::sleep_until(look_again_at.expect("guarded")).await }, if look_again_at.is_some() => {
+                    self.survey_again();
+                }
+                Some(ended) = self.workers.join_next_with_id() => {
+                    // A run's last words lie in the queue before its worker ends, and are heard before its end.
+                    for _ in 0..inputs.len() {
+                        if let Ok(input) = inputs.try_recv() {
+                            self.take(input).await;
+                        }
                     }
+                    match ended {
+                        Ok((_, Ended::Surveyed(result))) => self.surveyed(result).await,
+                        ended => {
+                            if let Some(event) = self.ended(ended) {
+                                self.handle(event).await;
+                            }
+                        }
+                    }
+                }
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input).await,
                     None => break,
                 },
-                Some(ended) = self.workers.join_next_with_id() => match self.ended(ended) {
-                    Some(event) => event,
-                    None => continue,
-                },
-                () = async { tokio::time::sleep_until(deadline.expect("guarded")).await }, if deadline.is_some() => Event::Tick,
-            };
-            self.handle(event).await;
+            }
         }
-        // Nothing but the notes of messages given up can be left.
+        // Nothing but the notes of messages given up can be left, and questions to a runtime that does not answer.
+        if matches!(self.look_again, LookAgain::Looking(_)) {
+            self.workers.abort_all();
+        }
         while self.workers.join_next().await.is_some() {}
     }
 
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.handle(event).await,
+            Input::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+        }
+    }
+
+    fn status(&self) -> Vec<GroupStatus> {
+        let mut status = self.dispatcher.status();
+        for group in &mut status {
+            if self.held.keys().any(|run| run.group == group.group) {
+                group.state = "held";
+            }
+        }
+        status
+    }
+
+    // --- what an earlier host left ----------------------------------------------------------------------------------
+
+    /// Looks what became of the runs in `left` and makes the dispatcher know every group, those first whose runs go on or may
+    /// go on. What is returned resolves when what the adopted ones said meanwhile is committed.
+    async fn take_in(&mut self, left: Vec<StoredRun>) -> Result<Vec<oneshot::Receiver<()>>, StartError> {
+        let (adopted, left) = match recovery::survey(&self.context, &left).await {
+            Ok(Survey { adopted, .. }) => (adopted, Vec::new()),
+            Err(SurveyError::Store(error)) => return Err(error.into()),
+            Err(SurveyError::Runtime(error)) => {
+                tracing::error!(error = with_causes(&error), "cannot learn which containers the last host left");
+                (Vec::new(), left)
+            }
+        };
+        let mut recovered = self.context.store.recover().await?;
+        let mut stand = HashMap::new();
+        for run in adopted.iter().map(|adoptee| &adoptee.run).chain(&left) {
+            // One whose group is removed has nobody to wait for it.
+            if self.directory.get(&run.id.group).is_none() {
+                continue;
+            }
+            let cursor = self.context.store.cursor(&run.id.group).await?;
+            let turns = self.context.store.turns(&run.id).await?;
+            stand.insert(run.id.group.clone(), run::stands(run, &turns, cursor));
+        }
+        recovered.sort_by_key(|group| !stand.contains_key(&group.group.folder));
+        let mut caught_up = Vec::new();
+        for adoptee in adopted {
+            let (sender, commands) = mpsc::channel(COMMANDS);
+            self.runs.insert(adoptee.run.id.clone(), sender);
+            caught_up.extend(self.adopt(adoptee, commands));
+        }
+        for run in &left {
+            let (sender, commands) = mpsc::channel(COMMANDS);
+            self.runs.insert(run.id.clone(), sender);
+            self.held.insert(run.id.clone(), (run.clone(), commands));
+        }
+        for GroupRecovery { group, last_run, waiting, failures } in recovered {
+            let event = Event::GroupAdded {
+                times: self.context.launcher.tuning(&group.folder).times,
+                last_run,
+                newest: waiting.unwrap_or(Seq::ZERO),
+                failures,
+                adopted: stand.remove(&group.folder),
+                group: group.folder,
+            };
+            self.handle(event).await;
+        }
+        if !left.is_empty() {
+            self.survey_failed(1);
+        }
+        Ok(caught_up)
+    }
+
+    /// Starts the worker of an adopted run; `None` when its group was removed.
+    fn adopt(&mut self, adoptee: Adoptee, commands: mpsc::Receiver<Command>) -> Option<oneshot::Receiver<()>> {
+        let run = adoptee.run.id.clone();
+        let group = self.directory.get(&run.group)?;
+        let (caught_up, seen) = oneshot::channel();
+        let (context, events) = (self.context.clone(), self.events.clone());
+        let worker = self
+            .workers
+            .spawn(async move { Ended::Run(run::adopt(context, group, adoptee, commands, events, caught_up).await) });
+        self.running.insert(worker.id(), run);
+        Some(seen)
+    }
+
+    fn survey_again(&mut self) {
+        let LookAgain::At(_, tries) = self.look_again else { return };
+        self.look_again = LookAgain::Looking(tries);
+        let context = self.context.clone();
+        let left: Vec<StoredRun> = self.held.values().map(|(run, _)| run.clone()).collect();
+        self.workers.spawn(async move { Ended::Surveyed(recovery::survey(&context, &left).await) });
+    }
+
+    async fn surveyed(&mut self, result: Result<Survey, SurveyError>) {
+        let LookAgain::Looking(tries) = self.look_again else { return };
+        let Survey { adopted, ended } = match result {
+            Ok(survey) => survey,
+            Err(error) => {
+                tracing::error!(
+                    error = with_causes(&error),
+                    "it is still not known which containers the last host left"
+                );
+                return self.survey_failed(tries + 1);
+            }
+        };
+        self.look_again = LookAgain::No;
+        for adoptee in adopted {
+            if let Some((_, commands)) = self.held.remove(&adoptee.run.id) {
+                self.adopt(adoptee, commands);
+            }
+        }
+        let mut ended: HashMap<RunId, RunEnding> = ended.into_iter().collect();
+        for run in std::mem::take(&mut self.held).into_keys() {
+            let ending = ended.remove(&run).unwrap_or(RunEnding::HostEnded);
+            self.held_ended(run, RunWord::Ended { ending }).await;
+        }
+    }
+
+    /// A held run is over, or nobody waits for it any more.
+    async fn held_ended(&mut self, run: RunId, word: RunWord) {
+        self.runs.remove(&run);
+        // What it had said by then is answered.
+        if let Ok(through) = self.context.store.cursor(&run.group).await {
+            self.handle(Event::Run { run: run.clone(), word: RunWord::Answered { through } }).await;
+        }
+        self.handle(Event::Run { run, word }).await;
+    }
+
+    fn survey_failed(&mut self, tries: u32) {
+        let delay = Duration::from_secs(1 << (tries - 1).min(5)).min(LONGEST_SURVEY_DELAY);
+        let groups: Vec<_> = self.held.keys().map(|run| run.group.as_str()).collect();
+        tracing::error!(
+            ?groups,
+            ?delay,
+            "the groups whose runs were open wait until it is known whether their containers live"
+        );
+        self.look_again = LookAgain::At(Instant::now() + delay, tries);
+    }
+
+    // --- acting -----------------------------------------------------------------------------------------------------
+
     async fn handle(&mut self, event: Event) {
+        let ends = matches!(event, Event::Shutdown { .. });
         for action in self.dispatcher.handle(event, Instant::now()) {
             self.act(action);
+        }
+        if ends {
+            // Nobody can do anything about these; the next host looks again.
+            self.look_again = LookAgain::No;
+            for run in std::mem::take(&mut self.held).into_keys() {
+                self.runs.remove(&run);
+                self.dispatcher.handle(Event::Run { run, word: RunWord::Detached }, Instant::now());
+            }
         }
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Start { run, kind } => {
+            Action::Start { run, kind, prompt } => {
                 let (sender, commands) = mpsc::channel(COMMANDS);
                 self.runs.insert(run.clone(), sender);
                 let group = self.directory.get(&run.group);
                 let (context, events, id) = (self.context.clone(), self.events.clone(), run.clone());
                 let worker = self.workers.spawn(async move {
-                    let Some(group) = group else { return Ended::Run(RunEnding::Stopped) };
-                    Ended::Run(run::run(context, group, id, kind, commands, events).await)
+                    let Some(group) = group else {
+                        return Ended::Run(RunWord::Ended { ending: RunEnding::Stopped });
+                    };
+                    Ended::Run(run::run(context, group, id, kind, prompt, commands, events).await)
                 });
                 self.running.insert(worker.id(), run);
             }
             Action::Feed { run } => self.command(&run, Command::Feed),
             Action::Close { run } => self.command(&run, Command::Close),
             Action::Stop { run, why } => self.command(&run, Command::Stop(why)),
+            Action::Detach { run } => self.command(&run, Command::Detach),
             Action::ReportFailure { group, reason, retry_in } => {
                 tracing::warn!(%group, %reason, ?retry_in, "a run failed; trying again");
                 if let Some(known) = self.directory.get(&group) {
@@ -333,6 +554,9 @@ impl Loop {
                         retry_in,
                     });
                 }
+            }
+            Action::Paused { run, trouble, reason, retry_in, tell: _ } => {
+                tracing::warn!(%run, %trouble, %reason, ?retry_in, "the group waits for this to be mended");
             }
             Action::GiveUp { group, through, reason } => {
                 let known = self.directory.get(&group);
@@ -356,17 +580,24 @@ impl Loop {
     }
 
     fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) -> Option<Event> {
-        let (id, ending) = match ended {
-            Ok((id, Ended::Run(ending))) => (id, ending),
+        let (id, word) = match ended {
+            Ok((id, Ended::Run(word))) => (id, word),
             Ok((_, Ended::GaveUp(event))) => return event,
+            Ok((_, Ended::Surveyed(_))) => return None,
             Err(error) => {
                 tracing::error!(%error, "a worker failed");
-                (error.id(), RunEnding::Lost { reason: "its worker failed; see the log".to_owned() })
+                if let LookAgain::Looking(tries) = self.look_again
+                    && !self.running.contains_key(&error.id())
+                {
+                    self.survey_failed(tries + 1);
+                }
+                let ending = RunEnding::Lost { reason: "its worker failed; see the log".to_owned() };
+                (error.id(), RunWord::Ended { ending })
             }
         };
         let run = self.running.remove(&id)?;
         self.runs.remove(&run);
-        Some(Event::Run { run, word: RunWord::Ended { ending } })
+        Some(Event::Run { run, word })
     }
 }
 
@@ -378,6 +609,8 @@ async fn give_up(context: &RunContext, group: &Group, through: Seq, reason: &str
     let notice = NewDelivery { key: DeliveryKey::gave_up(&group.folder, through), chat: group.chat.clone(), text };
     if let Err(error) = context.store.give_up(&group.folder, through, &notice, Timestamp::now()).await {
         tracing::error!(group = %group.folder, %error, "cannot give up messages; they are tried again");
+        // If it happened all the same, the notice is to be sent.
+        context.nudges.chat(&group.chat);
         return None;
     }
     context.nudges.chat(&group.chat);

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{channels::Channels, retry::SendDelays};
 use crate::{
     channel::SendError,
     chat::ChatId,
+    delivery::OutboxId,
     store::{Store, StoreError, StoredDelivery},
     time::Timestamp,
 };
@@ -63,10 +64,16 @@ impl Nudges {
         self.0.changed.notify_one();
     }
 
+    /// The chats that were nudged, and whether a channel came.
+    fn take(&self) -> (BTreeSet<ChatId>, bool) {
+        let chats = std::mem::take(&mut *self.0.chats.lock().unwrap_or_else(PoisonError::into_inner));
+        let retry = std::mem::take(&mut *self.0.retry_parked.lock().unwrap_or_else(PoisonError::into_inner));
+        (chats, retry)
+    }
+
     async fn next(&self) -> (BTreeSet<ChatId>, bool) {
         loop {
-            let chats = std::mem::take(&mut *self.0.chats.lock().unwrap_or_else(PoisonError::into_inner));
-            let retry = std::mem::take(&mut *self.0.retry_parked.lock().unwrap_or_else(PoisonError::into_inner));
+            let (chats, retry) = self.take();
             if retry || !chats.is_empty() {
                 return (chats, retry);
             }
@@ -91,7 +98,7 @@ enum Emptied {
 }
 
 impl Deliverer {
-    /// Delivers until `stop` is cancelled; then lets each message that is being sent finish, and returns.
+    /// Delivers until `stop` is cancelled; then sends what is due and can be sent, waits for no second try, and returns.
     pub(super) async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let mut workers: JoinSet<(ChatId, Emptied)> = JoinSet::new();
@@ -100,8 +107,8 @@ impl Deliverer {
         let mut parked: BTreeSet<ChatId> = BTreeSet::new();
         loop {
             let (chats, retry) = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
-                nudge = this.nudges.next() => nudge,
                 Some(ended) = workers.join_next() => {
                     match ended {
                         Ok((chat, emptied)) => {
@@ -116,6 +123,7 @@ impl Deliverer {
                     }
                     continue;
                 }
+                nudge = this.nudges.next() => nudge,
             };
             let retried = if retry {
                 // A worker that is just now finding its channel gone parks after this: it must look once more.
@@ -135,15 +143,23 @@ impl Deliverer {
                 }
             }
         }
+        // What was nudged last, and chats whose workers had looked before.
+        let (mut last, _) = this.nudges.take();
+        last.extend(busy.into_iter().filter(|(_, nudged)| *nudged).map(|(chat, _)| chat));
+        while workers.join_next().await.is_some() {}
+        for chat in last {
+            workers.spawn(this.clone().empty(chat, stop.clone()));
+        }
         while workers.join_next().await.is_some() {}
     }
 
     async fn empty(self: Arc<Self>, chat: ChatId, stop: CancellationToken) -> (ChatId, Emptied) {
-        let mut delays = SendDelays::after(0, self.settings.max_delay);
+        let mut delays = SendDelays::after(0, self.settings.max_delay, &chat);
+        let mut held = None;
         loop {
             let delay = match self.store.pending_deliveries_of(&chat, 32).await {
                 Ok(rows) if rows.is_empty() => return (chat, Emptied::Yes),
-                Ok(rows) => match self.send_all(&rows, &stop).await {
+                Ok(rows) => match self.send_all(&rows, &mut held, &stop).await {
                     Ok(Some(emptied)) => return (chat, emptied),
                     Ok(None) => continue,
                     Err(error) => self.store_failed(&chat, &error, &mut delays),
@@ -151,10 +167,18 @@ impl Deliverer {
                 Err(error) => self.store_failed(&chat, &error, &mut delays),
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return (chat, Emptied::Yes),
                 () = tokio::time::sleep(delay) => {}
             }
         }
+    }
+
+    /// How long a row of an earlier worker or host is still to wait. No longer than the longest delay between tries: what
+    /// the store says is by a clock that may have been set back since (a day of waiting for a message of one minute).
+    fn wait_as_stored(&self, row: &StoredDelivery) -> Duration {
+        let wait = u64::try_from(row.not_before.as_ms().saturating_sub(Timestamp::now().as_ms())).unwrap_or(0);
+        Duration::from_millis(wait).min(self.settings.max_delay)
     }
 
     fn store_failed(&self, chat: &ChatId, error: &StoreError, delays: &mut SendDelays) -> Duration {
@@ -163,13 +187,25 @@ impl Deliverer {
         delay
     }
 
-    /// Sends `rows` in order. `None`: look for more.
-    async fn send_all(&self, rows: &[StoredDelivery], stop: &CancellationToken) -> Result<Option<Emptied>, StoreError> {
+    /// Sends `rows` in order. `None`: look for more. `held` is the row that is to wait, and until when.
+    async fn send_all(
+        &self,
+        rows: &[StoredDelivery],
+        held: &mut Option<(OutboxId, Instant)>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Emptied>, StoreError> {
         for row in rows {
-            let wait = u64::try_from(row.not_before.as_ms() - Timestamp::now().as_ms()).unwrap_or(0);
-            tokio::select! {
-                () = stop.cancelled() => return Ok(Some(Emptied::Yes)),
-                () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            let until = match *held {
+                Some((id, until)) if id == row.delivery.id => until,
+                _ => Instant::now() + self.wait_as_stored(row),
+            };
+            // What is due is sent even when the host ends.
+            if until > Instant::now() {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(Some(Emptied::Yes)),
+                    () = tokio::time::sleep_until(until) => {}
+                }
             }
             let delivery = &row.delivery;
             let Some(channel) = self.channels.of(&delivery.chat) else { return Ok(Some(Emptied::Parked)) };
@@ -194,8 +230,10 @@ impl Deliverer {
                     self.store.delivery_failed(id, &reason, None).await?;
                 }
                 Err(SendError::Retry { reason, after }) => {
-                    let delay = SendDelays::after(delivery.attempts, self.settings.max_delay).next(after);
+                    let delay =
+                        SendDelays::after(delivery.attempts, self.settings.max_delay, &delivery.key).next(after);
                     tracing::warn!(%chat, key = %delivery.key, %reason, ?delay, "could not send; trying again");
+                    *held = Some((id, Instant::now() + delay));
                     self.store.delivery_failed(id, &reason, Some(Timestamp::now().plus(delay))).await?;
                     // Later rows of this chat must not overtake it.
                     return Ok(None);

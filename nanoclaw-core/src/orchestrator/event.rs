@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     group::GroupFolder,
     message::Seq,
-    run::{RunEnding, RunId, RunKind, RunNumber, TaskId},
+    run::{RunEnding, RunId, RunKind, RunNumber, TaskId, Trouble},
 };
 
 /// What the dispatcher is told.
@@ -25,6 +25,8 @@ pub enum Event {
         newest: Seq,
         /// How many of its runs failed in a row.
         failures: u32,
+        /// Its run that outlived an earlier host and goes on, the one with the number `last_run`.
+        adopted: Option<Adopted>,
     },
     /// A group was unregistered.
     GroupRemoved {
@@ -69,10 +71,39 @@ pub enum Event {
         /// Up to which message.
         through: Seq,
     },
-    /// The host is to end: start nothing more, stop what runs.
-    Shutdown,
+    /// Somebody thinks that it works now: groups that wait for the end of a trouble, or for their next try, are tried at
+    /// once.
+    TryNow {
+        /// Which group; `None` means all.
+        group: Option<GroupFolder>,
+    },
+    /// The host is to end: start nothing more.
+    Shutdown {
+        /// What is to become of the containers that run.
+        containers: AtShutdown,
+    },
     /// Time has passed; nothing else.
     Tick,
+}
+
+/// A run that outlived the host which started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// What it was started for.
+    pub kind: RunKind,
+    /// Up to which message the agent has what it is to answer.
+    pub handed: Seq,
+    /// Up to which message it has answered.
+    pub answered: Seq,
+}
+
+/// What becomes of running containers when the host ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtShutdown {
+    /// They go on; the next host adopts them.
+    Leave,
+    /// They are stopped; what they had not answered is pending.
+    Stop,
 }
 
 /// How patient to be with a group's containers.
@@ -80,14 +111,20 @@ pub enum Event {
 pub struct GroupTimes {
     /// How long a container rests before it is asked to end.
     pub idle: Duration,
-    /// How long an agent may say nothing while it owes an answer.
+    /// How long an agent that gives no sign of life may say nothing while it owes an answer.
     pub run: Duration,
+    /// How long an agent may take for one answer, whatever signs it gives.
+    pub turn: Duration,
 }
 
 impl Default for GroupTimes {
-    /// Half an hour each (numbers: NanoClaw v1).
+    /// Half an hour for the first two (numbers: NanoClaw v1), four hours for one answer.
     fn default() -> Self {
-        Self { idle: Duration::from_secs(30 * 60), run: Duration::from_secs(30 * 60) }
+        Self {
+            idle: Duration::from_secs(30 * 60),
+            run: Duration::from_secs(30 * 60),
+            turn: Duration::from_secs(4 * 60 * 60),
+        }
     }
 }
 
@@ -101,6 +138,9 @@ pub enum RunWord {
         /// Up to which message.
         through: Seq,
     },
+    /// Nothing more was handed over: as much as fits one prompt lies in the agent's mailbox. Worth another try when the
+    /// agent has said something.
+    Full,
     /// All messages up to this one are answered; reply and cursor are committed.
     Answered {
         /// Up to which message.
@@ -108,6 +148,11 @@ pub enum RunWord {
     },
     /// The agent said something else; it is alive.
     Progress,
+    /// The agent gives signs of life by itself, and the worker ends the run when they stop: from now on its silence is work.
+    /// Said once.
+    Beats,
+    /// The host ends, and the container goes on without it.
+    Detached,
     /// The container is gone and the run is closed.
     Ended {
         /// How.
@@ -124,6 +169,8 @@ pub enum Action {
         run: RunId,
         /// What for.
         kind: RunKind,
+        /// How much to hand over.
+        prompt: PromptSize,
     },
     /// Hand the live agent what is waiting; the worker answers with [`RunWord::Handed`].
     Feed {
@@ -142,6 +189,11 @@ pub enum Action {
         /// Why.
         why: StopReason,
     },
+    /// Let go of the container and end the worker; answered with [`RunWord::Detached`].
+    Detach {
+        /// Which run.
+        run: RunId,
+    },
     /// Tell whoever watches that a run failed and when the next try is.
     ReportFailure {
         /// Whose.
@@ -150,6 +202,19 @@ pub enum Action {
         reason: String,
         /// The delay until the next try.
         retry_in: Duration,
+    },
+    /// A group waits for the end of a trouble.
+    Paused {
+        /// The run that met it.
+        run: RunId,
+        /// What has to be mended.
+        trouble: Trouble,
+        /// How the run ended.
+        reason: String,
+        /// The delay until it is tried again by itself.
+        retry_in: Duration,
+        /// Who is to be told that was not told before.
+        tell: Tell,
     },
     /// Give up the messages up to `through`; answered with [`Event::GaveUp`].
     GiveUp {
@@ -160,6 +225,27 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+}
+
+/// How much of what waits is handed to a run at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptSize {
+    /// As much as the limits allow.
+    Full,
+    /// The first message that wakes alone, since runs with more have failed: what fails is found, the rest is not set aside
+    /// with it.
+    Single,
+}
+
+/// Who is to be told of a trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// Nobody: all know of it.
+    Nobody,
+    /// The group's chat: others have the same trouble, and the owner knows of it.
+    Chat,
+    /// The group's chat and the owner, in the main chat.
+    ChatAndOwner,
 }
 
 /// Why a container is ended from outside.
@@ -176,7 +262,8 @@ pub enum StopReason {
 pub struct GroupStatus {
     /// Which.
     pub group: GroupFolder,
-    /// The word for its state: idle, waiting, starting, busy, resting, stopping, backing off, frozen.
+    /// The word for its state: idle, waiting, starting, busy, resting, stopping, backing off, paused, frozen, detached, and
+    /// held (back, until the runtime tells whether its run of an earlier host goes on).
     pub state: &'static str,
     /// Its live run.
     pub run: Option<RunNumber>,
@@ -184,6 +271,10 @@ pub struct GroupStatus {
     pub since: Instant,
     /// How many runs failed in a row.
     pub failures: u32,
+    /// What it waits for to be mended, with the state paused.
+    pub trouble: Option<Trouble>,
+    /// When its state changes by itself: the next try, the end of its rest, the end of an agent's time.
+    pub deadline: Option<Instant>,
     /// How many tasks wait.
     pub tasks: usize,
 }

@@ -1,12 +1,16 @@
 //! Where channels hand in what people write: commit first, then tell the dispatcher.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::mpsc;
 
 use super::{control::Input, directory::Directory, event::Event};
 use crate::{
     chat::ChatMetadata,
+    group::Group,
     message::{InboundMessage, Seq, Wakes},
     store::{Accepted, Store, StoreError},
     time::Timestamp,
@@ -39,6 +43,7 @@ pub struct Inbox {
     directory: Directory,
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Inbox {
@@ -48,32 +53,50 @@ impl Inbox {
         assistant_name: &str,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self { store, directory, assistant_name: assistant_name.into(), events }
+        Self { store, directory, assistant_name: assistant_name.into(), events, closed: Arc::default() }
+    }
+
+    /// From now on nothing is accepted, by any clone: the host ends.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     /// Commits a message; when this returns `Ok`, nothing can lose it any more. Of a chat that is no group only the
     /// metadata is kept, never the text.
     ///
     /// # Errors
-    /// The store's; the channel must not acknowledge the message, so that its platform sends it again.
+    /// The store's, or that the host ends; the channel must not acknowledge the message, so that its platform sends it again.
     pub async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            let reason = "the host is ending; the next one takes it".to_owned();
+            return Err(StoreError::Failed { action: "accept a message", reason });
+        }
         let Some(group) = self.directory.of_chat(&message.chat) else {
             self.store.note_chat(&metadata_of(&message)).await?;
             return Ok(Receipt::Unregistered);
         };
         let wakes = trigger::wakes(&group, &message, &self.assistant_name);
         match self.store.accept(&message, wakes, Timestamp::now()).await? {
-            Accepted::Duplicate(seq) => Ok(Receipt::Duplicate { seq }),
+            Accepted::Duplicate(seq) => {
+                self.tell(&group, seq, wakes).await;
+                Ok(Receipt::Duplicate { seq })
+            }
             // It was registered a moment ago and no longer is.
             Accepted::Unregistered => Ok(Receipt::Unregistered),
             Accepted::Stored(seq) => {
-                if wakes == Wakes::Yes {
-                    // Should the loop have ended meanwhile, the message is found in the store at the next start.
-                    let event = Event::MessageWaiting { group: group.folder.clone(), seq };
-                    let _ = self.events.send(Input::Event(event)).await;
-                }
+                self.tell(&group, seq, wakes).await;
                 Ok(Receipt::Stored { seq, wakes })
             }
+        }
+    }
+
+    /// Tells the dispatcher of a message, of a duplicate as well: the first time, the channel may have gone or an error may
+    /// have been told between the commit and this.
+    async fn tell(&self, group: &Group, seq: Seq, wakes: Wakes) {
+        if wakes == Wakes::Yes {
+            // Should the loop have ended meanwhile, the message is found in the store at the next start.
+            let event = Event::MessageWaiting { group: group.folder.clone(), seq };
+            let _ = self.events.send(Input::Event(event)).await;
         }
     }
 

@@ -17,7 +17,7 @@ pub use batch::PromptLimits;
 pub use control::{Orchestrator, Parts, Running, Settings, StartError};
 pub use deliverer::DeliverySettings;
 pub use dispatcher::{DispatchSettings, Dispatcher};
-pub use event::{Action, Event, GroupStatus, GroupTimes, RunWord, StopReason};
+pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};
 pub use inbox::{Inbox, Receipt};
 pub use run::RunSettings;
 

@@ -4,7 +4,7 @@
 mod commands;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -72,15 +72,18 @@ pub struct FakeRuntime {
     capabilities: Capabilities,
     has_images: bool,
     start_takes: Duration,
+    lists_twice: bool,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    live: HashMap<ContainerId, Live>,
+    /// In an order that is the same every time.
+    live: BTreeMap<ContainerId, Live>,
     most_live: usize,
     started: Vec<ContainerSpec>,
     next_failures: VecDeque<RuntimeError>,
+    next_list_failures: VecDeque<RuntimeError>,
 }
 
 struct Live {
@@ -113,6 +116,7 @@ impl FakeRuntime {
             },
             has_images: true,
             start_takes: Duration::ZERO,
+            lists_twice: false,
             state: Arc::default(),
         }
     }
@@ -129,7 +133,8 @@ impl FakeRuntime {
             pids_limit: false,
             cpu_limit: false,
             images: false,
-            outlive_host: false,
+            // As far as a test can tell: letting go of one does not end it.
+            outlive_host: true,
             remarks: vec!["nothing is isolated".to_owned()],
         };
         Self { capabilities, refuse: commands::refuse, ..Self::new(commands::run) }
@@ -156,6 +161,17 @@ impl FakeRuntime {
     /// Makes the next start fail that has no failure waiting yet; once for each call.
     pub fn fail_next_start(&self, error: RuntimeError) {
         self.state().next_failures.push_back(error);
+    }
+
+    /// The same, naming every container twice when it lists them.
+    #[must_use]
+    pub fn listing_twice(self) -> Self {
+        Self { lists_twice: true, ..self }
+    }
+
+    /// Makes the next listing fail that has no failure waiting yet; once for each call.
+    pub fn fail_next_list(&self, error: RuntimeError) {
+        self.state().next_list_failures.push_back(error);
     }
 
     /// How many containers there are now, counted from the beginning of their start.
@@ -293,6 +309,12 @@ impl ContainerRuntime for FakeRuntime {
         Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit })
     }
 
+    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+        let exit = self.state().live.get(id).and_then(|live| live.exit.clone());
+        // Asked as an engine is, so that a test can end a container between two of its host's questions.
+        exit.filter(|exit| exit.peek().is_none()).ok_or_else(|| RuntimeError::Gone { id: id.clone() })
+    }
+
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
         let (exit, kill) = match self.state().live.get(id) {
             Some(live) => {
@@ -322,7 +344,10 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
-        let state = self.state();
+        let mut state = self.state();
+        if let Some(error) = state.next_list_failures.pop_front() {
+            return Err(error);
+        }
         let ours = state.live.iter().filter(|(_, live)| live.labels.install == *install);
         let summary = |(id, live): (&ContainerId, &Live)| ContainerSummary {
             id: id.clone(),
@@ -330,7 +355,8 @@ impl ContainerRuntime for FakeRuntime {
             number: live.labels.run.number,
             running: true,
         };
-        Ok(ours.map(summary).collect())
+        let once: Vec<ContainerSummary> = ours.map(summary).collect();
+        Ok(if self.lists_twice { [once.clone(), once].concat() } else { once })
     }
 
     async fn stats(&self, id: &ContainerId) -> Result<Option<ContainerStats>, RuntimeError> {

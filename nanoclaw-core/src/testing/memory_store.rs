@@ -163,13 +163,13 @@ impl State {
         stored.ending = Some(ending.word().to_owned());
         stored.detail = Some(ending.to_string());
         for (of, turn) in &mut self.turns {
-            if of == run && turn.state == TurnState::Open {
+            if of == run && turn.state != TurnState::Answered {
                 turn.state = TurnState::Unanswered;
                 turn.ended_at = Some(at);
             }
         }
         if let Ok(known) = self.registration_mut(&run.group)
-            && ending.is_failure()
+            && ending.counts_as_try()
         {
             known.failures += 1;
         }
@@ -189,12 +189,22 @@ impl State {
         let mut handed = None;
         for turn in turns {
             handed = handed.max(Some(turn.handed.last));
-            if turn.state == TurnState::Open && turn.handed.last <= through {
+            if turn.state != TurnState::Answered && turn.handed.last <= through {
                 turn.state = TurnState::Answered;
+                turn.taken_at.get_or_insert(at);
                 turn.ended_at = Some(at);
             }
         }
         handed.map(|handed| handed.min(through))
+    }
+
+    fn take_turns(&mut self, run: &RunId, through: Seq, at: Timestamp) {
+        for (of, turn) in &mut self.turns {
+            if of == run && turn.state == TurnState::Handed && turn.handed.last <= through {
+                turn.state = TurnState::Taken;
+                turn.taken_at = Some(at);
+            }
+        }
     }
 
     fn post(&mut self, delivery: &NewDelivery, at: Timestamp) -> OutboxId {
@@ -363,7 +373,16 @@ impl Store for MemoryStore {
         }
         state.close_open_runs_of(&run.id.group, run.at);
         let NewRun { id, kind, runtime, at } = run.clone();
-        state.runs.push(StoredRun { id, kind, runtime, started_at: at, ended_at: None, ending: None, detail: None });
+        state.runs.push(StoredRun {
+            id,
+            kind,
+            runtime,
+            started_at: at,
+            ended_at: None,
+            ending: None,
+            detail: None,
+            names_messages: None,
+        });
         Ok(())
     }
 
@@ -373,7 +392,7 @@ impl Store for MemoryStore {
         if state.open_run(run).is_none() {
             return Err(StoreError::Failed { action, reason: format!("{run} is not the group's open run") });
         }
-        let turn = StoredTurn { handed, handed_at: at, state: TurnState::Open, ended_at: None };
+        let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
         state.turns.push((run.clone(), turn));
         Ok(())
     }
@@ -394,11 +413,25 @@ impl Store for MemoryStore {
         if let Some(session) = &block.session {
             state.sessions.insert((run.group.clone(), context), session.clone());
         }
+        if let Some(stored) = state.runs.iter_mut().find(|stored| stored.id == *run) {
+            stored.names_messages = Some(stored.names_messages == Some(true) || block.names_messages);
+        }
+        if let Some(taken) = block.taken {
+            state.take_turns(run, taken, block.at);
+        }
         let answered = block.answers.and_then(|through| state.answer_turns(run, through, block.at));
         let known = state.registration_mut(&run.group)?;
         known.failures = 0;
         known.cursor = known.cursor.max(answered.unwrap_or(Seq::ZERO));
         Ok(BlockOutcome::Committed(block.reply.as_ref().map(|reply| state.post(reply, block.at))))
+    }
+
+    async fn turns_taken(&self, run: &RunId, through: Seq, at: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.write("note what a run has taken")?;
+        if state.open_run(run).is_some() {
+            state.take_turns(run, through, at);
+        }
+        Ok(())
     }
 
     async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 pub mod fake_runtime;
 pub mod memory_store;
 pub mod runtime_suite;
+pub mod simulation;
 pub mod store_suite;
 
 pub use fake_runtime::FakeRuntime;

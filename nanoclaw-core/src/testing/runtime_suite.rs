@@ -3,6 +3,7 @@
 //! Every promise starts real containers through the port alone and looks at what came back and at the host's files. The
 //! scripts in them need a shell and the usual small programs only; busybox and Debian both do.
 
+mod adoption;
 mod context;
 mod endings;
 mod inside;
@@ -55,6 +56,8 @@ pub enum Need {
     PidsLimit,
     /// A limit on processor time that is in force.
     CpuLimit,
+    /// Containers that go on when the host ends.
+    OutlivesHost,
     /// A choice of images.
     Images,
     /// A program for the socket promise, see [`SuiteContext::socket_client`].
@@ -72,6 +75,7 @@ impl Need {
             Self::MemoryLimit => (capabilities.memory_limit, "no memory limit can be enforced"),
             Self::PidsLimit => (capabilities.pids_limit, "no limit on processes can be enforced"),
             Self::CpuLimit => (capabilities.cpu_limit, "no limit on processor time can be enforced"),
+            Self::OutlivesHost => (capabilities.outlive_host, "containers end with the host"),
             Self::Images => (capabilities.images, "there is no choice of images"),
             Self::SocketClient => (context.socket_client.is_some(), "no program to connect with was given"),
         };
@@ -116,6 +120,7 @@ pub fn promises() -> Vec<Promise> {
         limits::PROMISES,
         refusals::PROMISES,
         lifecycle::PROMISES,
+        adoption::PROMISES,
     ]
     .concat()
 }

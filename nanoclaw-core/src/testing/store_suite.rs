@@ -62,6 +62,9 @@ macro_rules! store_suite {
             f08_a_session_changes_only_as_told
             sessions_of_tasks_are_their_own
             closing_a_run_marks_its_unanswered_turns
+            what_the_agent_has_taken_is_noted
+            nothing_is_taken_by_a_run_that_is_over
+            whether_an_agent_names_messages_is_kept_with_its_run
             closing_a_run_twice_changes_nothing
             every_ending_is_kept_with_its_sentence
             runs_come_last_opened_first
@@ -415,7 +418,7 @@ pub async fn f24_opening_a_run_closes_the_one_before_as_lost(store: &dyn Store) 
     assert_eq!(runs[1].detail.as_deref(), Some(superseded().to_string().as_str()));
     let turns = store.turns(&first).await.unwrap();
     assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Unanswered, Some(at(60))));
-    assert_eq!(store.recover().await.unwrap()[0].failures, 1);
+    assert_eq!(store.recover().await.unwrap()[0].failures, 0, "an end that nobody saw is not the messages' fault");
 }
 
 /// See [`Store::hand_over`].
@@ -437,7 +440,7 @@ pub async fn messages_are_handed_to_the_open_run_only(store: &dyn Store) {
     assert_eq!(turns.len(), 1);
     assert_eq!(
         (turns[0].handed, turns[0].handed_at, turns[0].state, turns[0].ended_at),
-        (handed, at(4), TurnState::Open, None)
+        (handed, at(4), TurnState::Handed, None)
     );
 }
 
@@ -479,7 +482,7 @@ pub async fn a_block_without_an_answer_leaves_the_cursor(store: &dyn Store) {
         "silence is a block too"
     );
     assert_eq!(store.cursor(&run.group).await.unwrap(), Seq::ZERO);
-    assert_eq!(store.turns(&run).await.unwrap()[0].state, TurnState::Open);
+    assert_eq!(store.turns(&run).await.unwrap()[0].state, TurnState::Handed);
 }
 
 /// See [`BlockOutcome::Duplicate`].
@@ -606,11 +609,11 @@ pub async fn a_block_answers_the_turns_that_end_before_it(store: &dyn Store) {
     }
     let states =
         async || -> Vec<TurnState> { store.turns(&run).await.unwrap().into_iter().map(|turn| turn.state).collect() };
-    use TurnState::{Answered, Open};
+    use TurnState::Answered;
     store.commit_block(&run, &BlockCommit { answers: Some(seqs[0]), ..block(1) }).await.unwrap();
-    assert_eq!(states().await, [Open, Open, Open], "half a turn is no answer");
+    assert_eq!(states().await, [TurnState::Handed; 3], "half a turn is no answer");
     store.commit_block(&run, &BlockCommit { answers: Some(seqs[2]), ..block(2) }).await.unwrap();
-    assert_eq!(states().await, [Answered, Answered, Open]);
+    assert_eq!(states().await, [Answered, Answered, TurnState::Handed]);
     assert_eq!(store.cursor(&run.group).await.unwrap(), seqs[2]);
 }
 
@@ -664,6 +667,59 @@ pub async fn closing_a_run_marks_its_unanswered_turns(store: &dyn Store) {
     let turns = store.turns(&run).await.unwrap();
     assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Answered, Some(at(5))));
     assert_eq!((turns[1].state, turns[1].ended_at), (TurnState::Unanswered, Some(at(7))));
+}
+
+/// See [`Store::turns_taken`] and [`BlockCommit::taken`].
+pub async fn what_the_agent_has_taken_is_noted(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, first) = run_with_a_turn(store, "one").await;
+    for id in ["m-2", "m-3"] {
+        let seq = told(store, "one", id).await;
+        store.hand_over(&run, Handed { first: seq, last: seq }, at(3)).await.unwrap();
+    }
+    let turns = async || -> Vec<(TurnState, Option<Timestamp>)> {
+        store.turns(&run).await.unwrap().into_iter().map(|turn| (turn.state, turn.taken_at)).collect()
+    };
+    use TurnState::{Answered, Taken, Unanswered};
+    let handed = (TurnState::Handed, None);
+    assert_eq!(turns().await, [handed; 3]);
+    store.turns_taken(&run, first, at(5)).await.unwrap();
+    assert_eq!(turns().await, [(Taken, Some(at(5))), handed, handed]);
+    let second = Seq(first.0 + 1);
+    let block = BlockCommit { answers: Some(first), taken: Some(second), at: at(6), ..block(1) };
+    store.commit_block(&run, &block).await.unwrap();
+    assert_eq!(turns().await, [(Answered, Some(at(5))), (Taken, Some(at(6))), handed]);
+    store.turns_taken(&run, second, at(7)).await.unwrap();
+    assert_eq!(turns().await[1], (Taken, Some(at(6))), "noted once");
+    store.close_run(&run, &RunEnding::Finished, at(8)).await.unwrap();
+    assert_eq!(turns().await, [(Answered, Some(at(5))), (Unanswered, Some(at(6))), (Unanswered, None)]);
+}
+
+/// See [`Store::turns_taken`].
+pub async fn nothing_is_taken_by_a_run_that_is_over(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    store.close_run(&run, &RunEnding::HostEnded, at(7)).await.unwrap();
+    store.turns_taken(&run, seq, at(8)).await.unwrap();
+    store.turns_taken(&run_id("one", 9), seq, at(8)).await.unwrap();
+    let turn = store.turns(&run).await.unwrap().remove(0);
+    assert_eq!((turn.state, turn.taken_at), (TurnState::Unanswered, None));
+}
+
+/// See [`StoredRun::names_messages`](crate::store::StoredRun::names_messages).
+pub async fn whether_an_agent_names_messages_is_kept_with_its_run(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, _) = run_with_a_turn(store, "one").await;
+    let names = async || store.open_runs().await.unwrap()[0].names_messages;
+    assert_eq!(names().await, None, "it has not spoken");
+    for (number, names_messages, kept) in [(1, false, false), (2, true, true), (3, false, true)] {
+        store.commit_block(&run, &BlockCommit { names_messages, ..block(number) }).await.unwrap();
+        assert_eq!(names().await, Some(kept), "after block {number}");
+    }
+    store.commit_block(&run, &BlockCommit { names_messages: true, ..block(3) }).await.unwrap();
+    let next = opened(store, "one", 2).await;
+    assert_eq!(store.open_runs().await.unwrap()[0].id, next);
+    assert_eq!(names().await, None, "each run has an agent of its own");
 }
 
 /// See [`Store::close_run`].
@@ -839,13 +895,14 @@ pub async fn failures_count_until_a_block_or_giving_up(store: &dyn Store) {
         (2, RunEnding::Crashed { exit: Exit::OutOfMemory, last_words: String::new() }, 2),
         (3, RunEnding::Finished, 2),
         (4, RunEnding::Stopped, 2),
-        (5, RunEnding::Lost { reason: "the host was not there".into() }, 3),
+        (5, RunEnding::Lost { reason: "the runtime went away".into() }, 2),
+        (6, RunEnding::HostEnded, 2),
     ] {
         let run = opened(store, "one", number).await;
         store.close_run(&run, &ending, at(5)).await.unwrap();
         assert_eq!(failures().await, expected, "after run {number}");
     }
-    let run = opened(store, "one", 6).await;
+    let run = opened(store, "one", 7).await;
     store.commit_block(&run, &block(1)).await.unwrap();
     assert_eq!(failures().await, 0, "a block");
     store.close_run(&run, &failed, at(6)).await.unwrap();
@@ -1029,7 +1086,8 @@ fn new_run(group: &str, number: u32) -> NewRun {
 }
 
 fn block(number: u32) -> BlockCommit {
-    BlockCommit { number: BlockNumber(number), reply: None, answers: None, session: None, at: at(3) }
+    let number = BlockNumber(number);
+    BlockCommit { number, reply: None, answers: None, session: None, taken: None, names_messages: false, at: at(3) }
 }
 
 fn stored(accepted: Result<Accepted, StoreError>) -> Seq {

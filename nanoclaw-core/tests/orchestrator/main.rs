@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test builds on must be there")]
 
+mod adoption;
+mod found_by_simulation;
+mod limits;
 mod support;
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +17,7 @@ use nanoclaw_core::{
     orchestrator::{Notice, Receipt},
     protocol::output::{FailureKind, JournalEntry},
     run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
-    runtime::{Exit, RuntimeError, RuntimeKind},
+    runtime::{Exit, RuntimeKind},
     store::{NewRun, SessionContext, Store, TurnState},
     time::Timestamp,
 };
@@ -106,7 +109,7 @@ async fn f1_f6_a_crashing_agent_is_tried_again_and_then_the_chat_is_told() {
         match notices.recv().await.unwrap() {
             Notice::RunFailed { retry_in, reason, .. } => {
                 assert!(reason.contains("glasses"), "{reason}");
-                delays.push(retry_in.as_secs());
+                delays.push(retry_in.as_secs_f64());
             }
             Notice::GaveUp { through, .. } => {
                 assert_eq!(through, Seq(1));
@@ -115,7 +118,8 @@ async fn f1_f6_a_crashing_agent_is_tried_again_and_then_the_chat_is_told() {
             notice => panic!("{notice:?}"),
         }
     }
-    assert_eq!(delays, [5, 10, 20, 40, 80]);
+    let within_a_tenth = |(delay, seconds): (&f64, f64)| (0.9..=1.1).contains(&(delay / seconds));
+    assert!(delays.len() == 5 && delays.iter().zip([5.0, 10.0, 20.0, 40.0, 80.0]).all(within_a_tenth), "{delays:?}");
     house.shown_last_containing("code 3: cannot find my glasses").await;
     assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0, "given up, not waiting");
     assert_eq!(house.runtime.specs().len(), 6);
@@ -222,16 +226,6 @@ async fn an_agent_that_says_nothing_for_too_long_is_stopped_and_its_message_is_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn f42_a_missing_image_is_told_at_once() {
-    let house = House::new(echo).await;
-    house.runtime.fail_next_start(RuntimeError::NoImage { image: "nope:1".parse().unwrap() });
-    house.write("one").await;
-    house.shown_last_containing("there is no image nope:1").await;
-    house.write("two").await;
-    house.shown_last("heard two").await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_runtime_that_goes_away_in_the_middle_costs_nothing_but_time() {
     let house = House::new(async |mut agent: Agent| {
         if agent.input.run_number == Some(RunNumber(1)) {
@@ -301,7 +295,7 @@ async fn f5_what_a_run_said_while_no_host_was_there_is_committed_at_the_next_sta
     let house = house.start().await;
     house.shown(&["heard one", "heard two"]).await;
     let runs = house.store.runs(Some(&group), 10).await.unwrap();
-    assert_eq!(runs[1].ending.as_deref(), Some("lost"));
+    assert_eq!(runs[1].ending.as_deref(), Some("host_ended"));
     assert!(house.store.delivery(&DeliveryKey::reply(&run, BlockNumber(1))).await.unwrap().is_some());
 }
 

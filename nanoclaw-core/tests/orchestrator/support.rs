@@ -17,11 +17,12 @@ use nanoclaw_core::{
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
-    launch::{Launch, LaunchError, Launcher, Tuning},
+    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::{Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
-    orchestrator::{DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings},
+    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings},
     protocol::{
+        alive::BEAT_FILE,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
         markers,
         output::{Block, FailureKind, JournalEntry, Status},
@@ -118,8 +119,12 @@ pub(crate) async fn silent(mut agent: Agent) -> Exit {
 }
 
 impl Agent {
-    async fn new(mut container: FakeContainer) -> Self {
-        let input: ContainerInput = serde_json::from_slice(&container.read_input().await).unwrap();
+    pub(crate) async fn new(mut container: FakeContainer) -> Self {
+        let bytes = container.read_input().await;
+        Self::of(container, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    fn of(container: FakeContainer, input: ContainerInput) -> Self {
         let ipc = container.spec.mounts.iter().find(|mount| mount.target == "/workspace/ipc").unwrap();
         Self {
             prompt: input.prompt.clone(),
@@ -141,6 +146,20 @@ impl Agent {
             .collect()
     }
 
+    /// How many bytes the prompt at hand has.
+    pub(crate) fn prompt_bytes(&self) -> usize {
+        self.prompt.len()
+    }
+
+    pub(crate) fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    /// Gives a sign of life.
+    pub(crate) fn beat(&self) {
+        self.mailbox.alive().unwrap().write_fleeting(BEAT_FILE, b"").unwrap();
+    }
+
     pub(crate) async fn write(&mut self, block: &BlockToWrite) {
         self.output.stdout(markers::encode(&block.0)).await;
     }
@@ -149,6 +168,17 @@ impl Agent {
         let run = self.input.run_number.unwrap();
         let entry = JournalEntry { run, number: BlockNumber(number), block: block.0.clone() };
         self.mailbox.output().unwrap().write(&entry.file_name(), &serde_json::to_vec(&entry).unwrap()).unwrap();
+    }
+
+    /// Writes a block as init does: into the journal, then out. Nobody may be there to read it.
+    pub(crate) async fn say(&mut self, number: u32, block: &BlockToWrite) {
+        self.journal(number, block);
+        self.write(block).await;
+    }
+
+    /// What would be said of the prompt at hand.
+    pub(crate) fn heard(&self) -> BlockToWrite {
+        block(Some(&format!("heard {}", self.texts().join(" + ")))).answered(self.last)
     }
 
     /// Answers the prompt at hand; `say` is given its texts, joined by ` + `.
@@ -228,6 +258,7 @@ struct ChannelState {
     failures: VecDeque<SendError>,
     blocked: Vec<ChatId>,
     typing: Vec<bool>,
+    takes: Duration,
     on_typing: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -250,6 +281,11 @@ impl FakeChannel {
 
     pub(crate) fn fail_next(&self, error: SendError) {
         self.state.lock().unwrap().failures.push_back(error);
+    }
+
+    /// From now on each send takes this long.
+    pub(crate) fn take_for_each(&self, takes: Duration) {
+        self.state.lock().unwrap().takes = takes;
     }
 
     /// Sends to this chat never return.
@@ -289,6 +325,10 @@ impl Channel for FakeChannel {
         }
         if let Some(error) = failure {
             return Err(error);
+        }
+        let takes = self.state.lock().unwrap().takes;
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
         }
         self.state.lock().unwrap().sent.push(delivery.clone());
         Ok(Sent::default())
@@ -344,13 +384,18 @@ impl Launcher for TestLauncher {
         };
         Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
     }
+
+    async fn rejoin(&self, group: &Group, _run: &RunId) -> Result<Rejoined, LaunchError> {
+        let mailbox = self.mailbox(&group.folder);
+        Ok(Rejoined { mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+    }
 }
 
 /// A house whose orchestrator is not running yet.
 pub(crate) struct EmptyHouse {
     pub(crate) store: Arc<MemoryStore>,
-    runtime: Arc<FakeRuntime>,
-    channel: Arc<FakeChannel>,
+    pub(crate) runtime: Arc<FakeRuntime>,
+    pub(crate) channel: Arc<FakeChannel>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
 }
@@ -385,6 +430,12 @@ fn message(chat: &str, text: &str) -> InboundMessage {
 }
 
 impl EmptyHouse {
+    /// The same with its runtime changed, which nobody has used yet.
+    pub(crate) fn map_runtime(self, change: impl FnOnce(FakeRuntime) -> FakeRuntime) -> Self {
+        let runtime = Arc::into_inner(self.runtime).unwrap();
+        Self { runtime: Arc::new(change(runtime)), ..self }
+    }
+
     pub(crate) fn message(&self, chat: &str, text: &str) -> InboundMessage {
         message(chat, text)
     }
@@ -529,11 +580,27 @@ impl House {
 
     pub(crate) async fn shut_down(&self) {
         let running = self.running.lock().unwrap().take().unwrap();
-        running.shut_down(Duration::from_secs(60)).await;
+        running.shut_down(Duration::from_secs(60), AtShutdown::Stop).await;
     }
 
-    /// A new orchestrator in the same house, after this one was shut down.
-    pub(crate) async fn restart(self) -> Self {
+    /// Ends the host and leaves its containers alone.
+    pub(crate) async fn let_go(&self) {
+        let running = self.running.lock().unwrap().take().unwrap();
+        running.shut_down(Duration::from_secs(60), AtShutdown::Leave).await;
+    }
+
+    /// Kills the host.
+    pub(crate) async fn kill(&self) {
+        let running = self.running.lock().unwrap().take().unwrap();
+        for worker in running.abort_handles() {
+            worker.abort();
+        }
+        // Its workers are gone at their next turn.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// The house without a host.
+    pub(crate) fn without_host(self) -> EmptyHouse {
         EmptyHouse {
             store: self.store,
             runtime: self.runtime,
@@ -541,7 +608,10 @@ impl House {
             folder: self.folder,
             slots: self.slots,
         }
-        .start()
-        .await
+    }
+
+    /// A new orchestrator in the same house, after this one was shut down.
+    pub(crate) async fn restart(self) -> Self {
+        self.without_host().start().await
     }
 }

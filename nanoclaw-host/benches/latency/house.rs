@@ -11,7 +11,7 @@ use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     mailbox::{Folder, Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
-    orchestrator::{Orchestrator, Parts, Running, Settings},
+    orchestrator::{AtShutdown, Orchestrator, Parts, Running, Settings},
     protocol::{
         environment::guest,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
@@ -119,7 +119,7 @@ impl House {
     }
 
     pub(crate) async fn end(self) {
-        self.running.shut_down(std::time::Duration::from_secs(10)).await;
+        self.running.shut_down(std::time::Duration::from_secs(10), AtShutdown::Stop).await;
         self.store.close().await;
     }
 }

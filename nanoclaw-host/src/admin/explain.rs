@@ -8,7 +8,7 @@ use super::{
     on_store::wakes_on,
     types::{AdminError, Explained, Explanation},
 };
-use crate::config::{Config, RuntimeChoice, Setting, Source, UserChoice, show_duration, show_size};
+use crate::config::{Config, GroupSettings, RuntimeChoice, Setting, Source, UserChoice, show_duration, show_size};
 
 /// Explains by the configuration alone; what depends on the machine (runtime, mounts) is for the launcher to add.
 pub struct FromConfig(
@@ -54,11 +54,33 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         Explained::new("pids", pids, &own.pids.source),
         Explained::new("cpus", cpus, &own.milli_cpus.source),
         size("tmp", &general.tmp_bytes),
-        Explained::new("idle timeout", show_duration(*own.idle_timeout), &own.idle_timeout.source),
-        Explained::new("run timeout", show_duration(*own.run_timeout), &own.run_timeout.source),
+        Explained::new(
+            "idle timeout",
+            format!("{} at rest", show_duration(*own.idle_timeout)),
+            &own.idle_timeout.source,
+        ),
+        Explained::new("run timeout", run_timeout(&own), &own.run_timeout.source),
+        Explained::new("turn timeout", turn_timeout(&own), &own.turn_timeout.source),
         Explained::new("messages per prompt", *own.max_messages_per_prompt, &own.max_messages_per_prompt.source),
+        size("prompt size", &own.max_prompt_size),
     ]);
     Explanation { group: group.clone().into(), settings, mounts: Vec::new(), problems: Vec::new() }
+}
+
+/// How long an agent may be silent.
+fn run_timeout(own: &GroupSettings) -> String {
+    let limit = show_duration(*own.run_timeout);
+    if *own.run_timeout >= *own.turn_timeout {
+        return format!("{limit} of silence; never reached, the turn timeout is not longer");
+    }
+    match &own.command.value {
+        Some(_) => format!("{limit} of silence, unless the agent gives signs of life"),
+        None => format!("{limit} of silence; not for this agent, which gives signs of life"),
+    }
+}
+
+fn turn_timeout(own: &GroupSettings) -> String {
+    format!("{} for one answer, whatever the agent shows", show_duration(*own.turn_timeout))
 }
 
 fn network(config: &Config) -> String {

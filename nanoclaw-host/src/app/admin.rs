@@ -73,7 +73,7 @@ impl AdminHandler for OnService {
             self.orchestrator.status().await.into_iter().map(|status| (status.group, status.state)).collect();
         let memory = self.memory().await;
         let containers =
-            states.values().filter(|state| matches!(**state, "starting" | "busy" | "resting" | "stopping"));
+            states.values().filter(|state| matches!(**state, "starting" | "busy" | "resting" | "stopping" | "held"));
         status.service = Some(ServiceStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use nanoclaw_core::{
     channel::Channel,
     chat::ChannelName,
-    orchestrator::{DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings},
+    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings},
     store::Store,
 };
 use tokio::task::JoinSet;
@@ -39,14 +39,19 @@ use crate::{
     unix_socket::Listener,
 };
 
-/// How long containers may take to end when the host does; what is not answered by then is asked again at the next start.
-const LONGEST_END: Duration = Duration::from_secs(25);
+/// How long runs may take to be let go of, or to end, when the host does; what is not answered by then is pending at the next
+/// start.
+const LONGEST_END: Duration = Duration::from_secs(20);
 
 /// A running host. [`end`](Self::end) it; dropping it leaves its workers to the runtime.
 pub struct Host {
     running: Running,
     sockets: JoinSet<()>,
-    stop_sockets: CancellationToken,
+    /// Where people and commands come in.
+    stop_intake: CancellationToken,
+    /// Where replies go out as well.
+    stop_bridges: CancellationToken,
+    outlive_host: bool,
     /// What it runs containers with, and why, a line.
     pub runtime: String,
     // Last, so that the home is free only when everything has ended.
@@ -67,6 +72,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     let (store, chosen) = tokio::join!(SqliteStore::open(&database), choose(&home, &config, isolation));
     let store: Arc<dyn Store> = Arc::new(store?);
     let chosen = chosen?;
+    let outlive_host = chosen.capabilities.outlive_host;
     let runtime = format!("{} ({})", chosen.capabilities.description, chosen.because);
     tracing::info!(runtime = %chosen.runtime.kind(), because = chosen.because, "runtime chosen: {}", chosen.capabilities.description);
     for remark in &chosen.capabilities.remarks {
@@ -98,7 +104,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     let parts = Parts { store: store.clone(), runtime: chosen.runtime.clone(), launcher: launcher.clone() };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
 
-    let stop_sockets = CancellationToken::new();
+    let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());
     let mut sockets = JoinSet::new();
     let intake = Arc::new(orchestrator.inbox());
     let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
@@ -109,24 +115,27 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     orchestrator.add_channel(local.clone());
     let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
-    sockets.spawn(terminals.serve(orchestrator.notices(), stop_sockets.clone()));
+    sockets.spawn(terminals.serve(orchestrator.notices(), stop_intake.clone()));
 
     let bridges = BridgeListener::bind(&home.bridge_socket(), BridgeConfig::default(), intake, channel_host)?;
     let connected = bridges.bridges();
-    sockets.spawn(bridges.serve(stop_sockets.clone()));
+    sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let control = Listener::bind(&home.admin_socket())?;
     let handler = admin::OnService::new(on_store, orchestrator, chosen.runtime, runtime.clone(), connected);
-    sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_sockets.clone()));
+    sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
-    Ok(Host { running, sockets, stop_sockets, runtime, _lock: lock })
+    Ok(Host { running, sockets, stop_intake, stop_bridges, outlive_host, runtime, _lock: lock })
 }
 
 impl Host {
-    /// Ends the host: nothing new comes in, containers end, replies that are on their way are finished.
-    pub async fn end(mut self) {
-        self.stop_sockets.cancel();
-        self.running.shut_down(LONGEST_END).await;
+    /// Ends the host: nothing new comes in, containers are let go of or stopped, replies that are due are sent. Containers
+    /// that cannot outlive the host are stopped in any case.
+    pub async fn end(mut self, containers: AtShutdown) {
+        let containers = if self.outlive_host { containers } else { AtShutdown::Stop };
+        self.stop_intake.cancel();
+        self.running.shut_down(LONGEST_END, containers).await;
+        self.stop_bridges.cancel();
         while self.sockets.join_next().await.is_some() {}
     }
 }

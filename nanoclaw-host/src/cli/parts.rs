@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
-use nanoclaw_core::runtime::{ContainerRuntime as _, ImageRef, RuntimeKind};
+use nanoclaw_core::{
+    orchestrator::AtShutdown,
+    runtime::{ContainerRuntime as _, ImageRef, RuntimeKind},
+};
 use tokio::time::Instant;
 
 use super::failure::with_help;
@@ -45,15 +48,24 @@ pub(super) async fn serve(
     lock: HomeLock,
     config: Config,
     options: ServeOptions,
+    containers: AtShutdown,
     ready: impl FnOnce(&str) + Send,
 ) -> anyhow::Result<()> {
-    let asked_to_end = asked_to_end()?;
+    let mut asked_to_end = std::pin::pin!(asked_to_end()?);
     let home = lock.home().root().display().to_string();
-    let host = app::start(lock, config, options.isolation()).await?;
+    tracing::info!(home, "starting");
+    let host = tokio::select! {
+        started = app::start(lock, config, options.isolation()) => started?,
+        // Nobody was let in yet, and whatever dies at whatever moment leaves what the next start begins with.
+        () = &mut asked_to_end => {
+            tracing::info!("ending before the start was done");
+            return Ok(());
+        }
+    };
     ready(&format!("nanoclaw is ready: home {home}, runtime {}", host.runtime));
     asked_to_end.await;
-    tracing::info!("ending: containers are stopped, replies on their way are finished");
-    host.end().await;
+    tracing::info!(?containers, "ending: nothing new is taken, what is due is sent");
+    host.end(containers).await;
     Ok(())
 }
 
@@ -92,7 +104,8 @@ pub(super) async fn chat(
         Err(error) => Err(error.into()),
     };
     if let Some(host) = host {
-        host.end().await;
+        // A conversation that brought its own host leaves nothing behind.
+        host.end(AtShutdown::Stop).await;
     }
     Ok(talked?.into())
 }

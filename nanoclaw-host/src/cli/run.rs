@@ -1,5 +1,7 @@
 //! `nanoclaw run`: the service in the foreground.
 
+use nanoclaw_core::orchestrator::AtShutdown;
+
 use super::{Place, logging, output, parts};
 use crate::home::HomeLock;
 
@@ -7,9 +9,13 @@ use crate::home::HomeLock;
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Run the service in the foreground\n\nPrints one line on standard output when it takes messages; its \
-    log goes to standard error.\nEnds on TERM or INT: replies that are on their way are finished, containers are stopped."
+    log goes to standard error.\nEnds on TERM or INT: nothing new is taken, replies that are due are sent. Containers go \
+    on where their runtime lets them (docker), and the next start takes them over."
 )]
 pub(super) struct RunArgs {
+    /// Stop the containers when the service ends; what they were at is asked again at the next start
+    #[arg(long)]
+    stop_containers: bool,
     #[command(flatten)]
     serve: parts::ServeOptions,
 }
@@ -22,7 +28,8 @@ pub(super) async fn run(args: RunArgs, place: &Place) -> anyhow::Result<()> {
     for remark in &config.remarks {
         tracing::warn!("{remark}");
     }
-    parts::serve(lock, config, args.serve, |line| {
+    let containers = if args.stop_containers { AtShutdown::Stop } else { AtShutdown::Leave };
+    parts::serve(lock, config, args.serve, containers, |line| {
         if let Err(error) = output::line(line) {
             // Nobody reads our output; that is no reason to serve nobody.
             tracing::debug!(%error, "the line that says ready was not read");

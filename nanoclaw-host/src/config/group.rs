@@ -34,8 +34,12 @@ pub struct GroupOverrides {
     pub idle_timeout: Option<Setting<Duration>>,
     /// See [`super::LimitsConfig::run_timeout`].
     pub run_timeout: Option<Setting<Duration>>,
+    /// See [`super::LimitsConfig::turn_timeout`].
+    pub turn_timeout: Option<Setting<Duration>>,
     /// See [`super::LimitsConfig::max_messages_per_prompt`].
     pub max_messages_per_prompt: Option<Setting<u32>>,
+    /// See [`super::LimitsConfig::max_prompt_size`].
+    pub max_prompt_size: Option<Setting<u64>>,
 }
 
 impl GroupOverrides {
@@ -49,7 +53,9 @@ impl GroupOverrides {
             milli_cpus: container::cpus(section),
             idle_timeout: limits::idle_timeout(section, None),
             run_timeout: limits::run_timeout(section, None),
+            turn_timeout: limits::turn_timeout(section),
             max_messages_per_prompt: limits::max_messages(section, None),
+            max_prompt_size: limits::max_prompt_size(section),
         }
     }
 }
@@ -71,10 +77,14 @@ pub struct GroupSettings {
     pub milli_cpus: Setting<Option<u32>>,
     /// How long its container rests before it is asked to end.
     pub idle_timeout: Setting<Duration>,
-    /// How long its busy container may go without progress.
+    /// How long its busy container may go without progress, when its agent gives no signs of life.
     pub run_timeout: Setting<Duration>,
+    /// How long one answer may take.
+    pub turn_timeout: Setting<Duration>,
     /// Messages in one prompt.
     pub max_messages_per_prompt: Setting<u32>,
+    /// Bytes of one prompt.
+    pub max_prompt_size: Setting<u64>,
 }
 
 impl GroupSettings {
@@ -103,6 +113,8 @@ impl Config {
             milli_cpus: pick(&own.milli_cpus, &self.container.milli_cpus),
             idle_timeout: pick(&own.idle_timeout, &self.limits.idle_timeout),
             run_timeout: pick(&own.run_timeout, &self.limits.run_timeout),
+            turn_timeout: pick(&own.turn_timeout, &self.limits.turn_timeout),
+            max_prompt_size: pick(&own.max_prompt_size, &self.limits.max_prompt_size),
             max_messages_per_prompt: pick(&own.max_messages_per_prompt, &self.limits.max_messages_per_prompt),
         }
     }

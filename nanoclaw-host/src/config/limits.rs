@@ -15,10 +15,14 @@ pub struct LimitsConfig {
     pub max_concurrent_containers: Setting<u32>,
     /// How long a container rests before it is asked to end. `IDLE_TIMEOUT` (ms) in v1.
     pub idle_timeout: Setting<Duration>,
-    /// How long a busy container may go without progress. `CONTAINER_TIMEOUT` (ms) in v1.
+    /// How long a busy container whose agent gives no signs of life may go without progress. `CONTAINER_TIMEOUT` (ms) in v1.
     pub run_timeout: Setting<Duration>,
+    /// How long an agent may take for one answer, whatever signs it gives.
+    pub turn_timeout: Setting<Duration>,
     /// Messages in one prompt. `MAX_MESSAGES_PER_PROMPT` in v1.
     pub max_messages_per_prompt: Setting<u32>,
+    /// Bytes of one prompt.
+    pub max_prompt_size: Setting<u64>,
 }
 
 impl LimitsConfig {
@@ -36,8 +40,10 @@ impl LimitsConfig {
                 .unwrap_or_else(|| Setting::default_to(half_an_hour)),
             run_timeout: run_timeout(&mut section, Some(Variable::Milliseconds("CONTAINER_TIMEOUT")))
                 .unwrap_or_else(|| Setting::default_to(half_an_hour)),
+            turn_timeout: turn_timeout(&mut section).unwrap_or_else(|| Setting::default_to(8 * half_an_hour)),
             max_messages_per_prompt: max_messages(&mut section, Some(Variable::Same("MAX_MESSAGES_PER_PROMPT")))
                 .unwrap_or_else(|| Setting::default_to(10)),
+            max_prompt_size: max_prompt_size(&mut section).unwrap_or_else(|| Setting::default_to(256 << 10)),
         };
         section.finish();
         config
@@ -54,4 +60,13 @@ pub(super) fn run_timeout(section: &mut Section<'_, '_>, v1: Option<Variable>) -
 
 pub(super) fn max_messages(section: &mut Section<'_, '_>, v1: Option<Variable>) -> Option<Setting<u32>> {
     section.lookup("max_messages_per_prompt", v1, value::count(1..=1000))
+}
+
+pub(super) fn turn_timeout(section: &mut Section<'_, '_>) -> Option<Setting<Duration>> {
+    section.lookup("turn_timeout", None, value::duration(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)))
+}
+
+pub(super) fn max_prompt_size(section: &mut Section<'_, '_>) -> Option<Setting<u64>> {
+    // A container reads 64 MiB at most, and JSON makes a text up to six times as long.
+    section.lookup("max_prompt_size", None, value::size(4 << 10..=8 << 20))
 }

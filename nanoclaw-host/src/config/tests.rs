@@ -27,6 +27,8 @@ fn an_empty_file_is_the_defaults() {
     assert_eq!(*config.limits.idle_timeout, Duration::from_secs(1800));
     assert_eq!(*config.limits.run_timeout, Duration::from_secs(1800));
     assert_eq!(*config.limits.max_messages_per_prompt, 10);
+    assert_eq!(*config.limits.turn_timeout, Duration::from_secs(4 * 3600));
+    assert_eq!(*config.limits.max_prompt_size, 256 << 10);
     assert_eq!(*config.container.memory_bytes, Some(2 << 30));
     assert_eq!(config.model.base_url.as_str(), "https://api.anthropic.com/");
     assert!(!config.limits.idle_timeout.is_explicit());
@@ -64,6 +66,7 @@ fn the_sample_names_every_key_at_its_default() {
         (*sample.max_concurrent_containers, *sample.idle_timeout, *sample.run_timeout, *sample.max_messages_per_prompt),
         (*own.max_concurrent_containers, *own.idle_timeout, *own.run_timeout, *own.max_messages_per_prompt)
     );
+    assert_eq!((*sample.turn_timeout, *sample.max_prompt_size), (*own.turn_timeout, *own.max_prompt_size));
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
     assert_eq!((&*from_sample.log.level, *from_sample.log.format), (&*default.log.level, *default.log.format));
     // As it is written, it says nothing; and every key of ours is in it.
@@ -130,7 +133,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, max_messages_per_prompt
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -244,6 +247,9 @@ command = ["/bin/agent", "--fast"]
 memory = "none"
 cpus = 0.5
 idle_timeout = "5m"
+run_timeout = "7m"
+turn_timeout = "9m"
+max_prompt_size = "64KiB"
 "#;
     let config = load(text, &nothing()).unwrap();
     let (family, other) = (config.for_group(&group("family")), config.for_group(&group("other")));
@@ -255,6 +261,9 @@ idle_timeout = "5m"
     let limits = nanoclaw_core::runtime::Limits { memory_bytes: Some(1 << 30), pids: None, milli_cpus: Some(2000) };
     assert_eq!(other.container_limits(), limits);
     assert_eq!(family.idle_timeout.as_secs(), 300);
+    assert_eq!((family.run_timeout.as_secs(), family.turn_timeout.as_secs()), (420, 540));
+    assert_eq!((other.run_timeout.as_secs(), other.turn_timeout.as_secs()), (1800, 14_400));
+    assert_eq!((*family.max_prompt_size, *other.max_prompt_size), (64 << 10, 256 << 10));
     assert_eq!(other.idle_timeout.as_secs(), 600);
     assert_eq!(family.idle_timeout.source.to_string(), "nanoclaw.toml:12");
 }

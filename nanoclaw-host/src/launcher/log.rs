@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nanoclaw_core::run::RunNumber;
@@ -32,10 +32,22 @@ impl RunLog {
         for path in &old[..excess] {
             fs::remove_file(path)?;
         }
-        let path = folder.join(format!("{:010}.log", number.0));
-        let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+        let file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path_of(folder, number))?;
         Ok(Self { file, left: MAX_BYTES })
     }
+
+    /// Goes on with the log of run `number`, which an earlier host began.
+    pub(super) fn append(folder: &Path, number: RunNumber) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path_of(folder, number))?;
+        let left = MAX_BYTES.saturating_sub(file.metadata()?.len());
+        Ok(Self { file, left })
+    }
+}
+
+fn path_of(folder: &Path, number: RunNumber) -> PathBuf {
+    folder.join(format!("{:010}.log", number.0))
 }
 
 impl Write for RunLog {
@@ -72,6 +84,19 @@ mod tests {
         let text = fs::read(folder.path().join("0000000001.log")).unwrap();
         assert!(text.len() as u64 <= MAX_BYTES + 64);
         assert!(text.ends_with(b"10 MiB]\n"));
+    }
+
+    #[test]
+    fn a_log_that_goes_on_keeps_what_is_there_and_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |mut log: RunLog, bytes: &[u8]| log.write_all(bytes).unwrap();
+        write(RunLog::create(folder.path(), RunNumber(1)).unwrap(), b"before\n");
+        write(RunLog::append(folder.path(), RunNumber(1)).unwrap(), b"after\n");
+        let path = path_of(folder.path(), RunNumber(1));
+        assert_eq!(fs::read(&path).unwrap(), b"before\nafter\n");
+        write(RunLog::append(folder.path(), RunNumber(1)).unwrap(), &vec![b'x'; 11 << 20]);
+        write(RunLog::append(folder.path(), RunNumber(1)).unwrap(), b"more");
+        assert!(fs::metadata(&path).unwrap().len() <= MAX_BYTES + 64);
     }
 
     #[test]

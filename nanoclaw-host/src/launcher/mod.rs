@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use nanoclaw_core::{
     causes::with_causes,
     group::{Group, GroupFolder},
-    launch::{Launch, LaunchError, Launcher, Tuning},
+    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::Mailbox,
     orchestrator::{GroupTimes, PromptLimits},
-    run::{Retry, RunId, RunKind},
+    run::{Retry, RunId, RunKind, Trouble},
     runtime::{InstallId, Labels, RuntimeKind},
 };
 
@@ -31,6 +31,11 @@ use crate::{
     home::{self, Home},
     runtimes::sandbox::HOST_IMAGE,
 };
+
+/// A person has to change something.
+const SETUP: Retry = Retry::WhenMended { trouble: Trouble::Setup, after: None };
+/// The machine does not do just now what it is asked (a full disk).
+const HOST: Retry = Retry::WhenMended { trouble: Trouble::Host, after: None };
 
 /// The launcher of the host. Cheap to clone.
 #[derive(Clone)]
@@ -56,16 +61,21 @@ impl Launcher for HostLauncher {
     fn tuning(&self, group: &GroupFolder) -> Tuning {
         let settings = self.config.for_group(group);
         let messages = *settings.max_messages_per_prompt as usize;
+        let bytes = usize::try_from(*settings.max_prompt_size).unwrap_or(usize::MAX);
         Tuning {
-            times: GroupTimes { idle: *settings.idle_timeout, run: *settings.run_timeout },
-            prompt: PromptLimits { messages, ..PromptLimits::default() },
+            times: GroupTimes {
+                idle: *settings.idle_timeout,
+                run: *settings.run_timeout,
+                turn: *settings.turn_timeout,
+            },
+            prompt: PromptLimits { messages, bytes, ..PromptLimits::default() },
         }
     }
 
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
         let plan = plan(group, &self.home, &self.config, &self.machine);
         if let Some(problem) = plan.problems.first() {
-            return Err(LaunchError { reason: problem.clone(), retry: Retry::Never });
+            return Err(LaunchError { reason: problem.clone(), retry: SETUP });
         }
         if let Some(missing) = self.machine.runner.as_deref().filter(|runner| !runner.is_file()) {
             let reason = format!(
@@ -73,27 +83,39 @@ impl Launcher for HostLauncher {
                  agent.runner in nanoclaw.toml",
                 missing.display()
             );
-            return Err(LaunchError { reason, retry: Retry::Never });
+            return Err(LaunchError { reason, retry: SETUP });
         }
         let this = self.clone();
         let (group, with_gateway) = (group.clone(), plan.gateway);
         // Folders are made and changed hands off the async threads: a memory folder can be large.
         let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway)).await;
         made.map_err(|error| failed("make the group's folders", &error))??;
-        let guard: Box<dyn Send + Sync> = if plan.gateway {
-            let socket = self.gateway.open(&self.home.gateway(&run.group), &run.group, self.machine.user);
-            Box::new(socket.map_err(|error| failed("open the group's gateway", &error))?)
-        } else {
-            Box::new(())
-        };
+        let guard = self.open_gateway(&plan, &run.group)?;
         let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("make the run's log", &error))?;
         let labels = Labels { install: self.install.clone(), run: run.clone() };
         Ok(Launch { spec: plan.spec(labels), mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
     }
+
+    async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
+        // A problem of the plan is one for the next container; this one runs.
+        let guard = self.open_gateway(&plan(group, &self.home, &self.config, &self.machine), &run.group)?;
+        let log = log::RunLog::append(&self.home.run_logs(&run.group), run.number)
+            .map_err(|error| failed("go on with the run's log", &error))?;
+        Ok(Rejoined { mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
+    }
 }
 
 impl HostLauncher {
+    /// The group's gateway while the result lives; nothing for a provider that needs none.
+    fn open_gateway(&self, plan: &Plan, group: &GroupFolder) -> Result<Box<dyn Send + Sync>, LaunchError> {
+        if !plan.gateway {
+            return Ok(Box::new(()));
+        }
+        let socket = self.gateway.open(&self.home.gateway(group), group, self.machine.user);
+        Ok(Box::new(socket.map_err(|error| failed("open the group's gateway", &error))?))
+    }
+
     fn make_folders(&self, group: &Group, with_gateway: bool) -> Result<(), LaunchError> {
         let owner = self.machine.user;
         home::write_group_memory(&self.home, group).map_err(|error| failed("make the group's folder", &error))?;
@@ -125,7 +147,7 @@ impl Explain for HostLauncher {
 
 fn failed(action: &str, error: &dyn std::error::Error) -> LaunchError {
     let reason = format!("failed to {action}: {}", with_causes(error));
-    LaunchError { reason, retry: Retry::Later }
+    LaunchError { reason, retry: HOST }
 }
 
 /// The image that a runtime takes: the sandbox has none of an engine's, so it takes the host's own programs unless a root

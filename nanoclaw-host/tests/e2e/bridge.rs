@@ -22,19 +22,19 @@ on_each_runtime! {
 
 /// A chat service with a bridge: shows each key once, as services with idempotent sends do.
 #[derive(Default)]
-struct Chat {
-    shown: Vec<String>,
+pub struct Chat {
+    pub shown: Vec<String>,
     keys: BTreeSet<String>,
 }
 
 /// A connection of the bridge.
-struct Bridge {
+pub struct Bridge {
     stream: UnixStream,
     lines: BufReader<UnixStream>,
 }
 
 impl Bridge {
-    fn connect(place: &Place) -> Self {
+    pub fn connect(place: &Place) -> Self {
         let stream = UnixStream::connect(place.home().bridge_socket()).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut bridge = Self { lines: BufReader::new(stream.try_clone().unwrap()), stream };
@@ -48,7 +48,7 @@ impl Bridge {
         self.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    fn message(&mut self, id: &str, text: &str) {
+    pub fn message(&mut self, id: &str, text: &str) {
         self.say(&json!({
             "type": "message", "chat": "tg:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
             "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
@@ -63,7 +63,7 @@ impl Bridge {
     }
 
     /// Reads until a line of this type.
-    fn until(&mut self, kind: &str) -> Value {
+    pub fn until(&mut self, kind: &str) -> Value {
         loop {
             let line = self.next();
             assert_ne!(line["type"], "error", "{line}");
@@ -74,7 +74,7 @@ impl Bridge {
     }
 
     /// Confirms what is to be sent, until something is that was not shown before, and shows that.
-    fn show(&mut self, chat: &mut Chat) -> String {
+    pub fn show(&mut self, chat: &mut Chat) -> String {
         loop {
             let send = self.until("send");
             let (key, text) = (send["key"].as_str().unwrap(), send["text"].as_str().unwrap());
@@ -90,7 +90,7 @@ impl Bridge {
     }
 }
 
-fn register(place: &Place) {
+pub fn register(place: &Place) {
     place.run(["groups", "add", "tg:-1", "--name", "Family", "--no-trigger"]).succeeded();
 }
 

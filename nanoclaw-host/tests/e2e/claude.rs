@@ -74,8 +74,8 @@ fn a_refused_key_is_told(on: On) {
 }
 
 /// A place with the real program, and a model to ask.
-struct Bench {
-    place: Place,
+pub struct Bench {
+    pub place: Place,
     model: FakeModelApi,
     // The fake's workers live in it.
     _runtime: tokio::runtime::Runtime,
@@ -83,10 +83,15 @@ struct Bench {
 
 impl Bench {
     fn on(on: On) -> Option<Self> {
+        Self::with(on, Script::tools())
+    }
+
+    /// The same with a model of this script.
+    pub fn with(on: On, script: Script) -> Option<Self> {
         let claude = support::wanted("claude").or_skip("claude", programs::claude())?;
         let place = Place::on_base(on, |root| machine_root(root, &claude))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let model = runtime.block_on(FakeModelApi::start(Script::tools())).unwrap();
+        let model = runtime.block_on(FakeModelApi::start(script)).unwrap();
         place.configure(&format!("[agent]\nclaude = {claude:?}\n[model]\nbase_url = \"{}\"\n", model.base_url()));
         place.credential(&format!("ANTHROPIC_API_KEY={KEY}"));
         Some(Self { place, model, _runtime: runtime })

@@ -139,6 +139,7 @@ fn a_flood_of_noise_does_not_hold_up_the_answer(place: &Place) {
 }
 
 fn a_very_long_message_is_answered(place: &Place) {
+    place.configure("[limits]\nmax_prompt_size = \"1MiB\"\n");
     let text = "lorem <ipsum> & \"dolor\" ".repeat(8 * 1024);
     let text = text.trim();
     let mut command = place.command(["chat"]);

@@ -18,9 +18,11 @@ mod place;
 mod process;
 mod programs;
 
+mod adoption;
 mod bridge;
 mod claude;
 mod conversation;
 mod foreign;
+mod limits;
 mod service;
 mod trouble;

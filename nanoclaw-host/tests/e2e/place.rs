@@ -17,6 +17,7 @@ use nanoclaw_host::{
         sandbox::{SandboxRuntime, SandboxSettings},
     },
 };
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::{
@@ -185,10 +186,20 @@ impl Place {
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
     }
 
-    /// Starts the service and waits until it says that it is ready.
+    /// Starts the service and waits until it says that it is ready. It stops its containers when it is asked to end, so that
+    /// nothing is left of it.
     pub fn service(&self) -> Running {
+        self.service_with(&["run", "--stop-containers"])
+    }
+
+    /// The same as people have it: containers go on without it, where their runtime lets them.
+    pub fn service_that_lets_go(&self) -> Running {
+        self.service_with(&["run"])
+    }
+
+    fn service_with(&self, arguments: &[&str]) -> Running {
         self.run(["init"]).succeeded();
-        let service = Running::start(&mut self.command(["run"]));
+        let service = Running::start(&mut self.command(arguments));
         service.until_stdout(|text| text.ends_with('\n'));
         service
     }
@@ -234,6 +245,11 @@ impl Place {
 
     /// The processes that see the user's folder, by their command lines: containers, helpers, hosts; not this test.
     pub fn processes(&self) -> Vec<String> {
+        self.processes_with_ids().into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The same, with their ids.
+    pub fn processes_with_ids(&self) -> Vec<(Pid, String)> {
         let folder = self.folder().to_str().unwrap().as_bytes();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -249,17 +265,26 @@ impl Place {
             });
             if sees {
                 let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-                found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+                let pid = entry.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+                found.extend(pid.map(|pid| (pid, String::from_utf8_lossy(&line).replace('\0', " "))));
             }
         }
         found
     }
 
-    /// The containers of this installation that Docker knows; none on another runtime.
+    /// How many containers of this installation Docker knows; none on another runtime.
     pub fn containers(&self) -> usize {
-        let Some((engine, _)) = &self.engine else { return 0 };
-        let Some(install) = self.install() else { return 0 };
-        wait(async { engine.list(&install).await.unwrap().len() })
+        self.container_ids().len()
+    }
+
+    /// Docker's ids of them, sorted.
+    pub fn container_ids(&self) -> Vec<String> {
+        let Some((engine, _)) = &self.engine else { return Vec::new() };
+        let Some(install) = self.install() else { return Vec::new() };
+        let listed = wait(async { engine.list(&install).await.unwrap() });
+        let mut ids: Vec<String> = listed.into_iter().map(|container| container.id.to_string()).collect();
+        ids.sort();
+        ids
     }
 
     /// Waits until nothing of this place runs any more, and no socket waits for anybody.

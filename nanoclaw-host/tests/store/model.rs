@@ -30,19 +30,77 @@ struct RunPick {
 
 #[derive(Debug, Clone)]
 enum Operation {
-    NoteChat { chat: usize, named: bool, private: Option<bool>, at: i64 },
-    AddGroup { folder: usize, chat: usize, main: bool, at: i64 },
-    RemoveGroup { folder: usize },
-    Accept { chat: usize, id: u8, wakes: bool, at: i64 },
-    OpenRun { run: RunPick, task: bool, at: i64 },
-    HandOver { run: RunPick, first: i64, last: i64 },
-    Commit { run: RunPick, block: u32, reply: Option<usize>, answers: Option<i64>, session: Option<u8>, at: i64 },
-    Close { run: RunPick, failed: bool, at: i64 },
-    GiveUp { group: usize, through: i64, key: usize },
-    ForgetSession { group: usize, task: bool },
-    Post { key: usize, chat: usize, at: i64 },
-    Sent { id: i64 },
-    Failed { id: i64, retry_at: Option<i64> },
+    NoteChat {
+        chat: usize,
+        named: bool,
+        private: Option<bool>,
+        at: i64,
+    },
+    AddGroup {
+        folder: usize,
+        chat: usize,
+        main: bool,
+        at: i64,
+    },
+    RemoveGroup {
+        folder: usize,
+    },
+    Accept {
+        chat: usize,
+        id: u8,
+        wakes: bool,
+        at: i64,
+    },
+    OpenRun {
+        run: RunPick,
+        task: bool,
+        at: i64,
+    },
+    HandOver {
+        run: RunPick,
+        first: i64,
+        last: i64,
+    },
+    Commit {
+        run: RunPick,
+        block: u32,
+        reply: Option<usize>,
+        answers: Option<i64>,
+        session: Option<u8>,
+        extra: (Option<i64>, bool),
+        at: i64,
+    },
+    Taken {
+        run: RunPick,
+        through: i64,
+        at: i64,
+    },
+    Close {
+        run: RunPick,
+        failed: bool,
+        at: i64,
+    },
+    GiveUp {
+        group: usize,
+        through: i64,
+        key: usize,
+    },
+    ForgetSession {
+        group: usize,
+        task: bool,
+    },
+    Post {
+        key: usize,
+        chat: usize,
+        at: i64,
+    },
+    Sent {
+        id: i64,
+    },
+    Failed {
+        id: i64,
+        retry_at: Option<i64>,
+    },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -66,8 +124,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (name(), prop_oneof![5 => Just(1), 1 => Just(0), 1 => Just(3)], prop::bool::weighted(0.3), time())
             .prop_map(|(group, offset, task, at)| OpenRun { run: RunPick { group, offset }, task, at }),
         6 => (run(), seq(), seq()).prop_map(|(run, first, last)| HandOver { run, first, last }),
-        8 => (run(), 1..4_u32, option::of(key()), option::of(seq()), option::of(0..3_u8), time())
-            .prop_map(|(run, block, reply, answers, session, at)| Commit { run, block, reply, answers, session, at }),
+        8 => (run(), 1..4_u32, option::of(key()), option::of(seq()), option::of(0..3_u8), (option::of(seq()), any::<bool>()), time())
+            .prop_map(|(run, block, reply, answers, session, extra, at)| Commit { run, block, reply, answers, session, extra, at }),
+        2 => (run(), seq(), time()).prop_map(|(run, through, at)| Taken { run, through, at }),
         2 => (run(), any::<bool>(), time()).prop_map(|(run, failed, at)| Close { run, failed, at }),
         2 => (name(), seq(), key()).prop_map(|(group, through, key)| GiveUp { group, through, key }),
         1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
@@ -128,15 +187,20 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             let handed = Handed { first: Seq(first.min(last)), last: Seq(first.max(last)) };
             told(store.hand_over(&picked(store, run).await, handed, at(3)).await)
         }
-        Operation::Commit { run, block, reply, answers, session, at: ms } => {
+        Operation::Commit { run, block, reply, answers, session, extra: (taken, names_messages), at: ms } => {
             let block = BlockCommit {
                 number: BlockNumber(block),
                 reply: reply.map(|key| delivery(KEYS[key], "tg:one")),
                 answers: answers.map(Seq),
                 session: session.map(|number| SessionId::new(format!("s-{number}")).unwrap()),
+                taken: taken.map(Seq),
+                names_messages,
                 at: at(ms),
             };
             told(store.commit_block(&picked(store, run).await, &block).await)
+        }
+        Operation::Taken { run, through, at: ms } => {
+            told(store.turns_taken(&picked(store, run).await, Seq(through), at(ms)).await)
         }
         Operation::Close { run, failed, at: ms } => {
             let ending = match failed {

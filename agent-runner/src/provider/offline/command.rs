@@ -1,6 +1,6 @@
 //! The commands: a word with `!` before it, alone at the start of a message, so that nobody gives one by accident.
 
-use std::{io::Write as _, net::ToSocketAddrs as _, path::Path, process::Stdio, time::Duration};
+use std::{io::Write as _, path::Path, process::Stdio, time::Duration};
 
 use nanoclaw_core::{
     causes::with_causes,
@@ -25,7 +25,7 @@ const HELP: &str = "\
 !help · !recall · !session
 !read FILE · !write FILE TEXT · !run COMMAND · !env NAME · !connect HOST:PORT
 !send TEXT · !send-to CHAT TEXT · !internal TEXT · !long BYTES
-!silent · !sleep SECONDS · !fail REASON · !fail-as KIND REASON · !crash · !flood BYTES";
+!silent · !sleep SECONDS · !hang · !fail REASON · !fail-as KIND REASON · !crash · !flood BYTES";
 
 /// A message that is to be done rather than heard.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,7 @@ pub(super) enum Command {
     Long { bytes: u64 },
     Silent,
     Sleep { time: Duration },
+    Hang,
     Fail { kind: FailureKind, reason: String },
     Crash,
     Flood { bytes: u64 },
@@ -97,6 +98,7 @@ pub(super) fn parse(text: &str) -> Option<Command> {
         "long" => Command::Long { bytes: bytes(rest)? },
         "silent" => Command::Silent,
         "sleep" => Command::Sleep { time: Duration::try_from_secs_f64(rest.parse().ok()?).ok()? },
+        "hang" => Command::Hang,
         "fail" => {
             let reason = rest_or_none().unwrap_or_else(|| "asked to fail".to_owned());
             Command::Fail { kind: FailureKind::Other, reason }
@@ -155,9 +157,16 @@ impl Tools<'_> {
                 tokio::time::sleep(*time).await;
                 format!("slept {time:?}")
             }
+            Command::Hang => hang(),
             Command::Fail { kind, reason } => return Err(Failure { kind: *kind, reason: reason.clone() }),
             Command::Crash => std::process::exit(CRASH),
-            Command::Flood { bytes } => flood(*bytes),
+            Command::Flood { bytes } => {
+                let bytes = *bytes;
+                // Not in the agent's loop, which gives signs of life: a host that reads slowly would hold it up.
+                tokio::task::spawn_blocking(move || flood(bytes))
+                    .await
+                    .unwrap_or_else(|error| format!("cannot flood: {error}"))
+            }
         }))
     }
 
@@ -239,17 +248,17 @@ impl Drop for KillOnDrop {
 }
 
 async fn connect(address: &str) -> String {
-    // Blocking, but its patience is the system's own only for names, and no container has a name server.
-    let found = address.to_socket_addrs().map(|mut addresses| addresses.next());
-    let address = match found {
-        Ok(Some(address)) => address,
-        Ok(None) => return format!("cannot connect to {address}: no such address"),
-        Err(error) => return format!("cannot connect to {address}: {error}"),
-    };
     match timeout(CONNECT_PATIENCE, tokio::net::TcpStream::connect(address)).await {
         Ok(Ok(_)) => format!("connected to {address}"),
         Ok(Err(error)) => format!("cannot connect to {address}: {error}"),
         Err(_) => format!("cannot connect to {address}: no answer within {CONNECT_PATIENCE:?}"),
+    }
+}
+
+/// Stands still with everything, as a program with a deadlock does: no sign of life is given any more.
+fn hang() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 

@@ -83,12 +83,12 @@ async fn the_end_of_a_watch_is_the_end_of_the_kernels() {
     let watcher = Watcher::new().unwrap();
     let one = watch(&watcher, directory.path()).await;
     let two = watch(&watcher, directory.path()).await;
-    let descriptor = one.descriptor.clone();
+    let (shared, descriptor) = one.kernel.clone().unwrap();
     drop(one);
-    assert_eq!(lock(&watcher.shared.table).waiting.len(), 1);
+    assert_eq!(lock(&shared.table).waiting.len(), 1);
     drop(two);
-    assert_eq!(lock(&watcher.shared.table).waiting.len(), 0);
-    assert!(watcher.shared.watches.clone().remove(descriptor).is_err(), "the kernel's watch is gone already");
+    assert_eq!(lock(&shared.table).waiting.len(), 0);
+    assert!(shared.watches.clone().remove(descriptor).is_err(), "the kernel's watch is gone already");
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn an_overflow_of_the_queue_is_told_to_all() {
 async fn the_worker_ends_with_the_last_handle() {
     let directory = tempfile::tempdir().unwrap();
     let watcher = Watcher::new().unwrap();
-    let table: Weak<Mutex<Table>> = Arc::downgrade(&watcher.shared.table);
+    let table: Weak<Mutex<Table>> = Arc::downgrade(&watcher.shared.as_ref().unwrap().table);
     let watch = watcher.clone().watch(directory.path()).unwrap();
     drop(watcher);
     tokio::task::yield_now().await;

@@ -4,7 +4,10 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use super::{RunContext, live::Live};
 use crate::{
-    orchestrator::event::{RunWord, StopReason},
+    orchestrator::{
+        blocks::LAST_NOTE,
+        event::{RunWord, StopReason},
+    },
     run::{Retry, RunEnding},
     runtime::{ContainerId, ContainerRuntime, Exit, StopOutcome},
     store::{BlockCommit, BlockOutcome},
@@ -17,6 +20,14 @@ const STOP_PAUSE: Duration = Duration::from_secs(5);
 
 impl Live<'_> {
     pub(super) async fn ending(&mut self, exit: Exit) -> RunEnding {
+        let ending = self.ending_seen(exit).await;
+        let about_messages =
+            matches!(ending, RunEnding::Failed { .. } | RunEnding::Crashed { .. }) && ending.counts_as_try();
+        // An agent that got half a prompt, because the host died while it wrote it, can only fail.
+        if self.prompt_in_doubt && about_messages { RunEnding::HostEnded } else { ending }
+    }
+
+    async fn ending_seen(&mut self, exit: Exit) -> RunEnding {
         if let Some(reason) = self.lost.take() {
             return RunEnding::Lost { reason };
         }
@@ -41,11 +52,17 @@ impl Live<'_> {
     async fn clean_ending(&mut self) -> RunEnding {
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
         if let Some(through) = self.ledger.taken_by_silent_agent() {
-            let number = self.blocks.next_on_stream();
-            let commit =
-                BlockCommit { number, reply: None, answers: Some(through), session: None, at: Timestamp::now() };
+            let commit = BlockCommit {
+                number: LAST_NOTE,
+                reply: None,
+                answers: Some(through),
+                session: None,
+                taken: None,
+                names_messages: false,
+                at: Timestamp::now(),
+            };
             match self.commit(&commit).await {
-                Ok(BlockOutcome::Committed(_)) => {
+                Ok(BlockOutcome::Committed(_) | BlockOutcome::Duplicate) => {
                     self.ledger.answered(through);
                     self.words.say(RunWord::Answered { through }).await;
                 }
@@ -87,6 +104,11 @@ impl Stopping {
             tokio::time::sleep(STOP_PAUSE).await;
         }));
         true
+    }
+
+    /// Whether the container is being stopped.
+    pub(super) fn begun(&self) -> bool {
+        self.tries > 0
     }
 
     /// Waits for the end of a try; for ever when there is none.

@@ -1,5 +1,7 @@
 //! The folders of a run's mailbox, and work on them off the loop.
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::live::Live;
 use crate::mailbox::{Claimed, Folder, Limits, Mailbox, MailboxError};
 
@@ -9,6 +11,7 @@ pub(super) struct Folders {
     pub(super) messages: Folder,
     pub(super) tasks: Folder,
     pub(super) answers: Folder,
+    pub(super) alive: Folder,
 }
 
 impl Folders {
@@ -19,6 +22,7 @@ impl Folders {
             messages: mailbox.messages()?,
             tasks: mailbox.tasks()?,
             answers: mailbox.answers()?,
+            alive: mailbox.alive()?,
         })
     }
 }
@@ -29,10 +33,7 @@ impl Live<'_> {
         work: impl FnOnce(&Folders) -> Result<T, MailboxError> + Send + 'static,
     ) -> Result<T, MailboxError> {
         let folders = self.folders.clone();
-        match tokio::task::spawn_blocking(move || work(&folders)).await {
-            Ok(result) => result,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        off_the_loop(move || work(&folders)).await
     }
 
     pub(super) async fn claim(&mut self, which: fn(&Folders) -> &Folder, limits: Limits) -> Vec<Claimed> {
@@ -50,5 +51,17 @@ impl Live<'_> {
         if let Err(error) = self.with_folders(move |folders| which(folders).remove(&name)).await {
             tracing::warn!(run = %self.id, %error, "cannot remove a file from the mailbox");
         }
+    }
+}
+
+/// Does file work where it holds up nobody. A runtime of one thread has nobody else to hold up: there it is done at once,
+/// and things happen in the same order every time (the simulation relies on it).
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

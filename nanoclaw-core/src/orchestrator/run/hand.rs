@@ -5,6 +5,7 @@ use crate::{
     channel::Typing,
     orchestrator::{
         batch::next_batch,
+        blocks::Size,
         event::{RunWord, StopReason},
     },
     protocol::input::{CLOSE_FILE, FollowUp, follow_up_name},
@@ -12,18 +13,20 @@ use crate::{
 };
 
 impl Live<'_> {
+    /// Hands over what waits, or some of it. An agent takes everything that lies in its mailbox as one prompt, so no more
+    /// lies there than fits one. So a flood of one group stays in the inbox,
+    /// and its agent can be asked to end, for somebody else's sake, after a turn or two.
     pub(super) async fn feed(&mut self) {
         let (store, settings) = (&*self.context.store, &self.context.settings);
         let after = self.ledger.handed_through();
-        let batch = match next_batch(
-            store,
-            &self.group.folder,
-            after,
-            self.context.launcher.tuning(&self.group.folder).prompt,
-            &settings.zone,
-        )
-        .await
-        {
+        let mut limits = self.context.launcher.tuning(&self.group.folder).prompt;
+        self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
+        let lying = self.ledger.untaken();
+        if lying.messages >= limits.messages.max(1) {
+            return self.words.say(RunWord::Full).await;
+        }
+        limits.messages = limits.messages.max(1) - lying.messages;
+        let batch = match next_batch(store, &self.group.folder, after, limits, &settings.zone).await {
             Ok(Some(batch)) => batch,
             Ok(None) => {
                 self.words.say(RunWord::Handed { through: after }).await;
@@ -31,9 +34,10 @@ impl Live<'_> {
             }
             Err(error) => return self.lost = Some(error.to_string()),
         };
-        if let Err(error) = store.hand_over(self.id, batch.handed, Timestamp::now()).await {
-            return self.lost = Some(error.to_string());
+        if lying.messages > 0 && lying.bytes + batch.text.len() > limits.bytes {
+            return self.words.say(RunWord::Full).await;
         }
+        let size = Size { messages: batch.messages, bytes: batch.text.len() };
         let follow_up = FollowUp::Message {
             text: batch.text,
             first_seq: Some(batch.handed.first),
@@ -41,12 +45,38 @@ impl Live<'_> {
         };
         let json = serde_json::to_vec(&follow_up).expect("a follow-up has text keys and plain values");
         let name = follow_up_name(batch.handed.last);
-        self.ledger.handed(batch.handed, name.clone());
-        if let Err(error) = self.with_folders(move |folders| folders.input.write_fleeting(&name, &json)).await {
+        // Staged, noted, published: a host that dies between any two of these leaves something by which the next one knows
+        // whether the agent has it.
+        let staged = name.clone();
+        if let Err(error) = self.with_folders(move |folders| folders.input.stage(&staged, &json)).await {
             return self.lost = Some(error.to_string());
+        }
+        if let Err(error) = self.context.store.hand_over(self.id, batch.handed, Timestamp::now()).await {
+            let _ = self.with_folders(move |folders| folders.input.unstage(&name)).await;
+            return self.lost = Some(error.to_string());
+        }
+        self.ledger.handed(batch.handed, name.clone(), size);
+        match self.with_folders(move |folders| folders.input.publish(&name)).await {
+            Ok(true) => {}
+            Ok(false) => return self.lost = Some("somebody took a follow-up before it had its name".to_owned()),
+            Err(error) => return self.lost = Some(error.to_string()),
         }
         self.typing.show(Typing::On);
         self.words.say(RunWord::Handed { through: batch.handed.last }).await;
+    }
+
+    /// Notes in the store which turns the agent has by now, as far as that is not noted. Nothing depends on it but what is
+    /// known of the run afterwards, so a failure is told and no more.
+    pub(super) async fn note_taken(&mut self) {
+        self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
+        if self.prompt_in_doubt {
+            return;
+        }
+        let Some(through) = self.ledger.taken_not_noted() else { return };
+        match self.context.store.turns_taken(self.id, through, Timestamp::now()).await {
+            Ok(()) => self.ledger.noted_taken(through),
+            Err(error) => tracing::warn!(run = %self.id, %error, "cannot note what the agent has taken"),
+        }
     }
 
     pub(super) async fn ask_to_end(&mut self) {

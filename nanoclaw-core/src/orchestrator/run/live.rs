@@ -4,12 +4,15 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Command, RunContext, Words, ending::Stopping, files::Folders, not_started, retry_of, typing::TypingSign};
+use super::{
+    Command, HOST, RunContext, Words, beats::Beats, ending::Stopping, files::Folders, not_started, retry_of,
+    typing::TypingSign,
+};
 use crate::{
     channel::Typing,
     group::{Group, GroupRole},
     launch::Launch,
-    mailbox::{Folder, FolderWatch, Mailbox},
+    mailbox::{Folder, FolderWatch, Mailbox, MailboxError},
     orchestrator::{
         batch::Batch,
         blocks::{BlockSource, Ledger},
@@ -17,7 +20,7 @@ use crate::{
     },
     protocol::{PROTOCOL_VERSION, input::ContainerInput, markers::Decoder},
     run::{Retry, RunEnding, RunId, RunKind},
-    runtime::{Container, ContainerStdin, Exit, Output},
+    runtime::{Container, ContainerId, ContainerStdin, Exit, ExitWatch, Output},
     store::SessionContext,
     time::Timestamp,
 };
@@ -35,6 +38,7 @@ pub(super) struct Live<'a> {
     pub(super) output_watch: FolderWatch,
     pub(super) messages_watch: FolderWatch,
     pub(super) tasks_watch: FolderWatch,
+    pub(super) beats: Beats,
     pub(super) log: Box<dyn std::io::Write + Send>,
     /// Holds the gateway's socket open.
     pub(super) _guard: Box<dyn Send + Sync>,
@@ -50,7 +54,24 @@ pub(super) struct Live<'a> {
     pub(super) closing: bool,
     /// When to look for more requests, after as many were answered as are answered at a time.
     pub(super) more_requests_at: Option<Instant>,
+    /// An earlier host may have died while it wrote the prompt.
+    pub(super) prompt_in_doubt: bool,
     pub(super) typing: TypingSign,
+}
+
+/// What a worker holds of a container.
+pub(super) struct Held {
+    pub(super) id: ContainerId,
+    /// What it writes; `None` for one that an earlier host started.
+    pub(super) output: Option<mpsc::Receiver<Output>>,
+    pub(super) exit: ExitWatch,
+}
+
+/// How a worker leaves its container.
+pub(super) enum Left {
+    Ended(RunEnding),
+    /// It goes on; the run stays open.
+    Running,
 }
 
 impl<'a> Live<'a> {
@@ -60,30 +81,28 @@ impl<'a> Live<'a> {
         id: &'a RunId,
         batch: &Batch,
         words: &'a Words,
-    ) -> Result<(Self, Container), RunEnding> {
+    ) -> Result<(Self, Held), RunEnding> {
         let launch = context
             .launcher
             .prepare(group, id, &RunKind::Chat)
             .await
             .map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
         let Launch { spec, mailbox, log, guard } = launch;
-        let mailbox = Mailbox::new(mailbox);
-        let folders = Folders::open(&mailbox).map_err(|error| not_started(&error, Retry::Later))?;
+        let in_house = |error: MailboxError| not_started(&error, HOST);
+        let mut live = Self::new(context, group, id, words, &Mailbox::new(mailbox), log, guard).map_err(in_house)?;
+        live.ledger = Ledger::new(batch.handed);
+        context.remove_unsure(&group.folder).await.map_err(|error| not_started(&error, retry_of(&error)))?;
         // What an earlier run was handed as a file and did not take is pending in the store and part of this prompt
         // (fault F52).
-        folders.input.clear().map_err(|error| not_started(&error, Retry::Later))?;
-        let watch =
-            |folder: &Folder| context.watcher.watch(folder.path()).map_err(|error| not_started(&error, Retry::Later));
-        let output_watch = watch(&folders.output)?;
-        let messages_watch = watch(&folders.messages)?;
-        let tasks_watch = watch(&folders.tasks)?;
+        let input = &live.folders.input;
+        input.clear().map_err(in_house)?;
+        for name in input.staged().map_err(in_house)? {
+            input.unstage(&name).map_err(in_house)?;
+        }
+        live.beats = live.beats.after_earlier_run(&live.folders.alive);
         let session = context.store.session(&group.folder, &SessionContext::Chat).await;
-        let session = session.map_err(|error| not_started(&error, Retry::Later))?;
-        context
-            .store
-            .hand_over(id, batch.handed, Timestamp::now())
-            .await
-            .map_err(|error| not_started(&error, Retry::Later))?;
+        let session = session.map_err(|error| not_started(&error, HOST))?;
+        context.store.hand_over(id, batch.handed, Timestamp::now()).await.map_err(|error| not_started(&error, HOST))?;
         let mut container =
             context.runtime.start(&spec).await.map_err(|error| not_started(&error, retry_of(&error)))?;
         let input = ContainerInput {
@@ -100,34 +119,51 @@ impl<'a> Live<'a> {
             first_seq: Some(batch.handed.first),
             last_seq: Some(batch.handed.last),
         };
-        let mut live = Self {
-            context,
-            group,
-            id,
-            words,
-            folders: Arc::new(folders),
-            output_watch,
-            messages_watch,
-            tasks_watch,
-            log,
-            _guard: guard,
-            decoder: Decoder::new(),
-            last_words: VecDeque::new(),
-            blocks: BlockSource::default(),
-            ledger: Ledger::new(batch.handed),
-            failure: None,
-            lost: None,
-            asked_to_end: None,
-            closing: false,
-            more_requests_at: None,
-            typing: TypingSign::new(context.channels.clone(), group),
-        };
         live.words.say(RunWord::Handed { through: batch.handed.last }).await;
         live.typing.show(Typing::On);
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
         live.write_prompt(stdin, &input).await;
         live.words.say(RunWord::Started).await;
-        Ok((live, container))
+        let Container { id, output, exit, .. } = container;
+        Ok((live, Held { id, output: Some(output), exit }))
+    }
+
+    /// A run of which nothing was handed over yet.
+    pub(super) fn new(
+        context: &'a RunContext,
+        group: &'a Group,
+        id: &'a RunId,
+        words: &'a Words,
+        mailbox: &Mailbox,
+        log: Box<dyn std::io::Write + Send>,
+        guard: Box<dyn Send + Sync>,
+    ) -> Result<Self, MailboxError> {
+        let folders = Folders::open(mailbox)?;
+        let watch = |folder: &Folder| context.watcher.watch(folder.path());
+        Ok(Self {
+            context,
+            group,
+            id,
+            words,
+            output_watch: watch(&folders.output)?,
+            messages_watch: watch(&folders.messages)?,
+            tasks_watch: watch(&folders.tasks)?,
+            beats: Beats::new(watch(&folders.alive)?, context.settings.beat_limit),
+            folders: Arc::new(folders),
+            log,
+            _guard: guard,
+            decoder: Decoder::new(),
+            last_words: VecDeque::new(),
+            blocks: BlockSource::default(),
+            ledger: Ledger::resume(&[], None, |_| false),
+            failure: None,
+            lost: None,
+            asked_to_end: None,
+            closing: false,
+            more_requests_at: None,
+            prompt_in_doubt: false,
+            typing: TypingSign::new(context.channels.clone(), group),
+        })
     }
 
     /// A container that does not take its prompt has ended, or will be stopped: how it ended tells more than the pipe does
@@ -144,10 +180,10 @@ impl<'a> Live<'a> {
         }
     }
 
-    pub(super) async fn serve(mut self, container: Container, mut commands: mpsc::Receiver<Command>) -> RunEnding {
-        let Container { id: container, mut output, exit: exit_watch, .. } = container;
+    pub(super) async fn serve(mut self, held: Held, commands: &mut mpsc::Receiver<Command>) -> Left {
+        let Held { id: container, mut output, exit: exit_watch } = held;
         let mut exit: Option<Exit> = None;
-        let mut output_open = true;
+        let mut output_open = output.is_some();
         let mut stop = Stopping::default();
         let mut close_deadline: Option<Instant> = None;
         let mut output_deadline: Option<Instant> = None;
@@ -159,19 +195,21 @@ impl<'a> Live<'a> {
                 self.lost.get_or_insert_with(|| "its container cannot be stopped".to_owned());
                 break;
             }
+            // What is bounded comes first; what the agent can flood comes last, so that a flood holds up nothing but the
+            // agent's own requests, and those no longer than it lasts.
             tokio::select! {
-                chunk = output.recv(), if output_open => match chunk {
-                    Some(Output::Stdout(bytes)) => {
-                        let found = self.decoder.feed(&bytes);
-                        self.take_found(found).await;
-                    }
-                    Some(Output::Stderr(bytes)) => self.take_stderr(&bytes),
-                    None => output_open = false,
-                },
-                ended = exit_watch.clone(), if exit.is_none() => {
-                    exit = Some(ended);
-                    output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);
+                biased;
+                () = sleep_until(output_deadline), if output_deadline.is_some() => {
+                    tracing::warn!(run = %self.id, "output did not end with the container; what is left of it is dropped");
+                    break;
                 }
+                () = sleep_until(close_deadline), if close_deadline.is_some() => {
+                    tracing::warn!(run = %self.id, "the agent did not end when asked to; its container is stopped");
+                    close_deadline = None;
+                    self.asked_to_end.get_or_insert(StopReason::Wanted);
+                }
+                () = stop.done() => {}
+                () = self.typing.keep_shown() => {}
                 Some(command) = commands.recv() => match command {
                     Command::Feed => self.feed().await,
                     Command::Close => {
@@ -180,35 +218,51 @@ impl<'a> Live<'a> {
                         close_deadline = Some(Instant::now() + self.context.settings.close_grace);
                     }
                     Command::Stop(why) => self.asked_to_end = Some(why),
+                    // One that has ended, or is being ended, is seen to its end.
+                    Command::Detach if exit.is_some() || self.asked_to_end.is_some() || self.lost.is_some() => {}
+                    Command::Detach => {
+                        self.note_taken().await;
+                        return Left::Running;
+                    }
                 },
+                ended = exit_watch.clone(), if exit.is_none() => {
+                    exit = Some(ended);
+                    output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);
+                }
+                chunk = receive(&mut output), if output_open => match chunk {
+                    Some(Output::Stdout(bytes)) => {
+                        let found = self.decoder.feed(&bytes);
+                        self.take_found(found).await;
+                    }
+                    Some(Output::Stderr(bytes)) => self.take_stderr(&bytes),
+                    None => output_open = false,
+                },
+                heard = self.beats.heard(&self.folders.alive), if exit.is_none() && !stop.begun() => {
+                    self.note_beat(heard).await;
+                }
                 () = self.output_watch.changed() => self.drain_journal().await,
                 () = self.messages_watch.changed() => self.answer_requests().await,
                 () = self.tasks_watch.changed() => self.answer_requests().await,
                 () = sleep_until(self.more_requests_at), if self.more_requests_at.is_some() => self.answer_requests().await,
-                () = self.typing.keep_shown() => {}
-                () = stop.done() => {}
-                () = sleep_until(close_deadline), if close_deadline.is_some() => {
-                    tracing::warn!(run = %self.id, "the agent did not end when asked to; its container is stopped");
-                    close_deadline = None;
-                    self.asked_to_end.get_or_insert(StopReason::Wanted);
-                }
-                () = sleep_until(output_deadline), if output_deadline.is_some() => {
-                    tracing::warn!(run = %self.id, "output did not end with the container; what is left of it is dropped");
-                    break;
-                }
             }
         }
         let rest = self.decoder.finish();
         self.take_found(rest).await;
         self.drain_journal().await;
-        self.answer_requests().await;
+        self.answer_last_requests().await;
         let ending = self.ending(exit.unwrap_or(Exit::Unknown)).await;
+        self.note_taken().await;
         self.typing.hide().await;
         if let Err(error) = self.context.runtime.remove(&container).await {
-            tracing::error!(run = %self.id, %error, "cannot make sure that the container is gone");
+            tracing::error!(run = %self.id, %error, "cannot make sure that the container is gone; trying again before the next run");
+            self.context.unsure(&self.group.folder, container);
         }
-        ending
+        Left::Ended(ending)
     }
+}
+
+async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
+    output.as_mut()?.recv().await
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -8,6 +8,9 @@
 //!
 //! A turn is noted before the agent can see it and a block is committed before anyone is told of it, so that whatever dies
 //! in between, the store knows which messages are still owed an answer.
+
+mod adopt;
+mod beats;
 mod ending;
 mod files;
 mod hand;
@@ -16,31 +19,35 @@ mod requests;
 mod typing;
 mod words;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::{broadcast, mpsc};
 
-use self::live::Live;
+use self::live::{Left, Live};
 use super::{
     Notice,
     batch::next_batch,
     channels::Channels,
     control::Input,
     deliverer::Nudges,
-    event::{Event, RunWord, StopReason},
+    event::{Event, PromptSize, RunWord, StopReason},
 };
 use crate::{
-    group::Group,
+    group::{Group, GroupFolder},
     launch::Launcher,
     mailbox::Watcher,
     message::Seq,
-    run::{Retry, RunEnding, RunId, RunKind},
-    runtime::{ContainerRuntime, RuntimeError},
+    run::{Retry, RunEnding, RunId, RunKind, Trouble},
+    runtime::{ContainerId, ContainerRuntime, RuntimeError},
     store::{NewRun, Store},
     time::Timestamp,
 };
 
-pub(super) use self::words::JOURNAL_LIMITS;
+pub(super) use self::adopt::{Adoptee, adopt, finish, stands};
 
 /// The numbers and names that runs go by.
 #[derive(Debug, Clone)]
@@ -55,6 +62,9 @@ pub struct RunSettings {
     pub stop_grace: Duration,
     /// How long a container may take to read its prompt.
     pub stdin_limit: Duration,
+    /// How long an agent that gives signs of life may go without one before its container is stopped. Several times
+    /// [`BEAT_INTERVAL`](crate::protocol::alive::BEAT_INTERVAL).
+    pub beat_limit: Duration,
 }
 
 impl Default for RunSettings {
@@ -65,9 +75,13 @@ impl Default for RunSettings {
             close_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
             stdin_limit: Duration::from_secs(60),
+            beat_limit: Duration::from_secs(30),
         }
     }
 }
+
+/// The pauses between tries to close a run.
+const CLOSE_PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(3)];
 
 /// What all runs share.
 pub(super) struct RunContext {
@@ -79,6 +93,26 @@ pub(super) struct RunContext {
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) watcher: Watcher,
     pub(super) settings: RunSettings,
+    /// Containers of runs that are over of which nobody knows whether they are gone; at most one a group.
+    pub(super) unsure: Mutex<BTreeMap<GroupFolder, ContainerId>>,
+}
+
+impl RunContext {
+    /// Nobody could make sure that `container` is gone.
+    fn unsure(&self, group: &GroupFolder, container: ContainerId) {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), container);
+    }
+
+    /// Makes sure that no container of an earlier run of `group` lives, which would share the mailbox with the next one
+    /// (fault F24).
+    async fn remove_unsure(&self, group: &GroupFolder) -> Result<(), RuntimeError> {
+        let unsure = self.unsure.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
+        if let Some(container) = unsure {
+            self.runtime.remove(&container).await?;
+            self.unsure.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
+        }
+        Ok(())
+    }
 }
 
 /// What the dispatcher asks of a run's worker.
@@ -87,55 +121,78 @@ pub(super) enum Command {
     Feed,
     Close,
     Stop(StopReason),
+    /// Let go of the container, which goes on.
+    Detach,
 }
 
-/// Runs one container for `group` and returns how it ended, after everything it said is committed and it is removed.
+/// Runs one container for `group` and returns the worker's last word: how the run ended, after everything it said is
+/// committed and its container is removed; or that the worker has let go of it.
 pub(super) async fn run(
     context: Arc<RunContext>,
     group: Arc<Group>,
     id: RunId,
     kind: RunKind,
-    commands: mpsc::Receiver<Command>,
+    prompt: PromptSize,
+    mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Input>,
-) -> RunEnding {
+) -> RunWord {
     let words = Words { run: id.clone(), events };
+    match start_and_serve(&context, &group, &id, kind, prompt, &mut commands, &words).await {
+        Left::Ended(ending) => RunWord::Ended { ending },
+        Left::Running => RunWord::Detached,
+    }
+}
+
+async fn start_and_serve(
+    context: &RunContext,
+    group: &Group,
+    id: &RunId,
+    kind: RunKind,
+    prompt: PromptSize,
+    commands: &mut mpsc::Receiver<Command>,
+    words: &Words,
+) -> Left {
     if let RunKind::Task(task) = &kind {
         let reason = format!("there is no task {task}");
-        return RunEnding::NotStarted { reason, retry: Retry::Never };
+        return Left::Ended(RunEnding::NotStarted { reason, retry: Retry::Never });
     }
-    let batch = match next_batch(
-        &*context.store,
-        &group.folder,
-        Seq::ZERO,
-        context.launcher.tuning(&group.folder).prompt,
-        &context.settings.zone,
-    )
-    .await
-    {
+    let mut limits = context.launcher.tuning(&group.folder).prompt;
+    if prompt == PromptSize::Single {
+        limits.messages = 1;
+    }
+    let batch = match next_batch(&*context.store, &group.folder, Seq::ZERO, limits, &context.settings.zone).await {
         Ok(Some(batch)) => batch,
         Ok(None) => {
             // Everything that waked is answered or given up by now: the dispatcher's knowledge is old.
-            return match context.store.cursor(&group.folder).await {
+            return Left::Ended(match context.store.cursor(&group.folder).await {
                 Ok(cursor) => {
                     words.say(RunWord::Answered { through: cursor }).await;
                     RunEnding::Finished
                 }
-                Err(error) => not_started(&error, Retry::Later),
-            };
+                Err(error) => not_started(&error, HOST),
+            });
         }
-        Err(error) => return not_started(&error, Retry::Later),
+        Err(error) => return Left::Ended(not_started(&error, HOST)),
     };
     let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), at: Timestamp::now() };
     if let Err(error) = context.store.open_run(&new_run).await {
-        return not_started(&error, Retry::Later);
+        return Left::Ended(not_started(&error, HOST));
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, "run opened");
-    let ending = match Live::start(&context, &group, &id, &batch, &words).await {
+    let left = match Live::start(context, group, id, &batch, words).await {
         Ok((live, container)) => live.serve(container, commands).await,
-        Err(ending) => ending,
+        Err(ending) => Left::Ended(ending),
     };
-    close(&*context.store, &id, &ending).await;
-    ending
+    leave(&*context.store, id, &left).await;
+    left
+}
+
+/// Closes the run if it is over.
+async fn leave(store: &dyn Store, id: &RunId, left: &Left) {
+    match left {
+        Left::Ended(ending) => close(store, id, ending).await,
+        Left::Running => tracing::info!(run = %id, "the run goes on without this host"),
+    }
 }
 
 async fn close(store: &dyn Store, id: &RunId, ending: &RunEnding) {
@@ -144,9 +201,14 @@ async fn close(store: &dyn Store, id: &RunId, ending: &RunEnding) {
     } else {
         tracing::info!(run = %id, "the run {ending}");
     }
-    // A run that cannot be closed now is closed as lost when the group's next one is opened.
-    if let Err(error) = store.close_run(id, ending, Timestamp::now()).await {
+    for pause in CLOSE_PAUSES.into_iter().map(Some).chain([None]) {
+        let Err(error) = store.close_run(id, ending, Timestamp::now()).await else { return };
         tracing::error!(run = %id, %error, "cannot note that the run has ended");
+        match pause {
+            Some(pause) => tokio::time::sleep(pause).await,
+            // It is closed as lost when the group's next one is opened, or when the host starts.
+            None => return,
+        }
     }
 }
 
@@ -154,17 +216,20 @@ pub(super) fn not_started(error: &dyn std::fmt::Display, retry: Retry) -> RunEnd
     RunEnding::NotStarted { reason: error.to_string(), retry }
 }
 
+/// The runtime or the store does not do just now what it is asked.
+pub(super) const HOST: Retry = Retry::WhenMended { trouble: Trouble::Host, after: None };
+
 /// Whether a runtime's refusal can pass by itself.
 pub(super) fn retry_of(error: &RuntimeError) -> Retry {
     match error {
         RuntimeError::Unavailable { .. }
         | RuntimeError::TimedOut { .. }
         | RuntimeError::Gone { .. }
-        | RuntimeError::Other { .. } => Retry::Later,
+        | RuntimeError::Other { .. } => HOST,
         RuntimeError::NoImage { .. }
         | RuntimeError::BadCommand { .. }
         | RuntimeError::BadMount { .. }
-        | RuntimeError::NotEnforced { .. } => Retry::Never,
+        | RuntimeError::NotEnforced { .. } => Retry::WhenMended { trouble: Trouble::Setup, after: None },
     }
 }
 

@@ -9,10 +9,11 @@ use crate::{
     chat::ChatId,
     delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupRole},
-    mailbox::{Claimed, Limits},
+    mailbox::{Claimed, Folder, Limits},
     orchestrator::event::RunWord,
     protocol::requests::{Answer, MessageRequest},
     run::RunId,
+    store::StoreError,
     time::Timestamp,
 };
 
@@ -32,6 +33,8 @@ async fn message(context: &RunContext, group: &Group, run: &RunId, claimed: &Cla
         }
         Err(error) => {
             tracing::error!(%run, file = claimed.name, %error, "cannot store an agent's message; trying again");
+            // If it happened all the same, it is to be sent.
+            context.nudges.chat(&delivery.chat);
             None
         }
     }
@@ -76,6 +79,42 @@ fn task(claimed: &Claimed) -> Answer {
 /// How many requests are answered at a time, and the pause after as many.
 const REQUEST_LIMITS: Limits = Limits { file_bytes: 1024 * 1024, names: 50 };
 const REQUEST_PAUSE: Duration = Duration::from_millis(250);
+/// How often requests are looked for after the container has ended.
+const LAST_ROUNDS: u32 = 8;
+
+/// Stores the messages that a run asked for and no host answered, under that run's name; nobody is there to be answered.
+///
+/// # Errors
+/// When the store fails; what is left stays for the next try.
+pub(in crate::orchestrator) async fn finish_requests(
+    context: &RunContext,
+    group: &Group,
+    run: &RunId,
+    messages: &Folder,
+) -> Result<(), StoreError> {
+    loop {
+        let files = match messages.claim(&REQUEST_LIMITS) {
+            Ok(files) if files.is_empty() => return Ok(()),
+            Ok(files) => files,
+            Err(error) => {
+                tracing::error!(%run, %error, "cannot read what the agent asked for");
+                return Ok(());
+            }
+        };
+        for claimed in files {
+            match allowed_message(group, run, &claimed) {
+                Ok(delivery) => {
+                    context.store.post(&delivery, Timestamp::now()).await?;
+                }
+                Err(reason) => tracing::warn!(%run, file = claimed.name, %reason, "refused an agent's request"),
+            }
+            if let Err(error) = messages.remove(&claimed.name) {
+                tracing::error!(%run, %error, "cannot remove a request");
+                return Ok(());
+            }
+        }
+    }
+}
 
 impl Live<'_> {
     /// Answers some requests; a flood is answered bit by bit, so that it costs the store no more than a lively chat does.
@@ -86,7 +125,11 @@ impl Live<'_> {
         self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE);
         for claimed in messages {
             let answer = message(self.context, self.group, self.id, &claimed).await;
-            let Some(answer) = answer else { continue }; // The store failed; the file stays and is tried again.
+            let Some(answer) = answer else {
+                // The store failed; the file stays and is tried again soon, before those that came after it.
+                self.more_requests_at = Some(Instant::now() + REQUEST_PAUSE);
+                break;
+            };
             self.answer(&claimed.name, &answer).await;
             self.remove(|folders| &folders.messages, &claimed.name).await;
             self.words.say(RunWord::Progress).await;
@@ -94,6 +137,18 @@ impl Live<'_> {
         for claimed in tasks {
             self.answer(&claimed.name, &task(&claimed)).await;
             self.remove(|folders| &folders.tasks, &claimed.name).await;
+        }
+    }
+
+    /// Answers what is left when the container has ended, trying again for a while: what the next run found of it would go
+    /// out under that run's name, and a second time if it had been stored.
+    pub(super) async fn answer_last_requests(&mut self) {
+        for _ in 0..LAST_ROUNDS {
+            self.answer_requests().await;
+            match self.more_requests_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => return,
+            }
         }
     }
 

@@ -5,14 +5,16 @@ use std::{io::Write as _, time::Duration};
 use super::live::Live;
 use crate::{
     channel::Typing,
+    delivery::OutboxId,
     mailbox::Limits,
+    message::Seq,
     orchestrator::{Notice, blocks::commit_of, event::RunWord},
     protocol::{
         markers::{Found, MAX_BLOCK_BYTES},
         output::{Block, FailureKind, JournalEntry, Status},
     },
     run::{BlockNumber, Retry},
-    store::{BlockCommit, BlockOutcome, SessionContext, StoreError},
+    store::{BlockCommit, BlockOutcome, SessionContext, Store, StoreError},
 };
 
 /// A journal file holds a whole block and a little around it.
@@ -66,13 +68,28 @@ impl Live<'_> {
             self.note_failure(&block).await;
         }
         let commit = commit_of(self.id, &self.group.chat, number, &block, &mut self.ledger);
-        match self.commit(&commit).await {
+        // A commit of which an error was told may have happened all the same, and is a duplicate when tried again: nobody
+        // was told of it yet.
+        let (outcome, answers) = match self.commit(&commit).await {
+            Ok(BlockOutcome::Duplicate) => {
+                let reply = committed_before(&*self.context.store, &commit).await;
+                // Or an earlier host committed it, and what it answered is not what it would answer now.
+                (Ok(BlockOutcome::Committed(reply)), self.answered_meanwhile().await)
+            }
+            outcome => (outcome, commit.answers),
+        };
+        match outcome {
             Ok(BlockOutcome::Committed(reply)) => {
                 self.blocks.committed(number);
-                if reply.is_some() {
+                if let Some(taken) = commit.taken {
+                    self.ledger.noted_taken(taken);
+                }
+                // It could not have said that without its prompt.
+                self.prompt_in_doubt &= block.status == Status::Error;
+                if commit.reply.is_some() {
                     self.context.nudges.chat(&self.group.chat);
                 }
-                let Some(through) = commit.answers else {
+                let Some(through) = answers else {
                     self.words.say(RunWord::Progress).await;
                     return;
                 };
@@ -89,10 +106,17 @@ impl Live<'_> {
                     self.typing.show(Typing::Off);
                 }
             }
-            Ok(BlockOutcome::Duplicate) => self.blocks.committed(number),
-            Ok(BlockOutcome::Fenced) => self.lost = Some("a later run has taken its place".to_owned()),
+            Ok(BlockOutcome::Duplicate | BlockOutcome::Fenced) => {
+                self.lost = Some("a later run has taken its place".to_owned())
+            }
             Err(error) => self.lost = Some(error.to_string()),
         }
+    }
+
+    /// Up to where the store has answers, when that is more than is known here.
+    async fn answered_meanwhile(&mut self) -> Option<Seq> {
+        let cursor = self.context.store.cursor(&self.group.folder).await.ok()?;
+        Some(cursor).filter(|cursor| *cursor > self.ledger.answered_through())
     }
 
     pub(super) async fn note_failure(&mut self, block: &Block) {
@@ -157,4 +181,10 @@ impl Live<'_> {
             }
         }
     }
+}
+
+/// The outbox row of a block that was committed before. Only watchers want to know, so nothing hangs on finding it.
+async fn committed_before(store: &dyn Store, commit: &BlockCommit) -> Option<OutboxId> {
+    let row = store.delivery(&commit.reply.as_ref()?.key).await.ok().flatten();
+    row.map(|row| row.delivery.id)
 }

@@ -22,6 +22,11 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(a_killed_container_ended_by_a_signal, Nothing, "Removing a running container kills it, and that is told."),
     promise!(a_handler_of_term_has_its_say, Nothing, "Stop asks first: output and code of the handler come through."),
     promise!(
+        a_container_that_has_just_started_hears_that_it_is_to_end,
+        Nothing,
+        "Stop is heard although the first process was not yet ready to hear it."
+    ),
+    promise!(
         f34_a_deaf_container_is_killed_after_the_grace_time,
         Nothing,
         "Who does not listen is killed, not before."
@@ -86,6 +91,18 @@ async fn a_handler_of_term_has_its_say(context: &SuiteContext) -> Result<(), Str
     context.gone(&spec).await?;
     let outcome = context.runtime.stop(&container.id, Duration::ZERO).await;
     expect_that!(matches!(outcome, Ok(StopOutcome::Gone)), "a second stop: wanted that it is gone, got {outcome:?}");
+    Ok(())
+}
+
+async fn a_container_that_has_just_started_hears_that_it_is_to_end(context: &SuiteContext) -> Result<(), String> {
+    // The kernel drops a signal to the first process of a container that has no handler for it yet.
+    let spec = context.spec("sleep 0.05; trap 'exit 3' TERM; while :; do sleep 0.01; done");
+    let container = context.start(&spec).await?;
+    let outcome = timeout(SOON * 2, context.runtime.stop(&container.id, SOON))
+        .await
+        .map_err(|_| "stop never returned")?
+        .map_err(|error| format!("stop failed: {error}"))?;
+    expect_that!(outcome == StopOutcome::Ended, "wanted that it ended, got {outcome:?}");
     Ok(())
 }
 

@@ -26,6 +26,9 @@ use crate::{channels::ports::AnsweredSoFar, json_lines::to_line};
 /// How many shown keys of a chat are remembered, to know whether the notice of a give-up was among them.
 const REMEMBERED_KEYS: usize = 16;
 
+/// How many notes may wait for replies to be shown.
+const MAX_HELD: usize = 256;
+
 /// How long word of a give-up waits for the message that tells the chat of it.
 const GAVE_UP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -188,6 +191,10 @@ impl LocalChannel {
     fn tell_after(&self, chat: &ChatId, until: Option<HeldUntil>, message: &ToTerminal) {
         let mut chats = self.lock();
         let Some(state) = chats.get_mut(chat).filter(|state| !state.terminals.is_empty()) else { return };
+        if state.held.len() == MAX_HELD {
+            // A terminal that shows nothing (a stopped one). Each note of an answer includes those before it.
+            state.held.pop_front();
+        }
         state.held.push_back(Held { until, line: to_line(message) });
         state.release(Instant::now());
     }

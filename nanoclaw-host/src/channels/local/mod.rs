@@ -35,6 +35,9 @@ pub const PREFIX: &str = "local:";
 /// How long to wait when the system has no descriptor for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Terminals at a time.
+const MAX_TERMINALS: usize = 256;
+
 /// The channel's name.
 #[must_use]
 pub fn name() -> ChannelName {
@@ -94,6 +97,10 @@ impl LocalListener {
             let late = shared.channel.next_late();
             tokio::select! {
                 accepted = listener.accept() => match accepted {
+                    Ok(stream) if terminals.len() >= MAX_TERMINALS => {
+                        tracing::warn!(MAX_TERMINALS, "one terminal too many was turned away");
+                        drop(stream);
+                    }
                     Ok(stream) => {
                         number += 1;
                         terminals.spawn(session::serve(stream, number, Arc::clone(&shared), stop.child_token()));

@@ -70,9 +70,20 @@ impl Drop for Watched {
 /// The request goes out when this is first polled. "Next exit" is the one condition that means the same before and after
 /// the start and at every engine; "not running" is true before it, and "removed" loses the code at Podman.
 pub(super) async fn next_exit(docker: Docker, id: ContainerId, marks: KillMarks) -> Exit {
+    exit(docker, id, marks, "next-exit").await
+}
+
+/// Waits for the exit of a container that was running a moment ago.
+///
+/// "Next exit" would wait for ever for one that has ended since; "not running" is true at once then.
+pub(super) async fn exit_of_running(docker: Docker, id: ContainerId, marks: KillMarks) -> Exit {
+    exit(docker, id, marks, "not-running").await
+}
+
+async fn exit(docker: Docker, id: ContainerId, marks: KillMarks, condition: &str) -> Exit {
     let watched = marks.watch(id);
     let since = SystemTime::now();
-    let options = WaitContainerOptionsBuilder::default().condition("next-exit").build();
+    let options = WaitContainerOptionsBuilder::default().condition(condition).build();
     let mut wait = Box::pin(docker.wait_container(watched.id.as_str(), Some(options)));
     let code = match wait.next().await {
         Some(Ok(ContainerWaitResponse { status_code, error: None })) => status_code,

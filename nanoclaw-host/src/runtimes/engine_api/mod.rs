@@ -15,6 +15,7 @@ mod streams;
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -34,15 +35,17 @@ use nanoclaw_core::{
     group::GroupFolder,
     run::RunNumber,
     runtime::{
-        Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerSummary,
-        ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome,
+        Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerSummary, Exit,
+        ExitWatch, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome, exit_watch,
     },
 };
 use tokio::{
     sync::{Semaphore, oneshot},
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
+use super::pauses_between_asking;
 use dialect::Dialect;
 
 /// The label that names the installation a container belongs to.
@@ -224,6 +227,20 @@ impl ContainerRuntime for EngineRuntime {
         }))
     }
 
+    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+        let running = match self.docker.inspect_container(id.as_str(), None).await {
+            Ok(found) => found.state.and_then(|state| state.running).unwrap_or(false),
+            Err(error) if errors::is_not_there(&error) => false,
+            Err(error) => return Err(self.error("look for the container")(error)),
+        };
+        if !running {
+            return Err(RuntimeError::Gone { id: id.clone() });
+        }
+        let waiting = tokio::spawn(exit::exit_of_running(self.docker.clone(), id.clone(), self.killed.clone()));
+        let waiting = AbortOnDropHandle::new(waiting);
+        Ok(exit_watch(async move { waiting.await.unwrap_or(Exit::Unknown) }))
+    }
+
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
         // Not the engine's own stop: it does not tell whether it had to kill, and blocks a request for the whole grace.
         if !self.signal(id, "SIGTERM").await? {
@@ -231,9 +248,14 @@ impl ContainerRuntime for EngineRuntime {
             self.remove(id).await?;
             return Ok(StopOutcome::Gone);
         }
-        if let Ok(ended) = timeout(grace, self.ended(id)).await {
-            ended?;
-            return Ok(StopOutcome::Ended);
+        let mut ended = pin!(self.ended(id));
+        for pause in pauses_between_asking(grace) {
+            if let Ok(ended) = timeout(pause, &mut ended).await {
+                ended?;
+                return Ok(StopOutcome::Ended);
+            }
+            // That it cannot be asked again is nothing against its having been asked.
+            let _ = self.signal(id, "SIGTERM").await;
         }
         self.killed.mark(id);
         if !self.signal(id, "SIGKILL").await? {

@@ -48,6 +48,8 @@ use nanoclaw_core::runtime::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::pauses_between_asking;
+
 use self::{
     limits::{Groups, Hierarchies},
     plan::{Plan, Root, Task},
@@ -240,12 +242,21 @@ impl ContainerRuntime for SandboxRuntime {
         Ok(Container { id, stdin: ContainerStdin::new(launched.stdin), output, exit })
     }
 
+    /// A container ends with the host that started it, so there are none of an earlier host.
+    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+        let (_, exit) = self.containers.running(id).ok_or_else(|| RuntimeError::Gone { id: id.clone() })?;
+        Ok(exit)
+    }
+
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
         let Some((requests, exit)) = self.containers.running(id) else { return Ok(StopOutcome::Gone) };
         // A full or closed queue means that its end is being seen to.
         let _ = requests.try_send(End::Ask);
-        if tokio::time::timeout(grace, exit.clone()).await.is_ok() {
-            return Ok(StopOutcome::Ended);
+        for pause in pauses_between_asking(grace) {
+            if tokio::time::timeout(pause, exit.clone()).await.is_ok() {
+                return Ok(StopOutcome::Ended);
+            }
+            let _ = requests.try_send(End::Ask);
         }
         let _ = requests.send(End::Kill).await;
         match tokio::time::timeout(LONGEST_END, exit).await {

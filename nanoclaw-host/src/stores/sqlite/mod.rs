@@ -192,6 +192,12 @@ impl Store for SqliteStore {
         write.finish(done).await
     }
 
+    async fn turns_taken(&self, run: &RunId, through: Seq, at: Timestamp) -> Result<(), StoreError> {
+        let mut write = self.begin("note what a run has taken").await?;
+        let done = runs::turns_taken(&mut write.transaction, run, through, at).await;
+        write.finish(done).await
+    }
+
     async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError> {
         let mut write = self.begin("close a run").await?;
         let done = runs::close(&mut write.transaction, run, ending, at).await;

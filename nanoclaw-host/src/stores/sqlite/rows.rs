@@ -82,6 +82,6 @@ words! {
     GroupRole { Main = "main", Ordinary = "ordinary" }
     Author { Person = "person", Owner = "owner" }
     RuntimeKind { Docker = "docker", Podman = "podman", Sandbox = "sandbox", Fake = "fake" }
-    TurnState { Open = "open", Answered = "answered", Unanswered = "unanswered" }
+    TurnState { Handed = "handed", Taken = "taken", Answered = "answered", Unanswered = "unanswered" }
     DeliveryState { Pending = "pending", Sent = "sent", Failed = "failed" }
 }

@@ -90,14 +90,14 @@ pub(super) async fn close(
     }
     sqlx::query(
         "UPDATE turns SET state = 'unanswered', ended_at_ms = $1
-         WHERE group_folder = $2 AND run_number = $3 AND state = 'open'",
+         WHERE group_folder = $2 AND run_number = $3 AND state IN ('handed', 'taken')",
     )
     .bind(at.as_ms())
     .bind(run.group.as_str())
     .bind(run.number.0)
     .execute(&mut *write)
     .await?;
-    if ending.is_failure() {
+    if ending.counts_as_try() {
         sqlx::query("UPDATE groups SET failures = failures + 1 WHERE folder = $1")
             .bind(run.group.as_str())
             .execute(&mut *write)
@@ -128,7 +128,7 @@ pub(super) async fn hand_over(
         "INSERT INTO turns (group_folder, run_number, number, first_seq, last_seq, handed_at_ms, state)
          VALUES ($1, $2,
                  (SELECT COALESCE(MAX(number), 0) + 1 FROM turns WHERE group_folder = $1 AND run_number = $2),
-                 $3, $4, $5, 'open')",
+                 $3, $4, $5, 'handed')",
     )
     .bind(run.group.as_str())
     .bind(run.number.0)
@@ -178,10 +178,21 @@ pub(super) async fn commit_block(
     if let Some(session) = &block.session {
         sessions::keep(write, &run.group, &open.context, session).await?;
     }
+    if open.names_messages.is_none_or(|before| !before && block.names_messages) {
+        sqlx::query("UPDATE runs SET names_messages = $1 WHERE group_folder = $2 AND number = $3")
+            .bind(i64::from(block.names_messages))
+            .bind(run.group.as_str())
+            .bind(run.number.0)
+            .execute(&mut *write)
+            .await?;
+    }
+    if let Some(taken) = block.taken {
+        take_turns(write, run, taken, block.at).await?;
+    }
     if let Some(answers) = answers {
         sqlx::query(
-            "UPDATE turns SET state = 'answered', ended_at_ms = $1
-             WHERE group_folder = $2 AND run_number = $3 AND state = 'open' AND last_seq <= $4",
+            "UPDATE turns SET state = 'answered', taken_at_ms = COALESCE(taken_at_ms, $1), ended_at_ms = $1
+             WHERE group_folder = $2 AND run_number = $3 AND state IN ('handed', 'taken') AND last_seq <= $4",
         )
         .bind(block.at.as_ms())
         .bind(run.group.as_str())
@@ -202,8 +213,35 @@ pub(super) async fn commit_block(
     Ok(BlockOutcome::Committed(reply))
 }
 
+pub(super) async fn turns_taken(
+    write: &mut SqliteConnection,
+    run: &RunId,
+    through: Seq,
+    at: Timestamp,
+) -> Result<(), Problem> {
+    match find_open(write, run).await? {
+        Some(_) => take_turns(write, run, through, at).await,
+        None => Ok(()),
+    }
+}
+
+async fn take_turns(write: &mut SqliteConnection, run: &RunId, through: Seq, at: Timestamp) -> Result<(), Problem> {
+    sqlx::query(
+        "UPDATE turns SET state = 'taken', taken_at_ms = $1
+         WHERE group_folder = $2 AND run_number = $3 AND state = 'handed' AND last_seq <= $4",
+    )
+    .bind(at.as_ms())
+    .bind(run.group.as_str())
+    .bind(run.number.0)
+    .bind(through.0)
+    .execute(write)
+    .await?;
+    Ok(())
+}
+
 /// What a block needs to know of the run that is open.
 struct OpenRun {
+    names_messages: Option<bool>,
     context: SessionContext,
     /// The last message handed to it; `None` when none was.
     handed_through: Option<Seq>,
@@ -212,7 +250,7 @@ struct OpenRun {
 /// The run, when it is the open one of a registered group.
 async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<OpenRun>, Problem> {
     let found = sqlx::query(
-        "SELECT r.kind, r.task_id,
+        "SELECT r.kind, r.task_id, r.names_messages,
                 (SELECT MAX(t.last_seq) FROM turns t
                  WHERE t.group_folder = r.group_folder AND t.run_number = r.number) AS handed_through
          FROM runs r JOIN groups g ON g.folder = r.group_folder
@@ -227,7 +265,8 @@ async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<O
         RunKind::Chat => SessionContext::Chat,
         RunKind::Task(task) => SessionContext::Task(task),
     };
-    Ok(Some(OpenRun { context, handed_through: row.try_get::<Option<i64>, _>("handed_through")?.map(Seq) }))
+    let handed_through = row.try_get::<Option<i64>, _>("handed_through")?.map(Seq);
+    Ok(Some(OpenRun { context, handed_through, names_messages: names_messages(&row)? }))
 }
 
 /// Of group $1, at most $2. Numbers rise in the order of opening, and there is an index over them.
@@ -263,6 +302,7 @@ pub(super) async fn turns(pool: &SqlitePool, run: &RunId) -> Result<Vec<StoredTu
                 handed: Handed { first: Seq(row.try_get("first_seq")?), last: Seq(row.try_get("last_seq")?) },
                 handed_at: rows::moment(row, "handed_at_ms")?,
                 state: rows::word::<TurnState>(row, "state")?,
+                taken_at: rows::optional_moment(row, "taken_at_ms")?,
                 ended_at: rows::optional_moment(row, "ended_at_ms")?,
             })
         })
@@ -278,7 +318,12 @@ fn stored_run(row: &SqliteRow) -> Result<StoredRun, Problem> {
         ended_at: rows::optional_moment(row, "ended_at_ms")?,
         ending: row.try_get("ending")?,
         detail: row.try_get("detail")?,
+        names_messages: names_messages(row)?,
     })
+}
+
+fn names_messages(row: &SqliteRow) -> Result<Option<bool>, Problem> {
+    Ok(row.try_get::<Option<i64>, _>("names_messages")?.map(|stored| stored != 0))
 }
 
 fn kind(row: &SqliteRow) -> Result<RunKind, Problem> {

@@ -8,12 +8,17 @@
 //!    │                              │                         ▼                      │   all answered ──▶│
 //!    └───────────── ended ◀──── stopping ◀────────────────────┴──────────────────────┴── idle, evicted ──┘
 //!                     │
-//!                     └─ failed ──▶ backing off ── delay over ──▶ waiting        (frozen: none of this until thawed)
+//!                     └─ failed ──▶ backing off, paused ── delay over ──▶ waiting   (frozen: none of this until thawed)
 //! ```
 //!
 //! What it knows of a group's messages are three places in the inbox: the newest that wakes, up to where the live agent was
 //! handed them, up to where they are answered. `newest > handed` is work to hand over; `handed > answered` is an agent at
 //! work; when a run ends, `handed` falls back to `answered`, and what was not answered is pending again.
+//!
+//! What a failure means is in [`failing`], what is kept of a group in [`entry`].
+
+mod entry;
+mod failing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -22,14 +27,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    event::{Action, Event, GroupStatus, GroupTimes, RunWord, StopReason},
-    retry::run_retry_delay,
-};
+use self::entry::{Entry, State};
+use super::event::{Action, AtShutdown, Event, GroupStatus, PromptSize, RunWord, StopReason};
 use crate::{
     group::GroupFolder,
     message::Seq,
-    run::{Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
+    run::{RunId, RunKind},
 };
 
 /// The numbers that the dispatcher decides by.
@@ -39,12 +42,14 @@ pub struct DispatchSettings {
     pub max_containers: NonZeroUsize,
     /// How many runs in a row may fail before messages are given up.
     pub max_failures: u32,
+    /// After how many failures in a row messages are handed over one by one, to find the one that fails.
+    pub single_after: u32,
 }
 
 impl Default for DispatchSettings {
-    /// The defaults of NanoClaw v1: 5 containers, the first try and five more.
+    /// The defaults of NanoClaw v1: 5 containers, the first try and five more. The last three of them one by one.
     fn default() -> Self {
-        Self { max_containers: NonZeroUsize::new(5).expect("five is not zero"), max_failures: 6 }
+        Self { max_containers: NonZeroUsize::new(5).expect("five is not zero"), max_failures: 6, single_after: 3 }
     }
 }
 
@@ -60,65 +65,6 @@ pub struct Dispatcher {
     /// Groups whose state holds a container.
     live: BTreeSet<GroupFolder>,
     shutting_down: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    since: Instant,
-    deadline: Option<Instant>,
-    times: GroupTimes,
-    last_run: RunNumber,
-    newest: Seq,
-    handed: Seq,
-    answered: Seq,
-    tasks: VecDeque<TaskId>,
-    failures: u32,
-    /// An [`Action::Feed`] was given and is not yet answered by [`RunWord::Handed`].
-    feeding: bool,
-    frozen: bool,
-    removed: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Idle,
-    Waiting,
-    Starting { kind: RunKind },
-    Busy { kind: RunKind },
-    Resting,
-    Stopping { kind: RunKind },
-    BackingOff,
-    Frozen,
-}
-
-impl State {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Waiting => "waiting",
-            Self::Starting { .. } => "starting",
-            Self::Busy { .. } => "busy",
-            Self::Resting => "resting",
-            Self::Stopping { .. } => "stopping",
-            Self::BackingOff => "backing off",
-            Self::Frozen => "frozen",
-        }
-    }
-
-    fn holds_container(&self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Busy { .. } | Self::Resting | Self::Stopping { .. })
-    }
-}
-
-impl Entry {
-    fn has_work(&self) -> bool {
-        !self.tasks.is_empty() || self.newest > self.handed
-    }
-
-    fn all_answered(&self) -> bool {
-        self.answered >= self.handed && !self.feeding
-    }
 }
 
 impl Dispatcher {
@@ -177,6 +123,8 @@ impl Dispatcher {
                 run: entry.state.holds_container().then_some(entry.last_run),
                 since: entry.since,
                 failures: entry.failures,
+                trouble: entry.trouble.filter(|_| entry.state == State::Paused),
+                deadline: entry.deadline,
                 tasks: entry.tasks.len(),
             })
             .collect()
@@ -184,23 +132,12 @@ impl Dispatcher {
 
     fn take(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
-            Event::GroupAdded { group, times, last_run, newest, failures } => {
-                let entry = Entry {
-                    state: State::Idle,
-                    since: now,
-                    deadline: None,
-                    times,
-                    last_run,
-                    newest,
-                    handed: Seq::ZERO,
-                    answered: Seq::ZERO,
-                    tasks: VecDeque::new(),
-                    failures,
-                    feeding: false,
-                    frozen: false,
-                    removed: false,
-                };
-                self.add(group, entry, now);
+            Event::GroupAdded { group, times, last_run, newest, failures, adopted } => {
+                let entry = Entry { newest, failures, ..Entry::new(times, last_run, now) };
+                self.add(group.clone(), entry, now);
+                if let Some(run) = adopted {
+                    self.adopt(&group, run.kind, run.handed, run.answered, now);
+                }
             }
             Event::GroupRemoved { group } => self.remove(&group, now, actions),
             Event::MessageWaiting { group, seq } => {
@@ -223,7 +160,8 @@ impl Dispatcher {
             Event::Thaw { group } => self.thaw(&group, now),
             Event::Run { run, word } => self.run_says(&run, word, now, actions),
             Event::GaveUp { group, through } => self.gave_up(&group, through, now),
-            Event::Shutdown => self.shut_down(now, actions),
+            Event::TryNow { group } => self.try_now(group.as_ref(), now),
+            Event::Shutdown { containers } => self.shut_down(containers, now, actions),
             Event::Tick => {}
         }
     }
@@ -240,6 +178,16 @@ impl Dispatcher {
         }
         self.groups.insert(group.clone(), new);
         self.rest_or_wait(&group, now);
+    }
+
+    /// A run of an earlier host goes on where it stood.
+    fn adopt(&mut self, group: &GroupFolder, kind: RunKind, handed: Seq, answered: Seq, now: Instant) {
+        let entry = self.groups.get_mut(group).expect("it was just added");
+        if entry.state.holds_container() {
+            return;
+        }
+        (entry.handed, entry.answered) = (handed, answered);
+        self.enter_busy(group, kind, now);
     }
 
     fn remove(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
@@ -271,10 +219,21 @@ impl Dispatcher {
         }
     }
 
-    fn shut_down(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn shut_down(&mut self, containers: AtShutdown, now: Instant, actions: &mut Vec<Action>) {
         self.shutting_down = true;
         for group in self.live.clone() {
-            self.stop(&group, StopReason::Wanted, now, actions);
+            match (containers, &self.groups[&group].state) {
+                (AtShutdown::Stop, _) => self.stop(&group, StopReason::Wanted, now, actions),
+                // One that is being ended goes on ending.
+                (AtShutdown::Leave, State::Stopping { .. }) => {
+                    actions.push(Action::Detach { run: self.groups[&group].run(&group) });
+                }
+                (AtShutdown::Leave, state) => {
+                    let kind = state.kind();
+                    actions.push(Action::Detach { run: self.groups[&group].run(&group) });
+                    self.enter(&group, State::Stopping { kind }, None, now);
+                }
+            }
         }
     }
 
@@ -297,31 +256,48 @@ impl Dispatcher {
         match word {
             RunWord::Started => {
                 if let State::Starting { kind } = &entry.state {
-                    let (kind, times) = (kind.clone(), entry.times);
-                    self.enter(&run.group, State::Busy { kind }, Some(now + times.run), now);
+                    let kind = kind.clone();
+                    self.enter_busy(&run.group, kind, now);
                 }
             }
             RunWord::Handed { through } => {
                 entry.handed = entry.handed.max(through);
                 entry.feeding = false;
-                self.progress(&run.group, now);
             }
+            RunWord::Full => (entry.feeding, entry.full) = (false, true),
             RunWord::Answered { through } => {
                 entry.answered = entry.answered.max(through);
+                entry.full = false;
                 entry.failures = 0;
-                self.progress(&run.group, now);
+                let mended = entry.trouble.take();
+                self.progress(&run.group, Progress::Answer, now);
+                if let Some(trouble) = mended {
+                    self.mended(trouble, now);
+                }
             }
-            RunWord::Progress => self.progress(&run.group, now),
+            RunWord::Progress => {
+                entry.full = false;
+                self.progress(&run.group, Progress::Sign, now);
+            }
+            RunWord::Beats => {
+                entry.beats = true;
+                self.progress(&run.group, Progress::Sign, now);
+            }
+            RunWord::Detached => self.enter(&run.group, State::Detached, None, now),
             RunWord::Ended { ending } => self.ended(run, &ending, now, actions),
         }
     }
 
     /// An agent at work showed that it lives.
-    fn progress(&mut self, group: &GroupFolder, now: Instant) {
-        let entry = &self.groups[group];
+    fn progress(&mut self, group: &GroupFolder, progress: Progress, now: Instant) {
+        let entry = self.groups.get_mut(group).expect("run_says has just looked the group up");
         if let State::Busy { kind } = &entry.state {
-            let (kind, times) = (kind.clone(), entry.times);
-            self.enter(group, State::Busy { kind }, Some(now + times.run), now);
+            let kind = kind.clone();
+            if progress == Progress::Answer {
+                entry.turn_began = now;
+            }
+            let deadline = entry.busy_deadline(now);
+            self.enter(group, State::Busy { kind }, Some(deadline), now);
         }
     }
 
@@ -337,10 +313,12 @@ impl Dispatcher {
         let may_feed = !slot_wanted && entry.tasks.is_empty();
         let times = entry.times;
         if entry.newest > entry.handed && may_feed {
-            if !entry.feeding {
+            if !entry.feeding && !entry.full {
                 entry.feeding = true;
-                actions.push(Action::Feed { run: RunId { group: group.clone(), number: entry.last_run } });
-                self.enter(group, State::Busy { kind: RunKind::Chat }, Some(now + times.run), now);
+                actions.push(Action::Feed { run: entry.run(group) });
+                if entry.state == State::Resting {
+                    self.enter_busy(group, RunKind::Chat, now);
+                }
             }
         } else if !entry.all_answered() {
             // Still at work.
@@ -348,58 +326,6 @@ impl Dispatcher {
             self.close(group, now, actions);
         } else if entry.state != State::Resting {
             self.enter(group, State::Resting, Some(now + times.idle), now);
-        }
-    }
-
-    fn ended(&mut self, run: &RunId, ending: &RunEnding, now: Instant, actions: &mut Vec<Action>) {
-        let group = &run.group;
-        let entry = self.groups.get_mut(group).expect("run_says has just looked the group up");
-        let was_task = matches!(
-            &entry.state,
-            State::Starting { kind: RunKind::Task(_) }
-                | State::Busy { kind: RunKind::Task(_) }
-                | State::Stopping { kind: RunKind::Task(_) }
-        );
-        let handed = entry.handed;
-        entry.handed = entry.answered;
-        entry.feeding = false;
-        if entry.removed {
-            self.enter(group, State::Idle, None, now);
-            self.groups.remove(group);
-            return;
-        }
-        // A task's failure is the scheduler's affair; it says nothing about the chat.
-        let owes = entry.newest > entry.answered;
-        if was_task || !ending.is_failure() || !owes {
-            self.rest_or_wait(group, now);
-            return;
-        }
-        entry.failures += 1;
-        let hopeless = matches!(
-            ending,
-            RunEnding::NotStarted { retry: Retry::Never, .. } | RunEnding::Failed { retry: Retry::Never, .. }
-        );
-        if hopeless || entry.failures >= self.settings.max_failures {
-            // What the failed run had in its hands; when it never got that far, everything that waits.
-            let through = if handed > entry.answered { handed } else { entry.newest };
-            actions.push(Action::GiveUp { group: group.clone(), through, reason: ending.to_string() });
-            // Should giving up itself fail (a full disk), the messages are simply tried again after the longest delay.
-            let delay = run_retry_delay(u32::MAX);
-            self.enter(group, State::BackingOff, Some(now + delay), now);
-        } else {
-            let delay = run_retry_delay(entry.failures);
-            actions.push(Action::ReportFailure { group: group.clone(), reason: ending.to_string(), retry_in: delay });
-            self.enter(group, State::BackingOff, Some(now + delay), now);
-        }
-    }
-
-    fn gave_up(&mut self, group: &GroupFolder, through: Seq, now: Instant) {
-        let Some(entry) = self.groups.get_mut(group) else { return };
-        entry.answered = entry.answered.max(through);
-        entry.handed = entry.handed.max(through);
-        entry.failures = 0;
-        if entry.state == State::BackingOff {
-            self.rest_or_wait(group, now);
         }
     }
 
@@ -413,9 +339,9 @@ impl Dispatcher {
             match self.groups[&group].state {
                 State::Starting { .. } | State::Busy { .. } => self.stop(&group, StopReason::TimedOut, now, actions),
                 State::Resting => self.close(&group, now, actions),
-                State::BackingOff => self.rest_or_wait(&group, now),
-                State::Idle | State::Waiting | State::Stopping { .. } | State::Frozen => {
-                    unreachable!("only starting, busy, resting and backing off have a deadline")
+                State::BackingOff | State::Paused => self.rest_or_wait(&group, now),
+                State::Idle | State::Waiting | State::Stopping { .. } | State::Frozen | State::Detached => {
+                    unreachable!("only starting, busy, resting, backing off and paused have a deadline")
                 }
             }
         }
@@ -459,30 +385,35 @@ impl Dispatcher {
     }
 
     fn start(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let single = self.settings.single_after;
         let entry = self.groups.get_mut(group).expect("only known groups wait");
         let kind = entry.tasks.pop_front().map_or(RunKind::Chat, RunKind::Task);
+        let prompt = if entry.failures >= single { PromptSize::Single } else { PromptSize::Full };
         entry.last_run = entry.last_run.next();
-        let times = entry.times;
-        let run = RunId { group: group.clone(), number: entry.last_run };
-        self.enter(group, State::Starting { kind: kind.clone() }, Some(now + times.run), now);
-        actions.push(Action::Start { run, kind });
+        (entry.full, entry.beats) = (false, false);
+        let (run, deadline) = (entry.run(group), now + entry.times.run);
+        self.enter(group, State::Starting { kind: kind.clone() }, Some(deadline), now);
+        actions.push(Action::Start { run, kind, prompt });
     }
 
     fn close(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
-        let run = RunId { group: group.clone(), number: self.groups[group].last_run };
-        actions.push(Action::Close { run });
+        actions.push(Action::Close { run: self.groups[group].run(group) });
         self.enter(group, State::Stopping { kind: RunKind::Chat }, None, now);
     }
 
     fn stop(&mut self, group: &GroupFolder, why: StopReason, now: Instant, actions: &mut Vec<Action>) {
         let entry = &self.groups[group];
-        let run = RunId { group: group.clone(), number: entry.last_run };
-        let kind = match &entry.state {
-            State::Starting { kind } | State::Busy { kind } | State::Stopping { kind } => kind.clone(),
-            _ => RunKind::Chat,
-        };
-        actions.push(Action::Stop { run, why });
+        let kind = entry.state.kind();
+        actions.push(Action::Stop { run: entry.run(group), why });
         self.enter(group, State::Stopping { kind }, None, now);
+    }
+
+    /// An agent begins to owe an answer.
+    fn enter_busy(&mut self, group: &GroupFolder, kind: RunKind, now: Instant) {
+        let entry = self.groups.get_mut(group).expect("only known groups have a state");
+        entry.turn_began = now;
+        let deadline = entry.busy_deadline(now);
+        self.enter(group, State::Busy { kind }, Some(deadline), now);
     }
 
     /// A group without a container: waits when there is work, else idles.
@@ -526,6 +457,14 @@ impl Dispatcher {
     }
 }
 
+/// What an agent at work showed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// An answer: the time for the next one begins.
+    Answer,
+    /// A sign of life.
+    Sign,
+}
+
 #[cfg(test)]
-#[path = "dispatcher_tests.rs"]
 mod tests;

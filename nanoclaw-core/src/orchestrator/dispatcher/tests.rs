@@ -5,7 +5,13 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 use super::*;
-use crate::runtime::Exit;
+use crate::{
+    orchestrator::event::{Adopted, GroupTimes, Tell},
+    run::{Retry, RunEnding, RunNumber, TaskId, Trouble},
+    runtime::Exit,
+};
+
+mod fairness;
 
 struct Bench {
     dispatcher: Dispatcher,
@@ -38,6 +44,7 @@ impl Bench {
                 last_run: RunNumber::ZERO,
                 newest: Seq::ZERO,
                 failures: 0,
+                adopted: None,
             });
         }
         bench
@@ -82,8 +89,12 @@ impl Bench {
     }
 }
 
+fn start_with(name: &str, number: u32, prompt: PromptSize) -> Action {
+    Action::Start { run: run(name, number), kind: RunKind::Chat, prompt }
+}
+
 fn start(name: &str, number: u32) -> Action {
-    Action::Start { run: run(name, number), kind: RunKind::Chat }
+    Action::Start { run: run(name, number), kind: RunKind::Chat, prompt: PromptSize::Full }
 }
 
 #[test]
@@ -162,7 +173,10 @@ fn f13_a_due_task_ends_its_own_groups_resting_container_and_runs_before_the_mess
     assert_eq!(bench.task("a", "t"), [Action::Close { run: run("a", 1) }]);
     bench.message("a", 2);
     let task = RunKind::Task(TaskId::new("t").unwrap());
-    assert_eq!(bench.ends(run("a", 1), RunEnding::Finished), [Action::Start { run: run("a", 2), kind: task }]);
+    assert_eq!(
+        bench.ends(run("a", 1), RunEnding::Finished),
+        [Action::Start { run: run("a", 2), kind: task, prompt: PromptSize::Full }]
+    );
     assert_eq!(bench.ends(run("a", 2), RunEnding::Finished), [start("a", 3)]);
 }
 
@@ -212,13 +226,14 @@ fn a_message_that_was_held_back_for_others_is_fed_when_they_have_their_slots() {
 fn f6_f10_a_failing_run_is_tried_again_with_growing_delays_then_given_up_loudly() {
     let mut bench = Bench::new(1, &["a"]);
     let mut actions = bench.message("a", 7);
-    for (number, delay) in [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80)] {
-        assert_eq!(actions, [start("a", number)]);
+    for (number, seconds) in [(1, 5.0), (2, 10.0), (3, 20.0), (4, 40.0), (5, 80.0)] {
+        assert_eq!(actions, [start_with("a", number, if number > 3 { PromptSize::Single } else { PromptSize::Full })]);
         bench.says(run("a", number), RunWord::Handed { through: Seq(7) });
         let report = bench.ends(run("a", number), crashed());
-        let retry_in = Duration::from_secs(delay);
-        assert_eq!(report, [Action::ReportFailure { group: folder("a"), reason: crashed().to_string(), retry_in }]);
-        assert_eq!(bench.wait(retry_in - Duration::from_millis(1)), []);
+        let [Action::ReportFailure { group, reason, retry_in }] = &report[..] else { panic!("{report:?}") };
+        assert_eq!((group, reason), (&folder("a"), &crashed().to_string()));
+        assert!((0.9..=1.1).contains(&(retry_in.as_secs_f64() / seconds)), "{retry_in:?}");
+        assert_eq!(bench.wait(*retry_in - Duration::from_millis(1)), []);
         actions = bench.wait(Duration::from_millis(1));
     }
     bench.says(run("a", 6), RunWord::Handed { through: Seq(7) });
@@ -230,12 +245,133 @@ fn f6_f10_a_failing_run_is_tried_again_with_growing_delays_then_given_up_loudly(
 }
 
 #[test]
-fn f42_a_failure_that_only_a_person_can_mend_is_told_at_once_and_burns_no_retries() {
+fn a_message_that_can_never_be_answered_is_set_aside_at_once() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);
-    let ending = RunEnding::NotStarted { reason: "no image".into(), retry: Retry::Never };
+    let ending = RunEnding::Failed { reason: "the prompt is refused".into(), retry: Retry::Never };
     let expected = Action::GiveUp { group: folder("a"), through: Seq(1), reason: ending.to_string() };
     assert_eq!(bench.ends(run("a", 1), ending), [expected]);
+}
+
+fn troubled(trouble: Trouble, after: Option<Duration>) -> RunEnding {
+    RunEnding::Failed { reason: "x".into(), retry: Retry::WhenMended { trouble, after } }
+}
+
+/// Who is told, and the delay.
+fn pause_of(actions: &[Action]) -> (Tell, Duration) {
+    let [Action::Paused { tell, retry_in, .. }, ..] = actions else { panic!("{actions:?}") };
+    (*tell, *retry_in)
+}
+
+#[test]
+fn f42_a_failure_that_only_a_person_can_mend_burns_no_tries_and_is_told_once() {
+    let mut bench = Bench::new(1, &["a"]);
+    bench.message("a", 1);
+    for number in 1..20 {
+        let (tell, retry_in) = pause_of(&bench.ends(run("a", number), troubled(Trouble::Login, None)));
+        assert_eq!(tell, if number == 1 { Tell::ChatAndOwner } else { Tell::Nobody });
+        assert_eq!(bench.state("a"), "paused");
+        assert_eq!(bench.message("a", i64::from(number) + 1), [], "a new message does not mend it");
+        assert_eq!(bench.wait(retry_in), [start("a", number + 1)]);
+    }
+}
+
+#[test]
+fn a_quota_is_waited_for_until_the_time_that_was_told() {
+    let mut bench = Bench::new(1, &["a"]);
+    bench.message("a", 1);
+    let reset = Duration::from_secs(4321);
+    assert_eq!(pause_of(&bench.ends(run("a", 1), troubled(Trouble::Quota, Some(reset)))).1, reset);
+    assert_eq!(bench.wait(reset - Duration::from_millis(1)), []);
+    assert_eq!(bench.wait(Duration::from_millis(1)), [start("a", 2)]);
+}
+
+#[test]
+fn groups_with_the_same_trouble_tell_the_owner_once_and_go_on_together_when_one_is_answered() {
+    let mut bench = Bench::new(3, &["a", "b", "c"]);
+    for (seq, group) in [(1, "a"), (2, "b"), (3, "c")] {
+        bench.message(group, seq);
+    }
+    assert_eq!(pause_of(&bench.ends(run("a", 1), troubled(Trouble::Login, None))).0, Tell::ChatAndOwner);
+    assert_eq!(pause_of(&bench.ends(run("b", 1), troubled(Trouble::Login, None))).0, Tell::Chat);
+    assert_eq!(pause_of(&bench.ends(run("c", 1), troubled(Trouble::Quota, None))).0, Tell::ChatAndOwner);
+    assert_eq!(bench.tell(Event::TryNow { group: Some(folder("a")) }), [start("a", 2)]);
+    bench.says(run("a", 2), RunWord::Handed { through: Seq(1) });
+    assert_eq!(bench.says(run("a", 2), RunWord::Answered { through: Seq(1) }), [start("b", 2)]);
+    assert_eq!(bench.state("c"), "paused", "it has another trouble");
+}
+
+#[test]
+fn f37_a_runtime_that_is_not_there_is_tried_for_as_long_as_it_takes_and_told_of_after_a_while() {
+    let mut bench = Bench::new(1, &["a"]);
+    bench.message("a", 1);
+    for number in 1..50 {
+        let lost = RunEnding::Lost { reason: "the daemon went away".into() };
+        let (tell, retry_in) = pause_of(&bench.ends(run("a", number), lost));
+        assert_eq!(tell, if number == 3 { Tell::ChatAndOwner } else { Tell::Nobody });
+        assert!(retry_in <= Duration::from_secs(88));
+        assert_eq!(bench.wait(retry_in), [start("a", number + 1)]);
+    }
+}
+
+#[test]
+fn somebody_who_thinks_it_works_now_need_not_wait() {
+    let mut bench = Bench::new(2, &["a", "b"]);
+    bench.message("a", 1);
+    bench.message("b", 2);
+    bench.ends(run("a", 1), crashed());
+    bench.ends(run("b", 1), troubled(Trouble::Setup, None));
+    assert_eq!(bench.tell(Event::TryNow { group: None }), [start("a", 2), start("b", 2)]);
+}
+
+#[test]
+fn an_adopted_run_goes_on_where_it_stood() {
+    let adopt = |newest: i64, handed: i64, answered: i64| {
+        let mut bench = Bench::new(1, &[]);
+        let adopted = Adopted { kind: RunKind::Chat, handed: Seq(handed), answered: Seq(answered) };
+        let actions = bench.tell(Event::GroupAdded {
+            group: folder("a"),
+            times: GroupTimes::default(),
+            last_run: RunNumber(7),
+            newest: Seq(newest),
+            failures: 0,
+            adopted: Some(adopted),
+        });
+        (actions, bench.state("a"), bench)
+    };
+    let (actions, state, mut bench) = adopt(3, 3, 1);
+    assert_eq!((actions, state), (vec![], "busy"), "it owes an answer");
+    bench.says(run("a", 7), RunWord::Answered { through: Seq(3) });
+    assert_eq!(bench.state("a"), "resting");
+    assert_eq!(adopt(3, 3, 3).1, "resting");
+    assert_eq!(adopt(5, 3, 3).0, [Action::Feed { run: run("a", 7) }], "what came meanwhile is a follow-up");
+}
+
+#[test]
+fn adopted_containers_hold_their_slots() {
+    let mut bench = Bench::new(1, &["b"]);
+    let adopted = Some(Adopted { kind: RunKind::Chat, handed: Seq(1), answered: Seq::ZERO });
+    let (group, times) = (folder("a"), GroupTimes::default());
+    let (last_run, newest) = (RunNumber(7), Seq(1));
+    bench.tell(Event::GroupAdded { group, times, last_run, newest, failures: 0, adopted });
+    assert_eq!(bench.message("b", 2), []);
+    assert_eq!(bench.says(run("a", 7), RunWord::Answered { through: Seq(1) }), [Action::Close { run: run("a", 7) }]);
+    assert_eq!(bench.ends(run("a", 7), RunEnding::Finished), [start("b", 1)]);
+}
+
+#[test]
+fn a_shutdown_that_leaves_containers_lets_go_of_each_and_ends() {
+    let mut bench = Bench::new(2, &["a", "b", "c"]);
+    bench.serve("a", 1, 1);
+    bench.message("b", 2);
+    let detach = |group| Action::Detach { run: run(group, 1) };
+    let leave = Event::Shutdown { containers: AtShutdown::Leave };
+    assert_eq!(bench.tell(leave), [detach("a"), detach("b")]);
+    assert_eq!(bench.message("c", 3), []);
+    bench.says(run("a", 1), RunWord::Detached);
+    assert!(!bench.dispatcher.drained());
+    bench.ends(run("b", 1), RunEnding::Finished);
+    assert!(bench.dispatcher.drained(), "one that ended by itself meanwhile is gone as well");
 }
 
 #[test]
@@ -243,7 +379,7 @@ fn should_giving_up_itself_fail_the_messages_are_tried_again() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);
     bench.ends(run("a", 1), RunEnding::NotStarted { reason: "x".into(), retry: Retry::Never });
-    assert_eq!(bench.wait(Duration::from_secs(80)), [start("a", 2)]);
+    assert_eq!(bench.wait(Duration::from_secs(88)), [start("a", 2)]);
 }
 
 #[test]
@@ -251,7 +387,7 @@ fn an_answer_ends_a_series_of_failures() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);
     bench.ends(run("a", 1), crashed());
-    bench.wait(Duration::from_secs(5));
+    bench.wait(Duration::from_secs(6));
     bench.says(run("a", 2), RunWord::Handed { through: Seq(1) });
     bench.says(run("a", 2), RunWord::Answered { through: Seq(1) });
     assert_eq!(bench.dispatcher.status()[0].failures, 0);
@@ -291,6 +427,34 @@ fn an_agent_without_a_sign_of_life_is_stopped_and_every_sign_gives_it_its_time_a
     assert_eq!(bench.wait(limit / 2), []);
     let stop = Action::Stop { run: run("a", 1), why: StopReason::TimedOut };
     assert_eq!(bench.wait(limit / 2), [stop]);
+}
+
+#[test]
+fn long_quiet_work_goes_on_while_the_agent_gives_signs_of_life_but_not_beyond_the_limit_of_a_turn() {
+    let mut bench = Bench::new(1, &["a"]);
+    let times = GroupTimes::default();
+    bench.message("a", 1);
+    bench.says(run("a", 1), RunWord::Handed { through: Seq(1) });
+    bench.says(run("a", 1), RunWord::Started);
+    bench.says(run("a", 1), RunWord::Beats);
+    assert_eq!(bench.wait(times.run * 2), []);
+    bench.says(run("a", 1), RunWord::Progress);
+    let stop = Action::Stop { run: run("a", 1), why: StopReason::TimedOut };
+    assert_eq!(bench.wait(times.turn - times.run * 2 - Duration::from_millis(1)), []);
+    assert_eq!(bench.wait(Duration::from_millis(1)), [stop]);
+}
+
+#[test]
+fn a_follow_up_does_not_give_a_stuck_agent_more_time() {
+    let mut bench = Bench::new(1, &["a"]);
+    let limit = GroupTimes::default().run;
+    bench.message("a", 1);
+    bench.says(run("a", 1), RunWord::Handed { through: Seq(1) });
+    bench.says(run("a", 1), RunWord::Started);
+    bench.wait(limit / 2);
+    bench.message("a", 2);
+    bench.says(run("a", 1), RunWord::Handed { through: Seq(2) });
+    assert_eq!(bench.wait(limit / 2), [Action::Stop { run: run("a", 1), why: StopReason::TimedOut }]);
 }
 
 #[test]
@@ -334,7 +498,7 @@ fn a_shutdown_starts_nothing_more_and_is_over_when_every_container_is_gone() {
     let mut bench = Bench::new(2, &["a", "b"]);
     bench.serve("a", 1, 1);
     assert!(!bench.dispatcher.drained());
-    assert_eq!(bench.tell(Event::Shutdown).len(), 1);
+    assert_eq!(bench.tell(Event::Shutdown { containers: AtShutdown::Stop }).len(), 1);
     assert_eq!(bench.message("b", 2), []);
     bench.ends(run("a", 1), RunEnding::Stopped);
     assert!(bench.dispatcher.drained());
@@ -349,6 +513,7 @@ fn f5_what_was_unanswered_before_a_restart_starts_at_once() {
         last_run: RunNumber(41),
         newest: Seq(9),
         failures: 0,
+        adopted: None,
     };
     assert_eq!(bench.tell(added), [start("a", 42)]);
 }
@@ -371,7 +536,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0..6_usize).prop_map(Step::Message),
         2 => (0..6_usize, 0..3_usize).prop_map(|(group, task)| Step::Task(group, task)),
-        14 => (0..6_usize, 0..7_usize).prop_map(|(group, what)| Step::Work(group, what)),
+        14 => (0..6_usize, 0..8_usize).prop_map(|(group, what)| Step::Work(group, what)),
         1 => (0..6_usize).prop_map(Step::Late),
         2 => (1..4000_u64).prop_map(Step::Wait),
         1 => (0..6_usize).prop_map(Step::Freeze),
@@ -409,7 +574,7 @@ impl Model {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Start { run, kind } => {
+                Action::Start { run, kind, .. } => {
                     assert!(!self.live.contains_key(&run.group), "two live runs of {}", run.group);
                     assert!(!self.frozen.contains(&run.group), "a frozen group was started");
                     let last = self.last_run.entry(run.group.clone()).or_default();
@@ -433,12 +598,12 @@ impl Model {
                     assert!(live.number == run.number.0 && live.kind == RunKind::Chat && live.started && !live.ending);
                     live.fed = true;
                 }
-                Action::Close { run } | Action::Stop { run, .. } => {
+                Action::Close { run } | Action::Stop { run, .. } | Action::Detach { run } => {
                     let live = self.live.get_mut(&run.group).expect("only a live run is stopped");
                     assert_eq!(live.number, run.number.0);
                     live.ending = true;
                 }
-                Action::ReportFailure { .. } => {}
+                Action::ReportFailure { .. } | Action::Paused { .. } => {}
                 Action::GiveUp { group, through, .. } => {
                     let answered = self.answered.entry(group.clone()).or_default();
                     *answered = (*answered).max(through.0);
@@ -482,6 +647,11 @@ impl Model {
                 self.live.remove(group);
                 RunWord::Ended { ending: crashed() }
             }
+            7 => {
+                self.live.remove(group);
+                let trouble = if number % 2 == 0 { Trouble::Login } else { Trouble::Host };
+                RunWord::Ended { ending: troubled(trouble, None) }
+            }
             _ => return None,
         };
         Some(Event::Run { run: RunId { group: group.clone(), number: RunNumber(number) }, word })
@@ -509,6 +679,7 @@ impl Simulation {
                 last_run: RunNumber::ZERO,
                 newest: Seq::ZERO,
                 failures: 0,
+                adopted: None,
             });
         }
         simulation
@@ -577,6 +748,7 @@ impl Simulation {
         for name in NAMES {
             self.step(&Step::Thaw(NAMES.iter().position(|other| other == &name).unwrap()));
         }
+        self.tell(Event::TryNow { group: None });
         for _ in 0..400 {
             for name in NAMES {
                 for what in [0, 0, 2, 3, 5] {

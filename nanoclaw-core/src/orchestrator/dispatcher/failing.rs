@@ -1,0 +1,129 @@
+//! What the end of a run means for what it had not answered: tried again, set aside, or kept until a trouble is over.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Dispatcher, entry::State};
+use crate::{
+    group::GroupFolder,
+    message::Seq,
+    orchestrator::{
+        event::{Action, Tell},
+        retry::run_retry_delay,
+    },
+    run::{Retry, RunEnding, RunId, RunKind, Trouble},
+};
+
+/// How often in a row the host's own trouble is met before people are told: most of it passes by itself.
+const QUIET_TRIES: u32 = 3;
+
+impl Dispatcher {
+    pub(super) fn ended(&mut self, run: &RunId, ending: &RunEnding, now: Instant, actions: &mut Vec<Action>) {
+        let group = &run.group;
+        let entry = self.groups.get_mut(group).expect("run_says has just looked the group up");
+        let was_task = matches!(entry.state.kind(), RunKind::Task(_));
+        let handed = entry.handed;
+        entry.handed = entry.answered;
+        entry.feeding = false;
+        if entry.removed {
+            self.enter(group, State::Idle, None, now);
+            self.groups.remove(group);
+            return;
+        }
+        // A task's failure is the scheduler's affair; it says nothing about the chat.
+        let owes = entry.newest > entry.answered;
+        let Some(retry) = ending.retry().filter(|_| owes && !was_task) else {
+            return self.rest_or_wait(group, now);
+        };
+        match retry {
+            Retry::WhenMended { trouble, after } => self.pause(run, trouble, after, ending, now, actions),
+            Retry::Later | Retry::Never => {
+                entry.failures += 1;
+                if retry == Retry::Never || entry.failures >= self.settings.max_failures {
+                    // What the failed run had in its hands; when it never got that far, everything that waits.
+                    let through = if handed > entry.answered { handed } else { entry.newest };
+                    actions.push(Action::GiveUp { group: group.clone(), through, reason: ending.to_string() });
+                    // Should giving up itself fail (a full disk), the messages are simply tried again after the longest
+                    // delay.
+                    self.enter(group, State::BackingOff, Some(now + run_retry_delay(u32::MAX, group)), now);
+                } else {
+                    let retry_in = run_retry_delay(entry.failures, group);
+                    actions.push(Action::ReportFailure { group: group.clone(), reason: ending.to_string(), retry_in });
+                    self.enter(group, State::BackingOff, Some(now + retry_in), now);
+                }
+            }
+        }
+    }
+
+    /// Keeps what waits until the trouble is over, and says who is to be told of it: each chat and the owner once, until
+    /// an answer shows that it is over.
+    fn pause(
+        &mut self,
+        run: &RunId,
+        trouble: Trouble,
+        after: Option<Duration>,
+        ending: &RunEnding,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let group = &run.group;
+        let owner_knows = self.groups.values().any(|entry| entry.trouble == Some(trouble) && entry.told);
+        let entry = self.groups.get_mut(group).expect("ended has just looked the group up");
+        if entry.trouble != Some(trouble) {
+            (entry.trouble, entry.troubled, entry.told) = (Some(trouble), 0, false);
+        }
+        entry.troubled += 1;
+        let retry_in = after.unwrap_or_else(|| match trouble {
+            Trouble::Host => run_retry_delay(entry.troubled, group),
+            Trouble::Quota => Duration::from_secs(15 * 60),
+            Trouble::Login | Trouble::Setup => Duration::from_secs(10 * 60),
+        });
+        let tell = match trouble {
+            _ if entry.told => Tell::Nobody,
+            Trouble::Host if entry.troubled < QUIET_TRIES => Tell::Nobody,
+            _ if owner_knows => Tell::Chat,
+            _ => Tell::ChatAndOwner,
+        };
+        entry.told |= tell != Tell::Nobody;
+        let reason = ending.to_string();
+        actions.push(Action::Paused { run: run.clone(), trouble, reason, retry_in, tell });
+        self.enter(group, State::Paused, Some(now + retry_in), now);
+    }
+
+    /// One group had an answer: whoever waits for the end of the same trouble need not wait any more.
+    pub(super) fn mended(&mut self, trouble: Trouble, now: Instant) {
+        let waiting: Vec<GroupFolder> = self
+            .groups
+            .iter()
+            .filter(|(_, entry)| entry.state == State::Paused && entry.trouble == Some(trouble))
+            .map(|(group, _)| group.clone())
+            .collect();
+        for group in waiting {
+            self.rest_or_wait(&group, now);
+        }
+    }
+
+    pub(super) fn try_now(&mut self, only: Option<&GroupFolder>, now: Instant) {
+        let waiting: Vec<GroupFolder> = self
+            .groups
+            .iter()
+            .filter(|(group, _)| only.is_none_or(|only| only == *group))
+            .filter(|(_, entry)| matches!(entry.state, State::Paused | State::BackingOff))
+            .map(|(group, _)| group.clone())
+            .collect();
+        for group in waiting {
+            self.rest_or_wait(&group, now);
+        }
+    }
+
+    pub(super) fn gave_up(&mut self, group: &GroupFolder, through: Seq, now: Instant) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.answered = entry.answered.max(through);
+        entry.handed = entry.handed.max(through);
+        entry.failures = 0;
+        if matches!(entry.state, State::BackingOff | State::Paused) {
+            self.rest_or_wait(group, now);
+        }
+    }
+}

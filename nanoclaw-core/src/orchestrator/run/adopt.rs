@@ -1,0 +1,160 @@
+//! A run that an earlier host began: taken over when its container lives, finished when it does not.
+//!
+//! What the agent has is told by what that host noted and what lies in the mailbox: a follow-up is staged, noted, published,
+//! in this order, and taken by the agent with its file. So nothing is handed over twice, and nothing is taken for handed over
+//! that is not.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Command, RunContext, Words, close, leave,
+    live::{Held, Left, Live},
+    requests::finish_requests,
+};
+use crate::{
+    channel::Typing,
+    group::Group,
+    launch::Rejoined,
+    mailbox::{Folder, Mailbox, MailboxError},
+    message::Seq,
+    orchestrator::{
+        blocks::Ledger,
+        control::Input,
+        event::{Adopted, RunWord},
+    },
+    protocol::input::{CLOSE_FILE, follow_up_name},
+    run::{RunEnding, RunId},
+    runtime::{ContainerId, Exit, ExitWatch},
+    store::{StoreError, StoredRun, StoredTurn, TurnState},
+};
+
+/// A run whose container outlived its host, with all that its new worker needs.
+pub(in crate::orchestrator) struct Adoptee {
+    pub(in crate::orchestrator) run: StoredRun,
+    /// In the order in which they were handed over; at least one.
+    pub(in crate::orchestrator) turns: Vec<StoredTurn>,
+    pub(in crate::orchestrator) container: ContainerId,
+    pub(in crate::orchestrator) exit: ExitWatch,
+    pub(in crate::orchestrator) rejoined: Rejoined,
+}
+
+/// How far a run got with `turns`, for the dispatcher. `cursor` is its group's.
+pub(in crate::orchestrator) fn stands(run: &StoredRun, turns: &[StoredTurn], cursor: Seq) -> Adopted {
+    let handed = turns.iter().map(|turn| turn.handed.last).max().unwrap_or(Seq::ZERO);
+    let all_answered = turns.iter().all(|turn| turn.state == TurnState::Answered);
+    let answered = if all_answered { handed } else { cursor.min(Seq(handed.0 - 1)) };
+    Adopted { kind: run.kind.clone(), handed, answered }
+}
+
+/// Takes over a container, and returns the worker's last word as [`run`](super::run) does. Says `caught_up` when what the
+/// agent said while no host was there is committed.
+pub(in crate::orchestrator) async fn adopt(
+    context: Arc<RunContext>,
+    group: Arc<Group>,
+    adoptee: Adoptee,
+    mut commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Input>,
+    caught_up: oneshot::Sender<()>,
+) -> RunWord {
+    let Adoptee { run, turns, container, exit, rejoined } = adoptee;
+    let words = Words { run: run.id.clone(), events };
+    let Rejoined { mailbox, log, guard } = rejoined;
+    tracing::info!(run = %run.id, %container, "adopting a container that outlived its host");
+    let live = Live::new(&context, &group, &run.id, &words, &Mailbox::new(mailbox), log, guard)
+        .and_then(|live| live.resumed(&run, &turns));
+    let left = match live {
+        Ok(mut live) => {
+            live.drain_journal().await;
+            live.answer_requests().await;
+            live.note_taken().await;
+            let _ = caught_up.send(());
+            if !live.ledger.all_answered() {
+                live.typing.show(Typing::On);
+            }
+            live.serve(Held { id: container, output: None, exit }, &mut commands).await
+        }
+        Err(error) => {
+            if let Err(error) = context.runtime.remove(&container).await {
+                tracing::error!(run = %run.id, %error, "cannot make sure that the container is gone; trying again before the next run");
+                context.unsure(&group.folder, container);
+            }
+            Left::Ended(RunEnding::Lost { reason: error.to_string() })
+        }
+    };
+    leave(&*context.store, &run.id, &left).await;
+    match left {
+        Left::Ended(ending) => RunWord::Ended { ending },
+        Left::Running => RunWord::Detached,
+    }
+}
+
+/// Commits what a run said while nobody listened, closes it, since its container is gone, and says how it ended. What it did
+/// not answer is pending again.
+///
+/// # Errors
+/// When the store does not take it; the run stays open then.
+pub(in crate::orchestrator) async fn finish(
+    context: &RunContext,
+    group: &Group,
+    run: &StoredRun,
+    turns: &[StoredTurn],
+) -> Result<RunEnding, StoreError> {
+    // Nobody listens: there is no loop yet, or it knows nothing of this run.
+    let words = Words { run: run.id.clone(), events: mpsc::channel(1).0 };
+    let mailbox = Mailbox::new(context.launcher.mailbox(&group.folder));
+    let live = Live::new(context, group, &run.id, &words, &mailbox, Box::new(std::io::sink()), Box::new(()))
+        .and_then(|live| live.resumed(run, turns));
+    let ending = match live {
+        Ok(mut live) => {
+            finish_requests(context, group, &run.id, &live.folders.messages).await?;
+            live.drain_journal().await;
+            if let Some(reason) = live.lost.take() {
+                return Err(StoreError::Failed { action: "commit what an earlier run said", reason });
+            }
+            live.note_taken().await;
+            match live.failure.is_some() {
+                true => live.ending(Exit::Unknown).await,
+                false => RunEnding::HostEnded,
+            }
+        }
+        Err(error) => {
+            tracing::warn!(run = %run.id, %error, "cannot read the mailbox; what the run said in it is not known");
+            RunEnding::HostEnded
+        }
+    };
+    close(&*context.store, &run.id, &ending).await;
+    Ok(ending)
+}
+
+impl Live<'_> {
+    /// The same where the earlier host left it.
+    fn resumed(mut self, run: &StoredRun, turns: &[StoredTurn]) -> Result<Self, MailboxError> {
+        let input = &self.folders.input;
+        settle_input(input, self.id, turns)?;
+        self.ledger = Ledger::resume(turns, run.names_messages, |name| input.has(name).unwrap_or(true));
+        self.closing = input.has(CLOSE_FILE)?;
+        self.prompt_in_doubt = turns.first().is_none_or(|turn| turn.taken_at.is_none());
+        Ok(self)
+    }
+}
+
+/// Gives each noted follow-up its name that does not have it, and removes what was staged and never noted.
+fn settle_input(input: &Folder, run: &RunId, turns: &[StoredTurn]) -> Result<(), MailboxError> {
+    let owed: Vec<String> = turns
+        .iter()
+        .skip(1)
+        .filter(|turn| turn.state != TurnState::Answered)
+        .map(|turn| follow_up_name(turn.handed.last))
+        .collect();
+    for name in input.staged()? {
+        if owed.contains(&name) {
+            tracing::info!(%run, file = name, "handing over a follow-up that was noted and not published");
+            input.publish(&name)?;
+        } else {
+            input.unstage(&name)?;
+        }
+    }
+    Ok(())
+}

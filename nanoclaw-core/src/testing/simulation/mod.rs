@@ -1,0 +1,146 @@
+//! The whole orchestrator under simulated calamity, from one seed, in virtual time, on one thread.
+//!
+//! [`play`] runs the real [`Orchestrator`](crate::orchestrator::Orchestrator) over a store in memory, real mailbox folders,
+//! containers that are futures, and a chat service that remembers what a person saw. A seed decides who writes what when
+//! and everything that goes wrong: hosts that crash before or after any call of a port and at any time, or are restarted in
+//! order; stores, channels, runtimes and launchers that fail, dawdle, or do what they are asked and say that they failed;
+//! messages that the platform delivers again; containers that die, hang, fail or leave; an engine that takes all of them
+//! along; a clock that jumps. Then the faults stop, things settle, and it is checked that
+//!
+//! * every message that wakes is answered once, or given up with a notice in its chat, and never both;
+//! * nothing is shown twice (the channel deduplicates by key), and each chat in the order of its outbox;
+//! * there never were more containers than allowed;
+//! * nobody starves: all is settled within half an hour of virtual time after the last fault;
+//! * nothing leaks: no container, no open run or turn, and no worker of a host that has ended;
+//! * one more host over the same store says nothing new.
+//!
+//! A port that does what it is asked and says that it failed changes nothing of this: the person in the chat cannot tell
+//! whether an error was told. A message whose acceptance was told as failed comes again from its platform and is answered
+//! once; a block whose commit was told as failed is tried again and found committed; a notice, a request or a send likewise.
+//!
+//! The same seed gives the same history, event for event: there is no other source of chance, no other thread, and no
+//! kernel that tells of files (whoever writes one tells whoever watches; closing an inotify instance takes milliseconds).
+//! A history takes about five of them.
+
+mod agent;
+mod chats;
+mod check;
+mod dice;
+mod hosts;
+mod plan;
+mod ports;
+mod world;
+
+use std::{path::Path, sync::Arc};
+
+use self::{
+    check::check,
+    dice::Dice,
+    hosts::Lasting,
+    plan::Plan,
+    world::{World, panics},
+};
+use super::{FakeRuntime, MemoryStore};
+use crate::{
+    mailbox::{Watcher, in_process},
+    store::Store,
+    time::{Timestamp, test_clock},
+};
+
+/// What happened in a seed, or in many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Hosts that were started.
+    pub hosts: u64,
+    /// Containers whose start was tried.
+    pub runs: u64,
+    /// Messages that people wrote.
+    pub messages: u64,
+    /// Of those that wake: answered.
+    pub answered: u64,
+    /// Of those that wake: given up, and told so.
+    pub given_up: u64,
+    /// Messages that people saw.
+    pub shown: u64,
+}
+
+impl std::ops::AddAssign for Facts {
+    fn add_assign(&mut self, other: Self) {
+        self.hosts += other.hosts;
+        self.runs += other.runs;
+        self.messages += other.messages;
+        self.answered += other.answered;
+        self.given_up += other.given_up;
+        self.shown += other.shown;
+    }
+}
+
+/// A seed, played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Played {
+    /// What happened; the error says which promise was broken.
+    pub outcome: Result<Facts, String>,
+    /// Every event in order, each with the virtual time in seconds; empty unless it was asked for.
+    pub trace: Vec<String>,
+}
+
+/// Whether the events of a seed are to be written down, which costs time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// They are.
+    Kept,
+    /// They are not.
+    Dropped,
+}
+
+/// Plays one seed on the calling thread.
+///
+/// # Panics
+/// Within a tokio runtime, and when the machine gives no temporary folder.
+#[must_use]
+pub fn play(seed: u64, trace: Trace) -> Played {
+    let before = panics();
+    in_process::begin();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime of one thread needs nothing but file descriptors");
+    let mut played = runtime.block_on(play_here(seed, trace));
+    test_clock::set(None);
+    in_process::end();
+    if panics() > before && played.outcome.is_ok() {
+        played.outcome = Err("panic: a worker panicked; see standard error".to_owned());
+    }
+    played
+}
+
+async fn play_here(seed: u64, trace: Trace) -> Played {
+    test_clock::set(Some(Timestamp::from_ms(1_772_600_000_000)));
+    let folder = temporary_folder();
+    let mut dice = Dice::new(seed);
+    let plan = Plan::draw(&mut dice);
+    let watcher = Watcher::new().expect("no kernel is asked");
+    let world = Arc::new(World::new(plan, dice, folder.path().to_owned(), watcher, trace == Trace::Kept));
+    world.note(|| format!("seed {seed}: {:?}", world.plan));
+    let store = Arc::new(MemoryStore::new());
+    for group in &world.plan.groups {
+        store.add_group(&chats::group(group)).await.expect("planned groups differ");
+    }
+    let agents = world.clone();
+    let runtime = Arc::new(FakeRuntime::new(move |container| agent::live(agents.clone(), container)));
+    let install = store.install_id().await.expect("the store in memory knows its id");
+    let lasting = Lasting { world: world.clone(), store, runtime, install };
+    let outcome = match hosts::play(&lasting).await {
+        Ok(hosts) => check(&lasting, hosts).await,
+        Err(broken) => Err(broken),
+    };
+    Played { outcome, trace: world.trace() }
+}
+
+/// In memory where there is such a folder: nothing here has to outlive the process.
+fn temporary_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = tempfile::Builder::new().prefix("nanoclaw-simulation-").tempdir_in(memory);
+    folder.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+}

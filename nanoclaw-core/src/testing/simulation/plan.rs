@@ -1,0 +1,180 @@
+//! What a seed decides before anything happens: who is there, what they write when, and what goes wrong how often.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use super::dice::{Dice, Rate};
+
+/// What one seed plays.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) groups: Vec<GroupPlan>,
+    pub(super) cap: NonZeroUsize,
+    /// How long faults are injected; messages come within the first two thirds of it.
+    pub(super) stormy: Duration,
+    /// How long a resting container rests.
+    pub(super) idle: Duration,
+    /// The longest turn of a healthy agent.
+    pub(super) turn: Duration,
+    /// When hosts die or are restarted, whatever they do.
+    pub(super) restarts: Vec<(Duration, Restart)>,
+    pub(super) clock_jumps: Vec<(Duration, ClockJump)>,
+    /// When the engine goes down and takes all containers along.
+    pub(super) engine_losses: Vec<Duration>,
+    pub(super) rates: Rates,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct GroupPlan {
+    pub(super) name: String,
+    /// Whether each message wakes.
+    pub(super) always: bool,
+    /// When people write, and whether they call the assistant.
+    pub(super) messages: Vec<(Duration, Calls)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Calls {
+    Assistant,
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restart {
+    Crash,
+    Orderly,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ClockJump {
+    Forward(Duration),
+    Back(Duration),
+}
+
+/// How often each thing goes wrong, of ten thousand times.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rates {
+    /// At a call of a port: the host dies before it, or after it.
+    pub(super) crash: Rate,
+    /// At a call of a port: it takes a while.
+    pub(super) slow: Rate,
+    /// The store fails and does nothing.
+    pub(super) store_fails: Rate,
+    /// The store does what it is asked and says that it failed.
+    pub(super) store_lies: Rate,
+    /// The channel fails to send.
+    pub(super) send_fails: Rate,
+    /// The channel sends and says that it failed.
+    pub(super) send_lies: Rate,
+    /// The channel does not answer.
+    pub(super) send_hangs: Rate,
+    /// The channel loses its connection for a while.
+    pub(super) disconnects: Rate,
+    /// The platform loses its connection to the host while a message is handed in.
+    pub(super) accept_cut: Rate,
+    /// The platform delivers a message again that was acknowledged.
+    pub(super) delivered_again: Rate,
+    /// A container is not started; it may be later.
+    pub(super) start_fails: Rate,
+    /// A container is not started, and only a person could help.
+    pub(super) start_hopeless: Rate,
+    /// Stopping, removing or listing containers fails.
+    pub(super) runtime_fails: Rate,
+    /// The launcher fails.
+    pub(super) launch_fails: Rate,
+    /// A container dies at some time.
+    pub(super) death: Rate,
+    /// A turn is never done.
+    pub(super) turn_hangs: Rate,
+    /// A turn ends in a failure that the agent tells of.
+    pub(super) turn_fails: Rate,
+    /// An agent ends well in the middle of a turn.
+    pub(super) turn_left: Rate,
+    /// An agent asks for a message to be sent.
+    pub(super) request: Rate,
+    /// An agent says something before its answer.
+    pub(super) remark: Rate,
+}
+
+impl Plan {
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        let stormy = Duration::from_secs(dice.between(60, 240));
+        let count = dice.between(2, 8);
+        let cap = usize::try_from(dice.between(1, 3)).unwrap_or(1);
+        // A few groups often write much, many groups each a little.
+        let most = if count <= 3 { 12 } else { 6 };
+        let groups = (0..count).map(|number| GroupPlan::draw(dice, number, most, stormy)).collect();
+        Self {
+            groups,
+            cap: NonZeroUsize::new(cap).unwrap_or(NonZeroUsize::MIN),
+            stormy,
+            idle: Duration::from_secs(dice.one_of(&[2, 10, 60])),
+            turn: Duration::from_secs(dice.one_of(&[1, 5, 20])),
+            restarts: (0..dice.between(0, 4))
+                .map(|_| (within(dice, stormy), dice.one_of(&[Restart::Crash, Restart::Crash, Restart::Orderly])))
+                .collect(),
+            clock_jumps: (0..dice.one_of(&[0, 0, 1, 3]))
+                .map(|_| (within(dice, stormy), ClockJump::draw(dice)))
+                .collect(),
+            engine_losses: (0..dice.one_of(&[0, 0, 0, 1, 2])).map(|_| within(dice, stormy)).collect(),
+            rates: Rates::draw(dice),
+        }
+    }
+}
+
+impl GroupPlan {
+    fn draw(dice: &mut Dice, number: u64, most: u64, stormy: Duration) -> Self {
+        let always = dice.chance(6000);
+        let bursts = dice.chance(5000);
+        let mut at = within(dice, stormy / 3);
+        let mut messages = Vec::new();
+        for _ in 0..dice.between(1, most) {
+            at += match bursts && dice.chance(7000) {
+                true => Duration::from_millis(dice.between(0, 300)),
+                false => within(dice, stormy / 6),
+            };
+            let calls = if always || dice.chance(6000) { Calls::Assistant } else { Calls::Nobody };
+            messages.push((at.min(stormy * 2 / 3), calls));
+        }
+        Self { name: format!("g{number}"), always, messages }
+    }
+}
+
+impl ClockJump {
+    fn draw(dice: &mut Dice) -> Self {
+        let by = Duration::from_secs(dice.one_of(&[1, 60, 3600, 24 * 3600]));
+        if dice.chance(5000) { Self::Forward(by) } else { Self::Back(by) }
+    }
+}
+
+impl Rates {
+    /// Each fault is absent in most seeds and frequent in some, so that seeds differ in kind and not in luck alone.
+    fn draw(dice: &mut Dice) -> Self {
+        let mut rate = |some: Rate, many: Rate| dice.one_of(&[0, 0, some, many]);
+        Self {
+            crash: rate(20, 150),
+            slow: rate(500, 3000),
+            store_fails: rate(50, 500),
+            store_lies: rate(50, 500),
+            send_fails: rate(300, 3000),
+            send_lies: rate(300, 3000),
+            send_hangs: rate(100, 1000),
+            disconnects: rate(100, 1000),
+            accept_cut: rate(300, 2000),
+            delivered_again: rate(500, 3000),
+            start_fails: rate(300, 2000),
+            start_hopeless: rate(0, 300),
+            runtime_fails: rate(100, 1000),
+            launch_fails: rate(100, 1000),
+            death: rate(500, 3000),
+            turn_hangs: rate(100, 500),
+            turn_fails: rate(300, 1500),
+            turn_left: rate(100, 1000),
+            request: rate(500, 3000),
+            remark: rate(500, 3000),
+        }
+    }
+}
+
+fn within(dice: &mut Dice, span: Duration) -> Duration {
+    Duration::from_millis(dice.between(0, u64::try_from(span.as_millis()).unwrap_or(0)))
+}

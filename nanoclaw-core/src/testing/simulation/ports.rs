@@ -1,0 +1,263 @@
+//! A host's ports to what outlives it: the store, the runtime, and the house around a run.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::world::{CallFaults, Host, never};
+use crate::{
+    chat::{ChatId, ChatMetadata},
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
+    group::{Group, GroupFolder},
+    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
+    mailbox::Mailbox,
+    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    orchestrator::{GroupTimes, PromptLimits},
+    protocol::environment::guest,
+    run::{Handed, Retry, RunEnding, RunId, RunKind},
+    runtime::{
+        Access, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
+        ContainerSummary, ExitWatch, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError, RuntimeKind,
+        StopOutcome,
+    },
+    session::SessionId,
+    store::{
+        Accepted, BlockCommit, BlockOutcome, GroupRecovery, NewRun, SessionContext, Store, StoreError, StoredDelivery,
+        StoredRun, StoredTurn,
+    },
+    testing::{FakeRuntime, MemoryStore},
+    time::Timestamp,
+};
+
+// --- the store --------------------------------------------------------------------------------------------------------
+
+pub(super) struct SimulatedStore {
+    pub(super) host: Arc<Host>,
+    pub(super) inner: Arc<MemoryStore>,
+}
+
+/// Every method is the inner store's, called through [`Host::call`].
+macro_rules! store_calls {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {
+        #[async_trait]
+        impl Store for SimulatedStore {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$ok, StoreError> {
+                let what = || {
+                    #[allow(unused_mut, reason = "some methods take no argument")]
+                    let mut text = stringify!($name).to_owned();
+                    $(text.push_str(&short(&$argument));)*
+                    text
+                };
+                let refuse = |reason| StoreError::Failed { action: stringify!($name), reason };
+                self.host.call(what, STORE_FAULTS, self.inner.$name($($argument),*), refuse).await
+            })*
+        }
+    };
+}
+
+store_calls! {
+    fn install_id() -> InstallId;
+    fn note_chat(chat: &ChatMetadata) -> ();
+    fn chats() -> Vec<ChatMetadata>;
+    fn groups() -> Vec<Group>;
+    fn add_group(group: &Group) -> ();
+    fn remove_group(folder: &GroupFolder) -> ();
+    fn recover() -> Vec<GroupRecovery>;
+    fn accept(message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Accepted;
+    fn messages_after(group: &GroupFolder, after: Seq, limit: u32) -> Vec<StoredMessage>;
+    fn unanswered(group: &GroupFolder) -> u64;
+    fn cursor(group: &GroupFolder) -> Seq;
+    fn given_up(group: &GroupFolder, limit: u32) -> Vec<StoredMessage>;
+    fn open_run(run: &NewRun) -> ();
+    fn hand_over(run: &RunId, handed: Handed, at: Timestamp) -> ();
+    fn commit_block(run: &RunId, block: &BlockCommit) -> BlockOutcome;
+    fn turns_taken(run: &RunId, through: Seq, at: Timestamp) -> ();
+    fn close_run(run: &RunId, ending: &RunEnding, at: Timestamp) -> ();
+    fn give_up(group: &GroupFolder, through: Seq, notice: &NewDelivery, at: Timestamp) -> ();
+    fn runs(group: Option<&GroupFolder>, limit: u32) -> Vec<StoredRun>;
+    fn open_runs() -> Vec<StoredRun>;
+    fn turns(run: &RunId) -> Vec<StoredTurn>;
+    fn session(group: &GroupFolder, context: &SessionContext) -> Option<SessionId>;
+    fn forget_session(group: &GroupFolder, context: &SessionContext) -> ();
+    fn post(delivery: &NewDelivery, at: Timestamp) -> OutboxId;
+    fn pending_deliveries() -> Vec<StoredDelivery>;
+    fn pending_deliveries_of(chat: &ChatId, limit: u32) -> Vec<StoredDelivery>;
+    fn delivery_sent(id: OutboxId, sent: &Sent, at: Timestamp) -> ();
+    fn delivery_failed(id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> ();
+    fn delivery(key: &DeliveryKey) -> Option<StoredDelivery>;
+}
+
+const STORE_FAULTS: CallFaults = CallFaults { fails: |rates| rates.store_fails, lies: |rates| rates.store_lies };
+
+/// An argument as the trace shows it.
+fn short(argument: &dyn std::fmt::Debug) -> String {
+    let text = format!(" {argument:?}");
+    if text.len() > 160 { format!("{}…", text.chars().take(160).collect::<String>()) } else { text }
+}
+
+// --- the runtime ------------------------------------------------------------------------------------------------------
+
+pub(super) struct SimulatedRuntime {
+    pub(super) host: Arc<Host>,
+    pub(super) inner: Arc<FakeRuntime>,
+    failures_in_a_row: AtomicU32,
+}
+
+impl SimulatedRuntime {
+    pub(super) fn new(host: Arc<Host>, inner: Arc<FakeRuntime>) -> Self {
+        Self { host, inner, failures_in_a_row: AtomicU32::new(0) }
+    }
+
+    /// A runtime that fails for ever leaves nothing to check; this one does what it is asked at the third time.
+    async fn call<T>(
+        &self,
+        what: String,
+        effect: impl Future<Output = Result<T, RuntimeError>>,
+    ) -> Result<T, RuntimeError> {
+        let fails = if self.failures_in_a_row.load(Ordering::Relaxed) < 2 {
+            |rates: &super::plan::Rates| rates.runtime_fails
+        } else {
+            never
+        };
+        let faults = CallFaults { fails, lies: never };
+        let result = self.host.call(|| what.clone(), faults, effect, |reason| other("do it", reason)).await;
+        match &result {
+            Ok(_) => self.failures_in_a_row.store(0, Ordering::Relaxed),
+            Err(_) => {
+                self.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+}
+
+fn other(action: &'static str, reason: String) -> RuntimeError {
+    RuntimeError::Other { action, reason }
+}
+
+#[async_trait]
+impl ContainerRuntime for SimulatedRuntime {
+    fn kind(&self) -> RuntimeKind {
+        self.inner.kind()
+    }
+
+    async fn probe(&self) -> Result<Capabilities, RuntimeError> {
+        self.inner.probe().await
+    }
+
+    async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
+        self.inner.ensure_image(image).await
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        if self.host.world.fault(|rates| rates.start_hopeless) {
+            let missing = RuntimeError::NoImage { image: spec.image.clone() };
+            return self
+                .host
+                .call(
+                    || format!("start {} hopeless", spec.name),
+                    NO_FAULTS,
+                    async { Err(missing.clone()) },
+                    |reason| other("start", reason),
+                )
+                .await;
+        }
+        // It does not lie: a start that fails leaves no container, by the port's contract.
+        let faults = CallFaults { fails: |rates| rates.start_fails, lies: never };
+        let what = || format!("start {}", spec.name);
+        self.host.call(what, faults, self.inner.start(spec), |reason| other("start", reason)).await
+    }
+
+    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+        self.call(format!("adopt {id}"), self.inner.adopt(id)).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
+        self.call(format!("stop {id}"), self.inner.stop(id, grace)).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.call(format!("remove {id}"), self.inner.remove(id)).await
+    }
+
+    async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        self.call("list".to_owned(), self.inner.list(install)).await
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Option<ContainerStats>, RuntimeError> {
+        self.inner.stats(id).await
+    }
+}
+
+const NO_FAULTS: CallFaults = CallFaults { fails: never, lies: never };
+
+// --- the house around a run -------------------------------------------------------------------------------------------
+
+pub(super) struct SimulatedLauncher {
+    pub(super) host: Arc<Host>,
+    pub(super) install: InstallId,
+}
+
+#[async_trait]
+impl Launcher for SimulatedLauncher {
+    fn mailbox(&self, group: &GroupFolder) -> PathBuf {
+        self.host.world.root.join(group.as_str())
+    }
+
+    fn tuning(&self, _group: &GroupFolder) -> Tuning {
+        let times = GroupTimes {
+            idle: self.host.world.plan.idle,
+            run: Duration::from_secs(60),
+            turn: Duration::from_secs(120),
+        };
+        Tuning { times, prompt: PromptLimits { messages: 3, context: 2, ..PromptLimits::default() } }
+    }
+
+    async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
+        let faults = CallFaults { fails: |rates| rates.launch_fails, lies: |rates| rates.launch_fails };
+        let refuse = |reason| LaunchError { reason, retry: Retry::Later };
+        self.host.call(|| format!("prepare {run}"), faults, self.make(group, run), refuse).await
+    }
+
+    async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
+        let faults = CallFaults { fails: |rates| rates.launch_fails, lies: |rates| rates.launch_fails };
+        let refuse = |reason| LaunchError { reason, retry: Retry::Later };
+        let rejoined = async {
+            let mailbox = self.mailbox(&group.folder);
+            Ok(Rejoined { mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+        };
+        self.host.call(|| format!("rejoin {run}"), faults, rejoined, refuse).await
+    }
+}
+
+impl SimulatedLauncher {
+    async fn make(&self, group: &Group, run: &RunId) -> Result<Launch, LaunchError> {
+        let mailbox = self.mailbox(&group.folder);
+        let failed = |error: &dyn std::fmt::Display| LaunchError { reason: error.to_string(), retry: Retry::Later };
+        Mailbox::new(&mailbox).create().map_err(|error| failed(&error))?;
+        let spec = ContainerSpec {
+            name: format!("nanoclaw-{}-{}", run.group, run.number),
+            image: ImageRef::new("simulated").map_err(|error| failed(&error))?,
+            command: vec!["agent".into()],
+            env: Default::default(),
+            mounts: vec![Mount {
+                source: mailbox.clone(),
+                target: guest::IPC_DIR.to_owned(),
+                access: Access::ReadWrite,
+            }],
+            workdir: guest::GROUP_DIR.into(),
+            user: RunAs { uid: 1000, gid: 1000 },
+            limits: Limits { memory_bytes: None, pids: None, milli_cpus: None },
+            tmp_bytes: 1 << 20,
+            labels: Labels { install: self.install.clone(), run: run.clone() },
+        };
+        Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+    }
+}

@@ -1,0 +1,120 @@
+//! Faults that the simulation found, each once more by hand: seeds change their meaning whenever the simulation does.
+
+use std::{sync::Arc, time::Duration};
+
+use nanoclaw_core::{
+    channel::SendError,
+    delivery::{DeliveryKey, NewDelivery},
+    message::{Seq, Wakes},
+    orchestrator::Receipt,
+    run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
+    runtime::{Exit, RuntimeKind},
+    store::{BlockCommit, NewRun, Store},
+    testing::MemoryStore,
+    time::{Timestamp, test_clock},
+};
+use tokio::{sync::OnceCell, time::Instant};
+
+use crate::{
+    echo,
+    support::{Agent, House, block, folder, main_group},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_acceptance_was_cut_off_after_its_commit_is_answered_when_it_comes_again() {
+    let house = House::new(echo).await;
+    let message = house.message("test:main", "one");
+    // As far as the first try came.
+    house.store.accept(&message, Wakes::Yes, Timestamp::now()).await.unwrap();
+    let receipt = house.orchestrator.inbox().accept(message).await.unwrap();
+    assert_eq!(receipt, Receipt::Duplicate { seq: Seq(1) });
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_found_committed_is_sent_and_told_of() {
+    let store: Arc<OnceCell<Arc<MemoryStore>>> = Arc::default();
+    let known = store.clone();
+    let house = House::new(move |mut agent: Agent| {
+        let store = known.clone();
+        async move {
+            let run = RunId { group: folder("main"), number: agent.input.run_number.unwrap() };
+            let (number, chat) = (BlockNumber(1), "test:main".parse().unwrap());
+            let reply = NewDelivery { key: DeliveryKey::reply(&run, number), chat, text: "once".to_owned() };
+            let answers = agent.input.last_seq;
+            // The commit happens, and an error is told: the worker tries it again.
+            let commit = BlockCommit {
+                number,
+                reply: Some(reply),
+                answers,
+                taken: None,
+                session: None,
+                names_messages: true,
+                at: Timestamp::now(),
+            };
+            store.get().unwrap().commit_block(&run, &commit).await.unwrap();
+            agent.write(&block(Some("once")).answered(answers)).await;
+            agent.until_closed().await
+        }
+    })
+    .await;
+    assert!(store.set(house.store.clone()).is_ok());
+    house.write("one").await;
+    house.shown(&["once"]).await;
+    house.state("resting").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_a_day_holds_up_no_message() {
+    let day = Duration::from_secs(24 * 3600);
+    let now = Timestamp::from_ms(1_772_600_000_000);
+    test_clock::set(Some(now.plus(day)));
+    let house = House::new(echo).await;
+    house.channel.fail_next(SendError::Retry { reason: "busy".to_owned(), after: None });
+    let before = Instant::now();
+    house.write("one").await;
+    house.tried(1).await;
+    test_clock::set(Some(now));
+    house.shown(&["heard one"]).await;
+    test_clock::set(None);
+    assert!(before.elapsed() < Duration::from_secs(600), "it took {:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_dead_host_had_stored_and_not_removed_is_not_sent_again_by_the_next_run() {
+    let house = House::empty(echo).await;
+    let store = &house.store;
+    store.add_group(&main_group()).await.unwrap();
+    store.accept(&house.message("test:main", "one"), Wakes::Yes, Timestamp::now()).await.unwrap();
+    let run = RunId { group: folder("main"), number: RunNumber(1) };
+    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: Timestamp::now() };
+    store.open_run(&opened).await.unwrap();
+    store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::now()).await.unwrap();
+    let (name, chat) = ("7.json", "test:main".parse().unwrap());
+    let asked = NewDelivery { key: DeliveryKey::request(&run, name), chat, text: "asked for".to_owned() };
+    store.post(&asked, Timestamp::now()).await.unwrap();
+    let mailbox = house.mailbox("main");
+    mailbox.create().unwrap();
+    let request = br#"{"type":"message","chatJid":"test:main","text":"asked for"}"#;
+    mailbox.messages().unwrap().write(name, request).unwrap();
+
+    let house = house.start().await;
+    house.shown(&["asked for", "heard one"]).await;
+    house.write("two").await;
+    house.shown(&["asked for", "heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_before_the_answer_are_no_answer() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number == Some(RunNumber(1)) {
+            // As our agent says that nothing is answered yet.
+            agent.write(&block(Some("one moment")).answered(Some(Seq::ZERO))).await;
+            return Exit::Signal(9);
+        }
+        echo(agent).await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["one moment", "heard one"]).await;
+}
