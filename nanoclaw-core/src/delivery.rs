@@ -16,6 +16,9 @@ text_id! {
     DeliveryKey, "delivery key", |text| plain_text(text, 256)
 }
 
+/// How the keys of alerts begin; no agent can make one.
+const ALERT: &str = "alert/";
+
 impl DeliveryKey {
     /// The key of the reply in block `block` of `run`.
     #[must_use]
@@ -34,6 +37,18 @@ impl DeliveryKey {
     #[must_use]
     pub fn gave_up(group: &GroupFolder, through: Seq) -> Self {
         Self::made(format!("gave-up/{group}/{through}"))
+    }
+
+    /// The key of a word of the host itself about `what`: said once for each `what`, however often it is found to be so.
+    #[must_use]
+    pub fn alert(what: impl std::fmt::Display) -> Self {
+        Self::made(format!("{ALERT}{what}"))
+    }
+
+    /// Whether it is the key of an [`alert`](Self::alert).
+    #[must_use]
+    pub fn is_alert(&self) -> bool {
+        self.as_str().starts_with(ALERT)
     }
 
     fn made(text: String) -> Self {
@@ -65,6 +80,21 @@ pub struct Delivery {
     pub text: String,
     /// How often sending it was tried before now.
     pub attempts: u32,
+}
+
+/// How many characters of a message its beginning has at most.
+const FIRST_WORDS_CHARS: usize = 60;
+
+impl Delivery {
+    /// How it begins, on one line: its first words, up to 60 characters and a mark when there is more.
+    #[must_use]
+    pub fn begins(&self) -> String {
+        let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(FIRST_WORDS_CHARS) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
+        }
+    }
 }
 
 /// Something to put into the outbox.

@@ -9,7 +9,7 @@ use crate::{
     chat::{ChatId, ChatMetadata},
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
-    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{InstallId, RuntimeKind},
     session::SessionId,
@@ -199,15 +199,64 @@ pub struct StoredTurn {
 }
 
 /// Where an outgoing message stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
-    /// To be sent.
+    /// To be sent; it was not sent before, or sending it again does no harm.
     Pending,
+    /// Being sent at this moment, or by a host that died meanwhile: then it was sent, or it was not.
+    Sending,
     /// Sent.
     Sent,
-    /// Given up; kept and shown.
+    /// Given up, and not sent; kept and shown.
     Failed,
+    /// It was sent, or it was not; a person decides.
+    Unknown,
+    /// A person decided that it need not be sent.
+    Dropped,
+}
+
+/// What follows on a try to send that did not end with a message sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterTry {
+    /// It was not sent, or sending it again does no harm: it is pending, and not tried before this.
+    TryAgain(Timestamp),
+    /// It may have been sent: it stays as sending, and the channel is not asked whether it was before this.
+    LookUp(Timestamp),
+    /// It is failed. The notice about it is posted at once.
+    GiveUp(Option<NewDelivery>),
+    /// It is unknown, and a person decides. The notice about it is posted at once.
+    Ask(Option<NewDelivery>),
+}
+
+/// What a person decided about an outgoing message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// It is sent (again), at once, with all its tries.
+    SendAgain,
+    /// It is not sent.
+    Drop,
+}
+
+/// What came of a decision about an outgoing message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// It was done; the row as it is now.
+    Done(StoredDelivery),
+    /// There is nothing to decide: the row, which did not change, was sent, or is being sent.
+    Refused(StoredDelivery),
+    /// There is no such row.
+    NoRow,
+}
+
+/// Which rows of the outbox are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliveryFilter {
+    /// In one of these states; in any when it is empty.
+    pub states: Vec<DeliveryState>,
+    /// To this chat; to any when `None`.
+    pub chat: Option<ChatId>,
 }
 
 /// How a run is closed of which nobody has seen the end when the next one of its group is opened.
@@ -227,6 +276,14 @@ pub struct StoredDelivery {
     pub not_before: Timestamp,
     /// Why the last attempt failed; `None` when it did not.
     pub last_error: Option<String>,
+    /// When it was put into the outbox.
+    pub posted_at: Timestamp,
+    /// When it was sent; `None` when it was not.
+    pub sent_at: Option<Timestamp>,
+    /// The service's id of the sent message, when it told one.
+    pub platform_id: Option<PlatformMessageId>,
+    /// How often a person decided about it.
+    pub decisions: u32,
 }
 
 /// Keeps everything.
@@ -368,25 +425,61 @@ pub trait Store: Send + Sync + 'static {
     /// F21).
     async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError>;
 
-    /// All pending rows in the order of their ids, those whose time has not come included.
+    /// All rows that are to be sent, pending and sending ones, in the order of their ids; those whose time has not come
+    /// included.
     async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError>;
 
-    /// Up to `limit` pending rows of one chat in the order of their ids.
+    /// Up to `limit` such rows of one chat in the order of their ids.
     async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError>;
 
-    /// A row was sent. That is final: a failure that is reported later changes nothing (fault F20).
+    /// A pending row is about to be sent: it is sending from now on. Changes nothing when it is not pending.
+    ///
+    /// # Errors
+    /// `Failed` when there is no such row.
+    async fn delivery_begun(&self, id: OutboxId) -> Result<(), StoreError>;
+
+    /// A sending row was not sent, since nobody was there to take it: it is pending again, and this was no try. Changes
+    /// nothing when it is not sending.
+    ///
+    /// # Errors
+    /// `Failed` when there is no such row.
+    async fn delivery_postponed(&self, id: OutboxId) -> Result<(), StoreError>;
+
+    /// A row was sent. That is final, whatever was said of the row before (it was given up, or dropped): a failure that is
+    /// reported later changes nothing (fault F20).
     ///
     /// # Errors
     /// `Failed` when there is no such row.
     async fn delivery_sent(&self, id: OutboxId, sent: &Sent, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Sending a row failed: it is tried again not before `retry_at`, or given up when that is `None`. Changes nothing when
-    /// the row is not pending.
+    /// A try to send a row did not end with a message sent, and `after` follows; `at` is when a notice is posted. Changes
+    /// and posts nothing when the row is neither pending nor sending.
     ///
     /// # Errors
     /// `Failed` when there is no such row.
-    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError>;
+    async fn delivery_failed(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// A person decides about a row. Sending again is refused for one that is being sent, and both are for one that was
+    /// sent: it cannot be taken back, and what may be under way must not be doubled.
+    async fn resolve_delivery(
+        &self,
+        id: OutboxId,
+        resolution: Resolution,
+        at: Timestamp,
+    ) -> Result<Resolved, StoreError>;
 
     /// A row by its key.
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError>;
+
+    /// A row by its place.
+    async fn delivery_at(&self, id: OutboxId) -> Result<Option<StoredDelivery>, StoreError>;
+
+    /// The latest `limit` rows of those that are meant, latest first.
+    async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<StoredDelivery>, StoreError>;
 }

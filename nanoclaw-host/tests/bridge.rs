@@ -15,7 +15,7 @@ use std::{
 
 use channel_fakes::{Client, FakeHost, FakeIntake, delivery, soon};
 use nanoclaw_core::{
-    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChatId, ChatKind},
     delivery::Sent,
     message::{Attachment, Author},
@@ -273,7 +273,7 @@ async fn a_bridge_becomes_a_channel_with_what_it_can() {
     let _bridge = host.bridge(hello).await;
     assert_eq!(host.host.calls(), ["add whatsapp", "connected whatsapp"]);
     let channel = host.host.channel("whatsapp");
-    assert_eq!(channel.capabilities(), ChannelCapabilities { deduplicates: true, typing: false });
+    assert_eq!(channel.capabilities(), ChannelCapabilities { repeat: Repeat::Deduplicated, typing: false });
     assert!(channel.owns(&ChatId::new("1203@g.us").unwrap()));
     assert!(!channel.owns(&ChatId::new("tg:1203@g.us").unwrap()));
     let connected = host.bridges.connected();
@@ -397,6 +397,67 @@ async fn f18_a_send_that_failed_is_reported_as_failed() {
 }
 
 #[tokio::test]
+async fn a_bridge_may_say_that_it_does_not_know_whether_a_message_was_sent() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    let sending = send(&host.host.channel("telegram"), 1, "hi");
+    let key = bridge.hear().await["key"].clone();
+    bridge.say(json!({"type": "failed", "key": key, "error": "a timeout", "unknown": true})).await;
+    let error = outcome(sending).await.unwrap_err();
+    assert!(matches!(&error, SendError::Unknown { reason } if reason == "a timeout"), "{error:?}");
+}
+
+#[tokio::test]
+async fn f20_a_send_that_was_acknowledged_cannot_fail_any_more() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    let channel = host.host.channel("telegram");
+    let sending = send(&channel, 1, "hi");
+    let key = bridge.hear().await["key"].clone();
+    bridge.say(json!({"type": "sent", "key": key, "platform_id": "7"})).await;
+    bridge.say(json!({"type": "failed", "key": key, "error": "it was not"})).await;
+    assert_eq!(outcome(sending).await.unwrap().platform_id.unwrap().as_str(), "7");
+    // The connection goes on.
+    bridge.say(message("1", "x")).await;
+    assert_eq!(bridge.hear().await["type"], "accepted");
+}
+
+#[tokio::test]
+async fn a_bridge_that_finds_is_asked_and_says_what_became_of_a_message() {
+    let host = Host::start();
+    let hello = json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["finds"]});
+    let mut bridge = host.bridge(hello).await;
+    let channel = host.host.channel("telegram");
+    assert_eq!(channel.capabilities().repeat, Repeat::LookedUp);
+    let find = || {
+        let channel = channel.clone();
+        tokio::spawn(async move { channel.find(&delivery(1, "tg:1", "hi")).await })
+    };
+
+    let finding = find();
+    let asked = bridge.hear().await;
+    assert_eq!(asked, json!({"type": "find", "key": "reply/family/1/1", "chat": "tg:1", "text": "hi"}));
+    bridge.say(json!({"type": "sent", "key": asked["key"], "platform_id": 7})).await;
+    let found = soon("an answer", finding).await.unwrap().unwrap();
+    assert_eq!(found.unwrap().platform_id.unwrap().as_str(), "7");
+
+    let finding = find();
+    bridge.hear().await;
+    bridge.say(json!({"type": "not_found", "key": asked["key"]})).await;
+    assert!(soon("an answer", finding).await.unwrap().unwrap().is_none());
+
+    let finding = find();
+    bridge.hear().await;
+    bridge.say(json!({"type": "failed", "key": asked["key"], "error": "no history", "permanent": true})).await;
+    assert!(matches!(soon("an answer", finding).await.unwrap(), Err(SendError::Permanent { .. })));
+
+    let finding = find();
+    bridge.hear().await;
+    drop(bridge);
+    assert!(matches!(soon("an answer", finding).await.unwrap(), Err(SendError::Unknown { .. })));
+}
+
+#[tokio::test]
 async fn sends_are_answered_in_any_order() {
     let host = Host::start();
     let mut bridge = host.telegram().await;
@@ -425,7 +486,8 @@ async fn a_bridge_that_vanishes_fails_its_sends_at_once() {
     let sending = send(&channel, 1, "hi");
     bridge.hear().await;
     drop(bridge);
-    assert!(matches!(outcome(sending).await, Err(SendError::NotConnected { .. })));
+    let error = outcome(sending).await.unwrap_err();
+    assert!(matches!(&error, SendError::Unknown { .. }), "the bridge may have sent it: {error:?}");
     host.host.wait_for("remove telegram", 1).await;
     assert!(matches!(outcome(send(&channel, 1, "hi")).await, Err(SendError::NotConnected { .. })));
     // The next connection is a channel of its own, and gets it.
@@ -446,7 +508,7 @@ async fn a_bridge_that_does_not_answer_is_tried_again_and_late_word_counts() {
     let mut bridge = host.telegram().await;
     let channel = host.host.channel("telegram");
     let error = outcome(send(&channel, 1, "hi")).await.unwrap_err();
-    assert!(matches!(&error, SendError::Retry { .. }), "{error:?}");
+    assert!(matches!(&error, SendError::Unknown { .. }), "{error:?}");
     assert!(error.to_string().contains("did not say whether it sent the message within 50ms"), "{error}");
     let key = bridge.hear().await["key"].clone();
     bridge.say(json!({"type": "sent", "key": key, "platform_id": "7"})).await;
@@ -490,7 +552,7 @@ async fn a_bridge_that_does_not_read_holds_up_nobody_else_and_is_disconnected() 
     outcome(sending).await.unwrap();
     for sending in sendings {
         let error = outcome(sending).await.unwrap_err();
-        assert!(matches!(error, SendError::Retry { .. } | SendError::NotConnected { .. }), "{error:?}");
+        assert!(!matches!(error, SendError::Permanent { .. }), "{error:?}");
     }
     host.host.wait_for("remove stuck", 1).await;
     drop(stuck);
@@ -555,7 +617,7 @@ async fn stopping_ends_all_connections_and_removes_the_socket() {
     let sending = send(&host.host.channel("telegram"), 1, "hi");
     bridge.hear().await;
     host.stop.cancel();
-    assert!(matches!(outcome(sending).await, Err(SendError::NotConnected { .. })));
+    assert!(matches!(outcome(sending).await, Err(SendError::Unknown { .. })));
     assert_eq!(bridge.hear_end().await, None);
     soon("the end of the listener", host.serving).await.unwrap();
     assert!(!host.path.exists());

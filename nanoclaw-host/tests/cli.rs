@@ -11,11 +11,18 @@ use std::{
     sync::Arc,
 };
 
-use nanoclaw_core::testing::MemoryStore;
+use nanoclaw_core::{
+    chat::ChatId,
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
+    store::{AfterTry, Store as _},
+    testing::MemoryStore,
+    time::Timestamp,
+};
 use nanoclaw_host::{
     admin::{AdminHandler, FromConfig, OnStore, serve},
     config::{Config, environment_of},
     home::{Home, HomeLock},
+    stores::sqlite::SqliteStore,
     unix_socket::Listener,
 };
 use serde_json::Value;
@@ -434,6 +441,66 @@ fn commands_talk_to_the_service_while_one_runs() {
     assert!(!user.home().database().exists(), "the command opened the store beside the service");
     service.stop();
     assert_eq!(user.json(["groups", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn outbox_shows_what_is_not_sent_and_does_what_a_person_decides() {
+    let user = User::with_home();
+    assert_eq!(user.succeed(["outbox", "list"]), "There are none.\n");
+    user.succeed(["groups", "add", "tg:-1001", "--name", "Family"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&user.home().database()).await.unwrap();
+        let at = Timestamp::from_ms(1_772_600_000_000);
+        for (number, text) in ["Dinner is at\nseven.", "Bring \u{1b}[31mwine.", "sent", "waits"].into_iter().enumerate()
+        {
+            let key = DeliveryKey::new(format!("reply/tg_family/1/{number}")).unwrap();
+            let new = NewDelivery { key, chat: ChatId::new("tg:-1001").unwrap(), text: text.to_owned() };
+            store.post(&new, at).await.unwrap();
+        }
+        store.delivery_failed(OutboxId(1), "a timeout", &AfterTry::Ask(None), at).await.unwrap();
+        store.delivery_failed(OutboxId(2), "the chat is gone", &AfterTry::GiveUp(None), at).await.unwrap();
+        store.delivery_sent(OutboxId(3), &Sent::default(), at).await.unwrap();
+        store.close().await;
+    });
+    insta::assert_snapshot!(user.succeed(["outbox", "list"]), @r"
+    NUMBER  CHAT       STATE    POSTED            TRIES  NEXT TRY  LAST ERROR        BEGINS
+    4       tg_family  pending  2026-03-04 04:53  0      -         -                 waits
+    2       tg_family  failed   2026-03-04 04:53  1      -         the chat is gone  Bring �[31mwine.
+    1       tg_family  unknown  2026-03-04 04:53  1      -         a timeout         Dinner is at seven.
+    ");
+    insta::assert_snapshot!(user.succeed(["outbox", "show", "1"]), @r"
+    1
+      state         unknown
+      chat          tg:-1001
+      group         tg_family
+      key           reply/tg_family/1/0
+      posted        2026-03-04 04:53
+      tries         1
+      last error    a timeout
+
+    Dinner is at
+    seven.
+
+    Nobody knows whether it was shown. `nanoclaw outbox retry 1` sends it again, `nanoclaw outbox drop 1` leaves it as it is.
+    ");
+    let states = |arguments: &[&str]| -> Vec<(u64, String)> {
+        let listed = user.json(["outbox", "list", "--json"].iter().chain(arguments));
+        let state = |row: &Value| (row["id"].as_u64().unwrap(), row["state"].as_str().unwrap().to_owned());
+        listed.as_array().unwrap().iter().map(state).collect()
+    };
+    assert_eq!(states(&["--all"]).len(), 4);
+    assert_eq!(states(&["--state", "sent"]), [(3, "sent".to_owned())]);
+    assert_eq!(states(&["--chat", "tg:other"]), []);
+    assert!(user.fail(2, ["outbox", "list", "--state", "lost"]).contains("pending, sending, sent"));
+
+    let retried = user.succeed(["outbox", "retry", "1"]);
+    assert_eq!(retried, "The message 1 goes to tg:-1001 as soon as its channel is there.\n");
+    assert_eq!(user.json(["outbox", "drop", "reply/tg_family/1/1", "--json"])["state"], "dropped", "it failed");
+    assert_eq!(states(&[]), [(4, "pending".to_owned()), (1, "pending".to_owned())]);
+    assert!(user.fail(1, ["outbox", "retry", "3"]).contains("the message 3 was sent already"));
+    let error = user.fail(1, ["outbox", "show", "17"]);
+    assert!(error.contains("there is no message 17 in the outbox") && error.contains("\nhelp: "), "{error}");
 }
 
 #[test]

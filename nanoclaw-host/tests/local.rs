@@ -225,6 +225,24 @@ async fn f18_a_reply_that_no_terminal_showed_is_not_sent() {
     outcome(sending).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_terminal_that_is_suspended_uses_up_no_tries_and_shows_the_reply_when_it_goes_on() {
+    let host = Host::start();
+    let mut terminal = host.terminal().await;
+    let key = json!("reply/family/1/1");
+    for _ in 0..3 {
+        let error = host.send(1, "hi").await.unwrap().unwrap_err();
+        assert!(matches!(&error, SendError::NotConnected { reason } if reason.contains("suspended")), "{error:?}");
+    }
+    let connected = host.host.calls().len();
+    assert_eq!(terminal.hear().await, json!({"type": "reply", "key": key, "text": "hi"}), "once");
+    terminal.say(json!({"type": "shown", "key": key})).await;
+    host.host.wait_for("connected local", connected + 1).await;
+    assert_eq!(host.send(1, "hi").await.unwrap().unwrap(), Sent::default());
+    let _sending = host.send(2, "and more");
+    assert_eq!(terminal.hear().await["text"], "and more");
+}
+
 #[tokio::test]
 async fn a_reply_that_is_shown_after_its_send_was_called_off_is_not_shown_again() {
     let host = Host::start();

@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Inbox, Notice,
+    alerts::Alerts,
     channels::Channels,
     deliverer::{Deliverer, DeliverySettings, Nudges},
     directory::Directory,
@@ -28,14 +29,14 @@ use crate::{
     causes::with_causes,
     channel::Channel,
     chat::ChannelName,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{DeliveryKey, NewDelivery, OutboxId},
     group::{Group, GroupFolder},
     launch::Launcher,
     mailbox::{MailboxError, Watcher},
     message::Seq,
     run::{RunEnding, RunId, RunNumber},
     runtime::ContainerRuntime,
-    store::{GroupRecovery, Store, StoreError, StoredRun},
+    store::{GroupRecovery, Resolution, Resolved, Store, StoreError, StoredRun},
     time::Timestamp,
 };
 
@@ -155,6 +156,7 @@ impl Orchestrator {
             store: parts.store.clone(),
             channels: channels.clone(),
             nudges: nudges.clone(),
+            alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },
             settings: settings.delivery,
         };
         let running = Running {
@@ -244,6 +246,19 @@ impl Orchestrator {
     /// Tries a group that waits for the end of a trouble, or for its next try, at once; all of them when `None`.
     pub async fn try_now(&self, group: Option<&GroupFolder>) {
         let _ = self.events.send(Input::Event(Event::TryNow { group: group.cloned() })).await;
+    }
+
+    /// Does what a person decided about an outgoing message.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn resolve_delivery(&self, id: OutboxId, resolution: Resolution) -> Result<Resolved, StoreError> {
+        let resolved = self.store.resolve_delivery(id, resolution, Timestamp::now()).await?;
+        if let Resolved::Done(row) = &resolved {
+            // Also when it is dropped: others may have waited behind it.
+            self.nudges.chat(&row.delivery.chat);
+        }
+        Ok(resolved)
     }
 
     /// Where every group stands, by folder; empty when the orchestrator has ended.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     chat::ChatId,
-    group::{Group, GroupFolder},
+    group::{Group, GroupFolder, GroupRole},
 };
 
 /// The registered groups in memory. Cheap to clone; all clones are one directory.
@@ -41,5 +41,10 @@ impl Directory {
 
     pub(super) fn get(&self, folder: &GroupFolder) -> Option<Arc<Group>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).by_folder.get(folder).cloned()
+    }
+    /// The owner's group, when there is one.
+    pub(super) fn main(&self) -> Option<Arc<Group>> {
+        let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        maps.by_folder.values().find(|group| group.role == GroupRole::Main).cloned()
     }
 }

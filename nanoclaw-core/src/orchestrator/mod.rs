@@ -1,5 +1,6 @@
 //! Decides and acts: which group may run, what its agent is handed, what is committed, what is sent.
 
+mod alerts;
 mod batch;
 mod blocks;
 mod channels;
@@ -15,7 +16,7 @@ mod run;
 
 pub use batch::PromptLimits;
 pub use control::{Orchestrator, Parts, Running, Settings, StartError};
-pub use deliverer::DeliverySettings;
+pub use deliverer::{DeliverySettings, WhenUnknown};
 pub use dispatcher::{DispatchSettings, Dispatcher};
 pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};
 pub use inbox::{Inbox, Receipt};

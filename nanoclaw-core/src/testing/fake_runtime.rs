@@ -199,6 +199,68 @@ impl FakeRuntime {
         }
     }
 
+    /// The first half of a start. What is created is gone again when it is dropped.
+    ///
+    /// # Errors
+    /// As a start.
+    pub fn create(&self, spec: &ContainerSpec) -> Result<Created, RuntimeError> {
+        let id = ContainerId::new(spec.name.as_str())
+            .map_err(|error| RuntimeError::Other { action: "name the container", reason: error.to_string() })?;
+        let (stop, kill, lose) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut state = self.state();
+        state.started.push(spec.clone());
+        if let Some(error) = state.next_failures.pop_front() {
+            return Err(error);
+        }
+        self.check(spec)?;
+        if state.live.contains_key(&id) {
+            let reason = format!("the name {id} is taken");
+            return Err(RuntimeError::Other { action: "create the container", reason });
+        }
+        let live = Live {
+            labels: spec.labels.clone(),
+            stop: stop.clone(),
+            kill: kill.clone(),
+            lose: lose.clone(),
+            exit: None,
+        };
+        state.live.insert(id.clone(), live);
+        state.most_live = state.most_live.max(state.live.len());
+        let listed = Listed { id, state: Arc::clone(&self.state) };
+        Ok(Created { spec: spec.clone(), listed, stop, kill, lose })
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Gone`] when it was removed meanwhile.
+    pub fn begin(&self, created: Created) -> Result<Container, RuntimeError> {
+        let Created { spec, listed, stop, kill, lose } = created;
+        let id = listed.id.clone();
+        if kill.is_cancelled() {
+            return Err(RuntimeError::Gone { id });
+        }
+        let (stdin, input) = tokio::io::duplex(64 << 10);
+        let (sender, output) = mpsc::channel(64);
+        let inside = FakeContainer { spec, input, output: FakeOutput(sender), stop };
+        let running = AssertUnwindSafe((self.agent)(inside)).catch_unwind();
+        let worker = tokio::spawn(async move {
+            let _listed = listed;
+            tokio::select! {
+                biased;
+                () = lose.cancelled() => Exit::Unknown,
+                () = kill.cancelled() => Exit::Signal(9),
+                // The panic's own message is on standard error; 101 is what a program that panics ends with.
+                exit = running => exit.unwrap_or(Exit::Code(101)),
+            }
+        });
+        let exit = exit_watch(async move { worker.await.unwrap_or(Exit::Unknown) });
+        if let Some(live) = self.state().live.get_mut(&id) {
+            live.exit = Some(exit.clone());
+        }
+        Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -232,6 +294,22 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A container that does not run yet.
+pub struct Created {
+    spec: ContainerSpec,
+    listed: Listed,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    lose: CancellationToken,
+}
+
+impl Created {
+    /// Leaves it as it is, until it is removed.
+    pub fn leave(self) {
+        std::mem::forget(self.listed);
+    }
+}
+
 /// Takes a container off the list when it has ended or its start was given up.
 struct Listed {
     id: ContainerId,
@@ -259,54 +337,11 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
-        let id = ContainerId::new(spec.name.as_str())
-            .map_err(|error| RuntimeError::Other { action: "name the container", reason: error.to_string() })?;
-        let (stop, kill, lose) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let listed = {
-            let mut state = self.state();
-            state.started.push(spec.clone());
-            if let Some(error) = state.next_failures.pop_front() {
-                return Err(error);
-            }
-            self.check(spec)?;
-            if state.live.contains_key(&id) {
-                let reason = format!("the name {id} is taken");
-                return Err(RuntimeError::Other { action: "create the container", reason });
-            }
-            let live = Live {
-                labels: spec.labels.clone(),
-                stop: stop.clone(),
-                kill: kill.clone(),
-                lose: lose.clone(),
-                exit: None,
-            };
-            state.live.insert(id.clone(), live);
-            state.most_live = state.most_live.max(state.live.len());
-            Listed { id: id.clone(), state: Arc::clone(&self.state) }
-        };
+        let created = self.create(spec)?;
         if !self.start_takes.is_zero() {
             tokio::time::sleep(self.start_takes).await;
         }
-
-        let (stdin, input) = tokio::io::duplex(64 << 10);
-        let (sender, output) = mpsc::channel(64);
-        let inside = FakeContainer { spec: spec.clone(), input, output: FakeOutput(sender), stop };
-        let running = AssertUnwindSafe((self.agent)(inside)).catch_unwind();
-        let worker = tokio::spawn(async move {
-            let _listed = listed;
-            tokio::select! {
-                biased;
-                () = lose.cancelled() => Exit::Unknown,
-                () = kill.cancelled() => Exit::Signal(9),
-                // The panic's own message is on standard error; 101 is what a program that panics ends with.
-                exit = running => exit.unwrap_or(Exit::Code(101)),
-            }
-        });
-        let exit = exit_watch(async move { worker.await.unwrap_or(Exit::Unknown) });
-        if let Some(live) = self.state().live.get_mut(&id) {
-            live.exit = Some(exit.clone());
-        }
-        Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit })
+        self.begin(created)
     }
 
     async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
@@ -333,10 +368,16 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
-        let exit = self.state().live.get(id).and_then(|live| {
+        let exit = {
+            let mut state = self.state();
+            let Some(live) = state.live.get(id) else { return Ok(()) };
             live.kill.cancel();
-            live.exit.clone()
-        });
+            let exit = live.exit.clone();
+            if exit.is_none() {
+                state.live.remove(id);
+            }
+            exit
+        };
         if let Some(exit) = exit {
             exit.await;
         }
@@ -353,7 +394,7 @@ impl ContainerRuntime for FakeRuntime {
             id: id.clone(),
             group: live.labels.run.group.clone(),
             number: live.labels.run.number,
-            running: true,
+            running: live.exit.as_ref().is_some_and(|exit| exit.peek().is_none()),
         };
         let once: Vec<ContainerSummary> = ours.map(summary).collect();
         Ok(if self.lists_twice { [once.clone(), once].concat() } else { once })

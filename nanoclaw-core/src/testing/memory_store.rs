@@ -20,8 +20,9 @@ use crate::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, BlockCommit, BlockOutcome, DeliveryState, GroupRecovery, NewRun, SessionContext, Store, StoreError,
-        StoredDelivery, StoredRun, StoredTurn, TurnState, superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GroupRecovery, NewRun,
+        Resolution, Resolved, SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnState,
+        superseded,
     },
     time::Timestamp,
 };
@@ -56,6 +57,11 @@ impl MemoryStore {
         self.read().broken = None;
     }
 
+    /// Makes the next question for a cursor fail.
+    pub fn fail_next_cursor(&self, reason: &str) {
+        self.read().next_cursor_failure = Some(reason.to_owned());
+    }
+
     fn read(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
@@ -72,6 +78,7 @@ impl MemoryStore {
 struct State {
     install: InstallId,
     broken: Option<String>,
+    next_cursor_failure: Option<String>,
     chats: BTreeMap<ChatId, ChatMetadata>,
     groups: Vec<Registration>,
     /// In the order of their sequence numbers, which are their places in it counted from 1.
@@ -99,6 +106,7 @@ impl State {
         Self {
             install,
             broken: None,
+            next_cursor_failure: None,
             chats: BTreeMap::new(),
             groups: Vec::new(),
             messages: Vec::new(),
@@ -218,6 +226,10 @@ impl State {
             state: DeliveryState::Pending,
             not_before: at,
             last_error: None,
+            posted_at: at,
+            sent_at: None,
+            platform_id: None,
+            decisions: 0,
         });
         id
     }
@@ -352,7 +364,11 @@ impl Store for MemoryStore {
     }
 
     async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {
-        Ok(self.read().registration(group)?.cursor)
+        let mut state = self.read();
+        match state.next_cursor_failure.take() {
+            Some(reason) => Err(StoreError::Failed { action: "read a cursor", reason }),
+            None => Ok(state.registration(group)?.cursor),
+        }
     }
 
     async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
@@ -496,16 +512,36 @@ impl Store for MemoryStore {
     }
 
     async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError> {
-        let pending = |row: &&StoredDelivery| row.state == DeliveryState::Pending;
-        Ok(self.read().outbox.iter().filter(pending).cloned().collect())
+        Ok(self.read().outbox.iter().filter(to_be_sent).cloned().collect())
     }
 
     async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError> {
-        let pending = |row: &&StoredDelivery| row.state == DeliveryState::Pending && row.delivery.chat == *chat;
-        Ok(self.read().outbox.iter().filter(pending).take(limited(limit)).cloned().collect())
+        let state = self.read();
+        let of_chat = state.outbox.iter().filter(to_be_sent).filter(|row| row.delivery.chat == *chat);
+        Ok(of_chat.take(limited(limit)).cloned().collect())
     }
 
-    async fn delivery_sent(&self, id: OutboxId, _sent: &Sent, _at: Timestamp) -> Result<(), StoreError> {
+    async fn delivery_begun(&self, id: OutboxId) -> Result<(), StoreError> {
+        let action = "note that a message is being sent";
+        let mut state = self.write(action)?;
+        let row = state.outbox_row(id, action)?;
+        if row.state == DeliveryState::Pending {
+            row.state = DeliveryState::Sending;
+        }
+        Ok(())
+    }
+
+    async fn delivery_postponed(&self, id: OutboxId) -> Result<(), StoreError> {
+        let action = "note that a message was not sent";
+        let mut state = self.write(action)?;
+        let row = state.outbox_row(id, action)?;
+        if row.state == DeliveryState::Sending {
+            row.state = DeliveryState::Pending;
+        }
+        Ok(())
+    }
+
+    async fn delivery_sent(&self, id: OutboxId, sent: &Sent, at: Timestamp) -> Result<(), StoreError> {
         let action = "mark a message as sent";
         let mut state = self.write(action)?;
         let row = state.outbox_row(id, action)?;
@@ -513,28 +549,85 @@ impl Store for MemoryStore {
             row.state = DeliveryState::Sent;
             row.delivery.attempts += 1;
             row.last_error = None;
+            row.sent_at = Some(at);
+            row.platform_id = sent.platform_id.clone();
         }
         Ok(())
     }
 
-    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn delivery_failed(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let action = "note a failed delivery";
         let mut state = self.write(action)?;
         let row = state.outbox_row(id, action)?;
-        if row.state == DeliveryState::Pending {
-            row.delivery.attempts += 1;
-            row.last_error = Some(error.to_owned());
-            match retry_at {
-                Some(at) => row.not_before = at,
-                None => row.state = DeliveryState::Failed,
-            }
+        if !to_be_sent(&&*row) {
+            return Ok(());
+        }
+        row.delivery.attempts += 1;
+        row.last_error = Some(error.to_owned());
+        let (next, not_before, notice) = match after {
+            AfterTry::TryAgain(not_before) => (DeliveryState::Pending, Some(*not_before), &None),
+            AfterTry::LookUp(not_before) => (DeliveryState::Sending, Some(*not_before), &None),
+            AfterTry::GiveUp(notice) => (DeliveryState::Failed, None, notice),
+            AfterTry::Ask(notice) => (DeliveryState::Unknown, None, notice),
+        };
+        row.state = next;
+        row.not_before = not_before.unwrap_or(row.not_before);
+        if let Some(notice) = notice {
+            state.post(notice, at);
         }
         Ok(())
+    }
+
+    async fn resolve_delivery(
+        &self,
+        id: OutboxId,
+        resolution: Resolution,
+        at: Timestamp,
+    ) -> Result<Resolved, StoreError> {
+        let action = "resolve a delivery";
+        let mut state = self.write(action)?;
+        let Ok(row) = state.outbox_row(id, action) else { return Ok(Resolved::NoRow) };
+        match (resolution, row.state) {
+            (_, DeliveryState::Sent) | (Resolution::SendAgain, DeliveryState::Sending) => {
+                return Ok(Resolved::Refused(row.clone()));
+            }
+            (Resolution::SendAgain, _) => {
+                row.state = DeliveryState::Pending;
+                row.delivery.attempts = 0;
+                row.not_before = at;
+            }
+            (Resolution::Drop, _) => row.state = DeliveryState::Dropped,
+        }
+        row.decisions += 1;
+        Ok(Resolved::Done(row.clone()))
     }
 
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError> {
         Ok(self.read().outbox.iter().find(|row| row.delivery.key == *key).cloned())
     }
+
+    async fn delivery_at(&self, id: OutboxId) -> Result<Option<StoredDelivery>, StoreError> {
+        Ok(self.read().outbox.iter().find(|row| row.delivery.id == id).cloned())
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<StoredDelivery>, StoreError> {
+        let DeliveryFilter { states, chat } = filter;
+        let meant = |row: &&StoredDelivery| {
+            (states.is_empty() || states.contains(&row.state))
+                && chat.as_ref().is_none_or(|chat| row.delivery.chat == *chat)
+        };
+        Ok(self.read().outbox.iter().rev().filter(meant).take(limited(limit)).cloned().collect())
+    }
+}
+
+fn to_be_sent(row: &&StoredDelivery) -> bool {
+    matches!(row.state, DeliveryState::Pending | DeliveryState::Sending)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::{
     runtime::{Exit, RuntimeKind},
     session::SessionId,
     store::{
-        Accepted, BlockCommit, BlockOutcome, DeliveryState, NewRun, SessionContext, Store, StoreError, TurnState,
-        superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, NewRun, Resolution, Resolved,
+        SessionContext, Store, StoreError, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -81,6 +81,10 @@ macro_rules! store_suite {
             f20_a_failure_reported_after_sending_changes_nothing
             a_row_that_failed_waits_or_is_given_up
             a_row_that_is_not_there_is_refused
+            a_row_that_is_being_sent_keeps_its_place_until_more_is_known
+            giving_a_row_up_posts_the_notice_in_the_same_breath_and_once
+            a_person_decides_about_a_row_that_was_not_sent
+            rows_are_shown_latest_first_by_state_and_chat
         }
     };
     (@checks $make:path; $($check:ident)*) => {
@@ -948,7 +952,7 @@ pub async fn pending_rows_come_in_order_and_by_chat(store: &dyn Store) {
         ids.push(store.post(&delivery(key, chat), at(100 - ids.len() as i64)).await.unwrap());
     }
     assert!(ids.is_sorted());
-    store.delivery_failed(ids[1], "no network", Some(at(9_000))).await.unwrap();
+    store.delivery_failed(ids[1], "no network", &AfterTry::TryAgain(at(9_000)), at(9)).await.unwrap();
     let all = store.pending_deliveries().await.unwrap();
     assert_eq!(all.iter().map(|row| row.delivery.id).collect::<Vec<_>>(), ids, "one that waits keeps its place");
     let of = async |name: &str, limit| -> Vec<OutboxId> {
@@ -965,7 +969,7 @@ pub async fn pending_rows_come_in_order_and_by_chat(store: &dyn Store) {
 pub async fn a_sent_row_stays_sent(store: &dyn Store) {
     let row = delivery("key-1", "tg:1");
     let id = store.post(&row, at(1)).await.unwrap();
-    store.delivery_failed(id, "no network", Some(at(5))).await.unwrap();
+    store.delivery_failed(id, "no network", &AfterTry::TryAgain(at(5)), at(4)).await.unwrap();
     let sent = Sent { platform_id: Some(PlatformMessageId::new("p-1").unwrap()) };
     store.delivery_sent(id, &sent, at(6)).await.unwrap();
     let kept = store.delivery(&row.key).await.unwrap().unwrap();
@@ -980,8 +984,8 @@ pub async fn f20_a_failure_reported_after_sending_changes_nothing(store: &dyn St
     let row = delivery("key-1", "tg:1");
     let id = store.post(&row, at(1)).await.unwrap();
     store.delivery_sent(id, &Sent::default(), at(6)).await.unwrap();
-    store.delivery_failed(id, "timed out", Some(at(7))).await.unwrap();
-    store.delivery_failed(id, "timed out", None).await.unwrap();
+    store.delivery_failed(id, "timed out", &AfterTry::TryAgain(at(7)), at(6)).await.unwrap();
+    store.delivery_failed(id, "timed out", &AfterTry::GiveUp(Some(delivery("notice", "tg:1"))), at(6)).await.unwrap();
     assert_eq!(store.delivery(&row.key).await.unwrap().unwrap().state, DeliveryState::Sent);
     assert!(store.pending_deliveries().await.unwrap().is_empty());
 }
@@ -991,19 +995,19 @@ pub async fn a_row_that_failed_waits_or_is_given_up(store: &dyn Store) {
     let row = delivery("key-1", "tg:1");
     let id = store.post(&row, at(1)).await.unwrap();
     let kept = async || store.delivery(&row.key).await.unwrap().unwrap();
-    store.delivery_failed(id, "no network", Some(at(500))).await.unwrap();
+    store.delivery_failed(id, "no network", &AfterTry::TryAgain(at(500)), at(4)).await.unwrap();
     assert_eq!(
         (kept().await.state, kept().await.not_before, kept().await.delivery.attempts),
         (DeliveryState::Pending, at(500), 1)
     );
     assert_eq!(kept().await.last_error.as_deref(), Some("no network"));
 
-    store.delivery_failed(id, "the chat is gone", None).await.unwrap();
+    store.delivery_failed(id, "the chat is gone", &AfterTry::GiveUp(None), at(5)).await.unwrap();
     assert_eq!((kept().await.state, kept().await.delivery.attempts), (DeliveryState::Failed, 2));
     assert_eq!(kept().await.last_error.as_deref(), Some("the chat is gone"), "it is kept and shown");
     assert!(store.pending_deliveries().await.unwrap().is_empty());
     let given_up = kept().await;
-    store.delivery_failed(id, "once more", Some(at(900))).await.unwrap();
+    store.delivery_failed(id, "once more", &AfterTry::TryAgain(at(900)), at(5)).await.unwrap();
     assert_eq!(kept().await, given_up, "given up is given up");
 }
 
@@ -1012,8 +1016,131 @@ pub async fn a_row_that_is_not_there_is_refused(store: &dyn Store) {
     assert_eq!(store.delivery(&delivery("key-1", "tg:1").key).await.unwrap(), None);
     let sent = store.delivery_sent(OutboxId(7), &Sent::default(), at(1)).await;
     assert!(matches!(sent, Err(StoreError::Failed { .. })));
-    let failed = store.delivery_failed(OutboxId(7), "no network", None).await;
+    let failed = store.delivery_failed(OutboxId(7), "no network", &AfterTry::GiveUp(None), at(1)).await;
     assert!(matches!(failed, Err(StoreError::Failed { .. })));
+    assert!(matches!(store.delivery_begun(OutboxId(7)).await, Err(StoreError::Failed { .. })));
+    assert!(matches!(store.delivery_postponed(OutboxId(7)).await, Err(StoreError::Failed { .. })));
+    assert_eq!(store.delivery_at(OutboxId(7)).await.unwrap(), None);
+    assert_eq!(store.resolve_delivery(OutboxId(7), Resolution::Drop, at(1)).await.unwrap(), Resolved::NoRow);
+}
+
+/// See [`Store::delivery_begun`] and [`Store::delivery_postponed`].
+pub async fn a_row_that_is_being_sent_keeps_its_place_until_more_is_known(store: &dyn Store) {
+    let first = store.post(&delivery("key-1", "tg:1"), at(1)).await.unwrap();
+    let second = store.post(&delivery("key-2", "tg:1"), at(1)).await.unwrap();
+    let waiting = async || -> Vec<(OutboxId, DeliveryState, u32)> {
+        let rows = store.pending_deliveries_of(&chat("tg:1"), 10).await.unwrap();
+        assert_eq!(store.pending_deliveries().await.unwrap(), rows);
+        rows.into_iter().map(|row| (row.delivery.id, row.state, row.delivery.attempts)).collect()
+    };
+    store.delivery_begun(first).await.unwrap();
+    store.delivery_begun(first).await.unwrap();
+    assert_eq!(waiting().await, [(first, DeliveryState::Sending, 0), (second, DeliveryState::Pending, 0)]);
+    store.delivery_postponed(first).await.unwrap();
+    store.delivery_postponed(second).await.unwrap();
+    assert_eq!(waiting().await, [(first, DeliveryState::Pending, 0), (second, DeliveryState::Pending, 0)]);
+
+    store.delivery_begun(first).await.unwrap();
+    store.delivery_failed(first, "timed out", &AfterTry::LookUp(at(700)), at(2)).await.unwrap();
+    assert_eq!(waiting().await[0], (first, DeliveryState::Sending, 1), "it is looked up before it is sent again");
+    assert_eq!(store.delivery_at(first).await.unwrap().unwrap().not_before, at(700));
+    store.delivery_failed(first, "it was not", &AfterTry::TryAgain(at(800)), at(3)).await.unwrap();
+    assert_eq!(waiting().await[0], (first, DeliveryState::Pending, 2));
+
+    store.delivery_begun(first).await.unwrap();
+    store.delivery_sent(first, &Sent::default(), at(4)).await.unwrap();
+    for changed in [store.delivery_begun(first).await, store.delivery_postponed(first).await] {
+        changed.unwrap();
+    }
+    assert_eq!(waiting().await, [(second, DeliveryState::Pending, 0)], "what was sent stays sent");
+}
+
+/// See [`Store::delivery_failed`].
+pub async fn giving_a_row_up_posts_the_notice_in_the_same_breath_and_once(store: &dyn Store) {
+    for (place, state) in [DeliveryState::Failed, DeliveryState::Unknown].into_iter().enumerate() {
+        let row = store.post(&delivery(&format!("key-{place}"), "tg:1"), at(1)).await.unwrap();
+        let notice = |text: &str| Some(delivery(&format!("{text}-{place}"), "tg:owner"));
+        let after = |notice| match state {
+            DeliveryState::Failed => AfterTry::GiveUp(notice),
+            _ => AfterTry::Ask(notice),
+        };
+        store.delivery_begun(row).await.unwrap();
+        store.delivery_failed(row, "why", &after(notice("first")), at(2)).await.unwrap();
+        store.delivery_failed(row, "again", &after(notice("second")), at(3)).await.unwrap();
+        let kept = store.delivery_at(row).await.unwrap().unwrap();
+        assert_eq!((kept.state, kept.delivery.attempts, kept.last_error.as_deref()), (state, 1, Some("why")));
+        let told = store.pending_deliveries_of(&chat("tg:owner"), 10).await.unwrap();
+        assert_eq!(told.len(), place + 1, "a row that was given up already tells nobody again");
+        assert_eq!(
+            (told[place].delivery.text.as_str(), told[place].posted_at),
+            (format!("text of first-{place}").as_str(), at(2))
+        );
+        assert!(store.pending_deliveries_of(&chat("tg:1"), 10).await.unwrap().is_empty());
+    }
+}
+
+/// See [`Store::resolve_delivery`].
+pub async fn a_person_decides_about_a_row_that_was_not_sent(store: &dyn Store) {
+    use DeliveryState::{Dropped, Pending, Sending, Sent as WasSent, Unknown};
+    let id = store.post(&delivery("key-1", "tg:1"), at(1)).await.unwrap();
+    let decide = async |resolution| match store.resolve_delivery(id, resolution, at(50)).await.unwrap() {
+        Resolved::Done(row) => {
+            assert_eq!(store.delivery_at(id).await.unwrap().as_ref(), Some(&row));
+            Ok(row.state)
+        }
+        Resolved::Refused(row) => {
+            assert_eq!(store.delivery_at(id).await.unwrap().as_ref(), Some(&row));
+            Err(row.state)
+        }
+        Resolved::NoRow => panic!("the row is there"),
+    };
+    store.delivery_begun(id).await.unwrap();
+    assert_eq!(decide(Resolution::SendAgain).await, Err(Sending), "what may be under way is not doubled");
+    store.delivery_failed(id, "timed out", &AfterTry::Ask(None), at(2)).await.unwrap();
+    assert_eq!(store.delivery_at(id).await.unwrap().unwrap().state, Unknown);
+
+    assert_eq!(decide(Resolution::SendAgain).await, Ok(Pending));
+    let row = store.delivery_at(id).await.unwrap().unwrap();
+    assert_eq!((row.delivery.attempts, row.not_before), (0, at(50)), "it has all its tries, from now on");
+    assert_eq!(row.decisions, 1, "what was refused is no decision");
+    store.delivery_failed(id, "the chat is gone", &AfterTry::GiveUp(None), at(3)).await.unwrap();
+    assert_eq!(decide(Resolution::Drop).await, Ok(Dropped));
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    store.delivery_failed(id, "late word", &AfterTry::TryAgain(at(9)), at(4)).await.unwrap();
+    assert_eq!(store.delivery_at(id).await.unwrap().unwrap().state, Dropped);
+
+    assert_eq!(decide(Resolution::SendAgain).await, Ok(Pending), "a person may think again");
+    store.delivery_begun(id).await.unwrap();
+    assert_eq!(decide(Resolution::Drop).await, Ok(Dropped));
+    store.delivery_sent(id, &Sent::default(), at(5)).await.unwrap();
+    assert_eq!(decide(Resolution::Drop).await, Err(WasSent), "it turned out to be sent, which nobody can take back");
+    assert_eq!(decide(Resolution::SendAgain).await, Err(WasSent));
+}
+
+/// See [`Store::deliveries`] and [`Store::delivery_at`].
+pub async fn rows_are_shown_latest_first_by_state_and_chat(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for (number, to) in ["tg:1", "tg:2", "tg:1", "tg:1"].into_iter().enumerate() {
+        ids.push(store.post(&delivery(&format!("key-{number}"), to), at(7)).await.unwrap());
+    }
+    let sent = Sent { platform_id: Some(PlatformMessageId::new("p-1").unwrap()) };
+    store.delivery_sent(ids[0], &sent, at(8)).await.unwrap();
+    store.delivery_failed(ids[1], "gone", &AfterTry::GiveUp(None), at(9)).await.unwrap();
+    store.delivery_failed(ids[2], "timed out", &AfterTry::Ask(None), at(9)).await.unwrap();
+    let shown = async |states: &[DeliveryState], to: Option<&str>, limit| -> Vec<OutboxId> {
+        let filter = DeliveryFilter { states: states.to_vec(), chat: to.map(chat) };
+        let rows = store.deliveries(&filter, limit).await.unwrap();
+        rows.into_iter().map(|row| row.delivery.id).collect()
+    };
+    assert_eq!(shown(&[], None, 10).await, [ids[3], ids[2], ids[1], ids[0]]);
+    assert_eq!(shown(&[], None, 2).await, [ids[3], ids[2]]);
+    assert_eq!(shown(&[], Some("tg:1"), 10).await, [ids[3], ids[2], ids[0]]);
+    let trouble = [DeliveryState::Failed, DeliveryState::Unknown];
+    assert_eq!(shown(&trouble, None, 10).await, [ids[2], ids[1]]);
+    assert_eq!(shown(&trouble, Some("tg:2"), 10).await, [ids[1]]);
+    assert_eq!(shown(&[DeliveryState::Dropped], None, 10).await, []);
+    let row = store.delivery_at(ids[0]).await.unwrap().unwrap();
+    assert_eq!((row.posted_at, row.sent_at, row.platform_id), (at(7), Some(at(8)), sent.platform_id));
 }
 
 // --- what the checks are made of ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
     echo,
-    support::{Agent, House, block, folder, main_group},
+    support::{Agent, EmptyHouse, House, block, folder, main_group, waiting},
 };
 
 #[tokio::test(start_paused = true)]
@@ -117,4 +117,37 @@ async fn words_before_the_answer_are_no_answer() {
     .await;
     house.write("one").await;
     house.shown(&["one moment", "heard one"]).await;
+}
+
+/// An agent that never answers, in a house whose host was killed.
+async fn at_work_and_killed() -> EmptyHouse {
+    let house = House::new(async |mut agent: Agent| agent.until_closed().await).await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.kill().await;
+    house.without_host()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_at_the_start_does_not_hide_a_container_that_lives() {
+    let empty = at_work_and_killed().await;
+    empty.store.fail_next_cursor("busy");
+    // Or else there is no start: nothing may be concluded from this.
+    assert!(empty.try_start().await.is_err());
+    let house = empty.start().await;
+    house.state("busy").await;
+    house.write("two").await;
+    let noted = async || house.store.turns(&RunId { group: folder("main"), number: RunNumber(1) }).await.unwrap();
+    waiting("the agent that lives is handed it", async || noted().await.len() == 2).await;
+    assert_eq!((house.runtime.live(), house.runtime.specs().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_given_up_leaves_nobody_at_work() {
+    let empty = at_work_and_killed().await;
+    let holders = Arc::strong_count(&empty.store);
+    let given_up = tokio::time::timeout(Duration::ZERO, empty.try_start()).await;
+    assert!(given_up.is_err(), "it waited for what the agent had said");
+    waiting("its workers are gone", async || Arc::strong_count(&empty.store) == holders).await;
+    assert_eq!(empty.runtime.live(), 1, "the container is the next host's");
 }

@@ -13,14 +13,14 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::{Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
-    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings},
+    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StartError},
     protocol::{
         alive::BEAT_FILE,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
@@ -310,7 +310,7 @@ impl Channel for FakeChannel {
     }
 
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { deduplicates: false, typing: true }
+        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true }
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
@@ -451,13 +451,7 @@ impl EmptyHouse {
     }
 
     pub(crate) async fn start_without_channel(self) -> House {
-        let launcher =
-            TestLauncher { root: self.folder.path().to_owned(), install: self.store.install_id().await.unwrap() };
-        let parts = Parts { store: self.store.clone(), runtime: self.runtime.clone(), launcher: Arc::new(launcher) };
-        let dispatch =
-            DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
-        let settings = Settings { dispatch, ..Settings::default() };
-        let (orchestrator, running) = Orchestrator::start(parts, settings).await.unwrap();
+        let (orchestrator, running) = self.try_start().await.unwrap();
         House {
             store: self.store,
             runtime: self.runtime,
@@ -467,6 +461,16 @@ impl EmptyHouse {
             folder: self.folder,
             slots: self.slots,
         }
+    }
+
+    /// Tries to start an orchestrator, for tests in which that comes to nothing.
+    pub(crate) async fn try_start(&self) -> Result<(Orchestrator, Running), StartError> {
+        let launcher =
+            TestLauncher { root: self.folder.path().to_owned(), install: self.store.install_id().await.unwrap() };
+        let parts = Parts { store: self.store.clone(), runtime: self.runtime.clone(), launcher: Arc::new(launcher) };
+        let dispatch =
+            DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
+        Orchestrator::start(parts, Settings { dispatch, ..Settings::default() }).await
     }
 }
 

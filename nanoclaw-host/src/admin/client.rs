@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+use nanoclaw_core::store::Resolution;
 use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::Mutex,
@@ -10,6 +11,7 @@ use tokio::{
 
 use super::{
     handler::AdminHandler,
+    outbox::{DeliveryView, OutboxQuery},
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
     types::{AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status},
 };
@@ -168,6 +170,26 @@ impl AdminHandler for Client {
     async fn explain(&self, group: &str) -> Result<Explanation, AdminError> {
         match self.call(&AdminRequest::Explain { group: group.to_owned() }).await? {
             AdminResponse::Explanation(explanation) => Ok(explanation),
+            _ => Err(self.unexpected()),
+        }
+    }
+    async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
+        match self.call(&AdminRequest::OutboxList(query)).await? {
+            AdminResponse::Outbox(messages) => Ok(messages),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn delivery(&self, message: &str) -> Result<DeliveryView, AdminError> {
+        match self.call(&AdminRequest::OutboxShow { message: message.to_owned() }).await? {
+            AdminResponse::Delivery(message) => Ok(message),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError> {
+        match self.call(&AdminRequest::OutboxResolve { message: message.to_owned(), resolution }).await? {
+            AdminResponse::Resolved(message) => Ok(message),
             _ => Err(self.unexpected()),
         }
     }

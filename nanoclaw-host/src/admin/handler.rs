@@ -1,9 +1,12 @@
 //! What can be asked of an installation, whoever answers: the running service, its socket's client, or the bare store.
 
 use async_trait::async_trait;
-use nanoclaw_core::group::Group;
+use nanoclaw_core::{group::Group, store::Resolution};
 
-use super::types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status};
+use super::{
+    outbox::{DeliveryView, OutboxQuery},
+    types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status},
+};
 
 /// Answers the commands. `group` is a group's folder or its chat id everywhere.
 #[async_trait]
@@ -28,6 +31,15 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// What comes out for a group, and why.
     async fn explain(&self, group: &str) -> Result<Explanation, AdminError>;
+
+    /// Messages of the outbox, latest first, without their whole text.
+    async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError>;
+
+    /// One message of the outbox, with its text. `message` is its number or its key here and below.
+    async fn delivery(&self, message: &str) -> Result<DeliveryView, AdminError>;
+
+    /// Does what a person decided about a message of the outbox, and shows it as it is then.
+    async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError>;
 }
 
 /// Says what comes out for a group. Whoever makes runs ready implements it, so that what is explained is what is done.

@@ -9,6 +9,7 @@ mod folder_name;
 mod handler;
 mod on_store;
 mod open;
+pub(crate) mod outbox;
 mod protocol;
 mod server;
 #[cfg(test)]
@@ -20,5 +21,6 @@ pub use explain::{FromConfig, from_config};
 pub use handler::{AdminHandler, Explain};
 pub use on_store::OnStore;
 pub use open::{OpenError, OpenHome, connect_or_open};
+pub use outbox::{DeliveryView, MAX_LISTED, OutboxQuery};
 pub use protocol::{AdminRequest, AdminResponse, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use server::serve;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nanoclaw_core::{
     group::{Group, GroupRole, TriggerPolicy},
-    store::{Store, StoreError},
+    store::{Resolution, Store, StoreError},
     time::Timestamp,
 };
 
 use super::{
     folder_name,
     handler::{AdminHandler, Explain},
+    outbox::{self, DeliveryView, OutboxQuery},
     types::{
         AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupStatus, GroupView, NewGroup, RunView, Status,
     },
@@ -168,6 +169,20 @@ impl AdminHandler for OnStore {
 
     async fn explain(&self, group: &str) -> Result<Explanation, AdminError> {
         self.explainer.explain(&self.find(group).await?).await
+    }
+
+    async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
+        outbox::list(&*self.store, query).await
+    }
+
+    async fn delivery(&self, message: &str) -> Result<DeliveryView, AdminError> {
+        outbox::show(&*self.store, message).await
+    }
+
+    async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError> {
+        let row = outbox::find(&*self.store, message).await?;
+        let resolved = self.store.resolve_delivery(row.delivery.id, resolution, Timestamp::now()).await?;
+        outbox::resolved(&*self.store, message, resolution, resolved).await
     }
 }
 

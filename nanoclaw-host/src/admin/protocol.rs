@@ -7,11 +7,13 @@
 //! ← {"id":2,"error":{"kind":"not_found","message":"there is no group famly","help":"did you mean family?"}}
 //! ```
 
+use nanoclaw_core::store::Resolution;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     handler::AdminHandler,
+    outbox::{DeliveryView, OutboxQuery},
     types::{AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status},
 };
 
@@ -49,6 +51,20 @@ pub enum AdminRequest {
         /// Folder or chat.
         group: String,
     },
+    /// See [`AdminHandler::outbox`].
+    OutboxList(OutboxQuery),
+    /// See [`AdminHandler::delivery`].
+    OutboxShow {
+        /// Number or key.
+        message: String,
+    },
+    /// See [`AdminHandler::resolve_delivery`].
+    OutboxResolve {
+        /// Number or key.
+        message: String,
+        /// What is to be done with it.
+        resolution: Resolution,
+    },
 }
 
 /// What is answered.
@@ -74,6 +90,12 @@ pub enum AdminResponse {
     Chats(Vec<ChatView>),
     /// To [`AdminRequest::Explain`].
     Explanation(Explanation),
+    /// To [`AdminRequest::OutboxList`].
+    Outbox(Vec<DeliveryView>),
+    /// To [`AdminRequest::OutboxShow`].
+    Delivery(DeliveryView),
+    /// To [`AdminRequest::OutboxResolve`].
+    Resolved(DeliveryView),
 }
 
 /// A request line.
@@ -134,5 +156,10 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
         AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
         AdminRequest::Explain { group } => AdminResponse::Explanation(handler.explain(&group).await?),
+        AdminRequest::OutboxList(query) => AdminResponse::Outbox(handler.outbox(query).await?),
+        AdminRequest::OutboxShow { message } => AdminResponse::Delivery(handler.delivery(&message).await?),
+        AdminRequest::OutboxResolve { message, resolution } => {
+            AdminResponse::Resolved(handler.resolve_delivery(&message, resolution).await?)
+        }
     })
 }

@@ -3,7 +3,9 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use nanoclaw_core::{
     chat::ChatId,
+    delivery::{DeliveryKey, NewDelivery, OutboxId},
     group::{GroupFolder, GroupRole, TriggerPolicy},
+    store::{AfterTry, DeliveryState, Resolution, Store as _},
     testing::MemoryStore,
     time::Timestamp,
 };
@@ -353,6 +355,15 @@ impl AdminHandler for Stub {
     async fn explain(&self, _: &str) -> Result<Explanation, AdminError> {
         Err(AdminError::new(ErrorKind::Failed, "no"))
     }
+    async fn outbox(&self, _: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
+        unimplemented!()
+    }
+    async fn delivery(&self, _: &str) -> Result<DeliveryView, AdminError> {
+        unimplemented!()
+    }
+    async fn resolve_delivery(&self, _: &str, _: Resolution) -> Result<DeliveryView, AdminError> {
+        unimplemented!()
+    }
 }
 
 #[tokio::test]
@@ -405,6 +416,70 @@ async fn the_wire_is_as_documented() {
       "id": 2
     }
     "#);
+}
+
+/// The outbox by the socket: what is listed, shown and decided, and what is refused.
+#[tokio::test]
+async fn messages_of_the_outbox_are_shown_and_decided_about() {
+    let store = Arc::new(MemoryStore::new());
+    let at = Timestamp::from_ms(1000);
+    for (key, text) in [("reply/family/1/1", "line one\nline two"), ("reply/family/1/2", &*"x".repeat(100))] {
+        let chat = ChatId::new("tg:1").unwrap();
+        let new = NewDelivery { key: DeliveryKey::new(key).unwrap(), chat, text: text.to_owned() };
+        store.post(&new, at).await.unwrap();
+    }
+    store.delivery_failed(OutboxId(1), "a timeout", &AfterTry::Ask(None), at).await.unwrap();
+    store.delivery_begun(OutboxId(2)).await.unwrap();
+    let service = Service::start(|home| Arc::new(OnStore { store: store.clone(), ..on_store(home) }));
+    let mut client = service.raw().await;
+    let mut ask = async |command: Value| client.ask(format!("{command}\n").as_bytes()).await;
+
+    let unknown = json!({"states": ["unknown"], "limit": 10});
+    insta::assert_json_snapshot!(ask(json!({"id": 1, "command": "outbox_list", "args": unknown})).await, @r#"
+    {
+      "id": 1,
+      "ok": {
+        "outbox": [
+          {
+            "attempts": 1,
+            "begins": "line one line two",
+            "chat": "tg:1",
+            "group": null,
+            "id": 1,
+            "key": "reply/family/1/1",
+            "last_error": "a timeout",
+            "next_try_at_ms": null,
+            "platform_id": null,
+            "posted_at_ms": 1000,
+            "sent_at_ms": null,
+            "state": "unknown"
+          }
+        ]
+      }
+    }
+    "#);
+    let all = ask(json!({"id": 2, "command": "outbox_list", "args": {"states": [], "limit": 10}})).await;
+    let begins: Vec<_> = all["ok"]["outbox"].as_array().unwrap().iter().map(|row| row["begins"].clone()).collect();
+    assert_eq!(begins, [json!(format!("{}…", "x".repeat(60))), json!("line one line two")], "latest first");
+
+    let show = ask(json!({"id": 3, "command": "outbox_show", "args": {"message": "reply/family/1/1"}})).await;
+    assert_eq!(show["ok"]["delivery"]["text"], "line one\nline two");
+
+    let mut resolve = async |message: &str, resolution: &str| {
+        ask(json!({"id": 4, "command": "outbox_resolve", "args": {"message": message, "resolution": resolution}})).await
+    };
+    assert_eq!(resolve("1", "send_again").await["ok"]["resolved"]["state"], "pending");
+    let refused = resolve("2", "send_again").await;
+    assert_eq!(refused["error"]["kind"], "conflict");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("is being sent"), "{refused}");
+    assert_eq!(resolve("2", "drop").await["ok"]["resolved"]["state"], "dropped");
+    store.delivery_sent(OutboxId(2), &Default::default(), at).await.unwrap();
+    let refused = resolve("2", "drop").await;
+    assert_eq!(refused["error"]["message"], "the message 2 was sent already, which cannot be taken back");
+    for nothing in ["17", "-1", "no/such/key", "\u{1b}[31m"] {
+        assert_eq!(resolve(nothing, "drop").await["error"]["kind"], "not_found", "{nothing}");
+    }
+    assert_eq!(store.delivery_at(OutboxId(1)).await.unwrap().unwrap().state, DeliveryState::Pending);
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use nanoclaw_core::{
     group::GroupFolder,
     orchestrator::Orchestrator,
     runtime::{ContainerRuntime, ContainerSummary},
+    store::Resolution,
     time::Timestamp,
 };
 
 use crate::{
     admin::{
-        AdminHandler, OnStore,
+        AdminHandler, DeliveryView, OnStore, OutboxQuery, outbox,
         types::{
             AdminError, ChannelStatus, ChatView, Explanation, GroupDetails, GroupState, GroupView, NewGroup,
             ServiceStatus, Status,
@@ -119,5 +120,19 @@ impl AdminHandler for OnService {
 
     async fn explain(&self, group: &str) -> Result<Explanation, AdminError> {
         self.on_store.explain(group).await
+    }
+
+    async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
+        self.on_store.outbox(query).await
+    }
+
+    async fn delivery(&self, message: &str) -> Result<DeliveryView, AdminError> {
+        self.on_store.delivery(message).await
+    }
+
+    async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError> {
+        let row = outbox::find(&*self.on_store.store, message).await?;
+        let resolved = self.orchestrator.resolve_delivery(row.delivery.id, resolution).await?;
+        outbox::resolved(&*self.on_store.store, message, resolution, resolved).await
     }
 }

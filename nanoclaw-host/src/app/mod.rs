@@ -15,7 +15,9 @@ use anyhow::Context as _;
 use nanoclaw_core::{
     channel::Channel,
     chat::ChannelName,
-    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings},
+    orchestrator::{
+        AtShutdown, DeliverySettings, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings,
+    },
     store::Store,
 };
 use tokio::task::JoinSet;
@@ -99,7 +101,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
             zone: config.time.zone.value.clone(),
             ..RunSettings::default()
         },
-        ..Settings::default()
+        delivery: DeliverySettings { when_unknown: *config.delivery.when_unknown, ..DeliverySettings::default() },
     };
     let parts = Parts { store: store.clone(), runtime: chosen.runtime.clone(), launcher: launcher.clone() };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;

@@ -9,6 +9,7 @@ mod image;
 mod init;
 mod logging;
 mod logs;
+mod outbox;
 mod output;
 mod parts;
 mod ps;
@@ -71,6 +72,9 @@ enum Command {
     Groups(groups::GroupsCommand),
     /// Show how the service and its groups stand
     Ps(ps::PsArgs),
+    /// Show the messages that go out, and decide about those that were not sent
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
     /// Build and list the images that agents run in
@@ -124,6 +128,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(args, place)?,
         Command::Groups(command) => groups::run(command, place).await?,
         Command::Ps(args) => ps::run(args, place).await?,
+        Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,

@@ -9,6 +9,7 @@ mod agent;
 mod assistant;
 mod container;
 mod credentials;
+mod delivery;
 mod environment;
 mod group;
 mod limits;
@@ -31,6 +32,7 @@ pub use agent::{AgentConfig, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
 pub use container::{ContainerConfig, RuntimeChoice, UserChoice};
 pub use credentials::{Credential, CredentialKind, private_folder};
+pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};
 pub use group::{GroupOverrides, GroupSettings};
 pub use limits::LimitsConfig;
@@ -58,6 +60,8 @@ pub struct Config {
     pub container: ContainerConfig,
     /// `[limits]`.
     pub limits: LimitsConfig,
+    /// `[delivery]`.
+    pub delivery: DeliveryConfig,
     /// `[model]`.
     pub model: ModelConfig,
     /// `[time]`.
@@ -101,6 +105,7 @@ impl Config {
             agent: AgentConfig::read(&mut reader),
             container: ContainerConfig::read(&mut reader),
             limits: LimitsConfig::read(&mut reader),
+            delivery: DeliveryConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),

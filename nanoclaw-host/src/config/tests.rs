@@ -67,6 +67,8 @@ fn the_sample_names_every_key_at_its_default() {
         (*own.max_concurrent_containers, *own.idle_timeout, *own.run_timeout, *own.max_messages_per_prompt)
     );
     assert_eq!((*sample.turn_timeout, *sample.max_prompt_size), (*own.turn_timeout, *own.max_prompt_size));
+    assert!(from_sample.delivery.when_unknown.is_explicit());
+    assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
     assert_eq!((&*from_sample.log.level, *from_sample.log.format), (&*default.log.level, *default.log.format));
     // As it is written, it says nothing; and every key of ours is in it.

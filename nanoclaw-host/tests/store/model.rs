@@ -10,7 +10,9 @@ use nanoclaw_core::{
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::RuntimeKind,
     session::SessionId,
-    store::{BlockCommit, NewRun, SessionContext, Store, StoreError},
+    store::{
+        AfterTry, BlockCommit, DeliveryFilter, DeliveryState, NewRun, Resolution, SessionContext, Store, StoreError,
+    },
     testing::MemoryStore,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -94,12 +96,25 @@ enum Operation {
         chat: usize,
         at: i64,
     },
+    Begun {
+        id: i64,
+    },
+    Postponed {
+        id: i64,
+    },
     Sent {
         id: i64,
     },
     Failed {
         id: i64,
-        retry_at: Option<i64>,
+        after: u8,
+        notice: Option<usize>,
+        at: i64,
+    },
+    Resolve {
+        id: i64,
+        again: bool,
+        at: i64,
     },
 }
 
@@ -131,8 +146,12 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (name(), seq(), key()).prop_map(|(group, through, key)| GiveUp { group, through, key }),
         1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
         2 => (key(), name(), time()).prop_map(|(key, chat, at)| Post { key, chat, at }),
+        2 => (1..5_i64).prop_map(|id| Begun { id }),
+        1 => (1..5_i64).prop_map(|id| Postponed { id }),
         2 => (1..5_i64).prop_map(|id| Sent { id }),
-        2 => (1..5_i64, option::of(time())).prop_map(|(id, retry_at)| Failed { id, retry_at }),
+        3 => (1..5_i64, 0..4_u8, option::of(key()), time())
+            .prop_map(|(id, after, notice, at)| Failed { id, after, notice, at }),
+        2 => (1..5_i64, any::<bool>(), time()).prop_map(|(id, again, at)| Resolve { id, again, at }),
     ]
 }
 
@@ -220,8 +239,21 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             told(store.post(&delivery(KEYS[key], chat_of(chat).as_str()), at(ms)).await)
         }
         Operation::Sent { id } => told(store.delivery_sent(OutboxId(id), &Sent::default(), at(5)).await),
-        Operation::Failed { id, retry_at } => {
-            told(store.delivery_failed(OutboxId(id), "no network", retry_at.map(at)).await)
+        Operation::Begun { id } => told(store.delivery_begun(OutboxId(id)).await),
+        Operation::Postponed { id } => told(store.delivery_postponed(OutboxId(id)).await),
+        Operation::Failed { id, after, notice, at: ms } => {
+            let notice = notice.map(|key| delivery(KEYS[key], "tg:owner"));
+            let after = match after {
+                0 => AfterTry::TryAgain(at(ms)),
+                1 => AfterTry::LookUp(at(ms)),
+                2 => AfterTry::GiveUp(notice),
+                _ => AfterTry::Ask(notice),
+            };
+            told(store.delivery_failed(OutboxId(id), "no network", &after, at(ms)).await)
+        }
+        Operation::Resolve { id, again, at: ms } => {
+            let resolution = if again { Resolution::SendAgain } else { Resolution::Drop };
+            told(store.resolve_delivery(OutboxId(id), resolution, at(ms)).await)
         }
     }
 }
@@ -234,7 +266,13 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         told(store.recover().await),
         told(store.runs(None, 100).await),
         told(store.pending_deliveries().await),
+        told(store.deliveries(&DeliveryFilter::default(), 100).await),
+        told(store.delivery_at(OutboxId(2)).await),
     ];
+    for states in [vec![DeliveryState::Failed, DeliveryState::Unknown], vec![DeliveryState::Sending]] {
+        let filter = DeliveryFilter { states, chat: Some(chat_of(0)) };
+        told_so_far.push(told(store.deliveries(&filter, 2).await));
+    }
     for run in store.runs(None, 100).await.unwrap() {
         told_so_far.push(told(store.turns(&run.id).await));
     }

@@ -78,6 +78,7 @@ async fn work(world: &World, mut container: FakeContainer) -> Exit {
         answered: None,
         blocks: 0,
         requests: 0,
+        broken: false,
     };
     agent.take_turns(input.prompt).await
 }
@@ -112,6 +113,8 @@ struct Agent<'a> {
     answered: Option<Seq>,
     blocks: u32,
     requests: u32,
+    /// Its journal cannot be written. It ends soon: what it said from then on, no later host would ever hear.
+    broken: bool,
 }
 
 impl Agent<'_> {
@@ -179,11 +182,14 @@ impl Agent<'_> {
             self.say(Block { result: Some(text), ..silent(self.answered.or(Some(Seq::ZERO))) }).await;
             world.pause(0, 500).await;
         }
+        if self.broken {
+            return Some(Exit::Code(1));
+        }
         self.answered = self.handed;
         let numbers: Vec<String> = asked.into_iter().map(text_of).collect();
         let text = format!("re {} by {}", numbers.join(" "), self.name);
         self.say(Block { result: Some(text), ..silent(self.answered) }).await;
-        None
+        self.broken.then_some(Exit::Code(1))
     }
 
     /// What came as files, all of it, or `None` when the agent is to end. What lies there is taken before a request to end
@@ -221,17 +227,16 @@ impl Agent<'_> {
         }
     }
 
-    /// As init does: the journal first, then standard output.
+    /// As init does: the journal first, if it can be written, then standard output.
     async fn say(&mut self, block: Block) {
         let world = self.world;
         self.blocks += 1;
         let entry = JournalEntry { run: self.run, number: BlockNumber(self.blocks), block };
         let json = serde_json::to_vec(&entry).expect("a journal entry has text keys and plain values");
         // The store is in memory, and so may the journal be.
-        let written = self.inside.output.write_fleeting(&entry.file_name(), &json);
-        world.note(|| {
-            format!("agent {} says block {}: {:?} {:?}", self.name, self.blocks, entry.block.result, written.is_ok())
-        });
+        self.broken |= world.fault(|rates| rates.journal_fails);
+        let written = !self.broken && self.inside.output.write_fleeting(&entry.file_name(), &json).is_ok();
+        world.note(|| format!("agent {} says block {}: {:?} {written}", self.name, self.blocks, entry.block.result));
         if world.fault(|rates| rates.slow) {
             world.pause(0, 300).await;
         }

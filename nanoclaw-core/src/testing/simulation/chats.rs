@@ -18,7 +18,7 @@ use super::{
     world::{CallFaults, Host, World, lock},
 };
 use crate::{
-    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
@@ -279,7 +279,7 @@ impl Channel for SimulatedChannel {
     }
 
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { deduplicates: true, typing: true }
+        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true }
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {

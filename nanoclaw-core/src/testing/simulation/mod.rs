@@ -5,7 +5,8 @@
 //! and everything that goes wrong: hosts that crash before or after any call of a port and at any time, or are restarted in
 //! order; stores, channels, runtimes and launchers that fail, dawdle, or do what they are asked and say that they failed;
 //! messages that the platform delivers again; containers that die, hang, fail or leave; an engine that takes all of them
-//! along; a clock that jumps. Then the faults stop, things settle, and it is checked that
+//! along, or starts one when the host that asked for it is gone; a commit that comes after its host's death, when others serve;
+//! a clock that jumps. Then the faults stop, things settle, and it is checked that
 //!
 //! * every message that wakes is answered once, or given up with a notice in its chat, and never both;
 //! * nothing is shown twice (the channel deduplicates by key), and each chat in the order of its outbox;

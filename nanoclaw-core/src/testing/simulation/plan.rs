@@ -93,6 +93,8 @@ pub(super) struct Rates {
     pub(super) request: Rate,
     /// An agent says something before its answer.
     pub(super) remark: Rate,
+    /// A block comes by standard output alone, and the agent ends.
+    pub(super) journal_fails: Rate,
 }
 
 impl Plan {
@@ -171,6 +173,7 @@ impl Rates {
             turn_left: rate(100, 1000),
             request: rate(500, 3000),
             remark: rate(500, 3000),
+            journal_fails: rate(300, 2000),
         }
     }
 }

@@ -29,10 +29,10 @@ use crate::{
     },
     session::SessionId,
     store::{
-        Accepted, BlockCommit, BlockOutcome, GroupRecovery, NewRun, SessionContext, Store, StoreError, StoredDelivery,
-        StoredRun, StoredTurn,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GroupRecovery, NewRun, Resolution, Resolved,
+        SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn,
     },
-    testing::{FakeRuntime, MemoryStore},
+    testing::{FakeRuntime, MemoryStore, fake_runtime::Created},
     time::Timestamp,
 };
 
@@ -43,11 +43,13 @@ pub(super) struct SimulatedStore {
     pub(super) inner: Arc<MemoryStore>,
 }
 
-/// Every method is the inner store's, called through [`Host::call`].
+/// Every method is the inner store's, called through [`Host::call`]; `others` are written out.
 macro_rules! store_calls {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {
+    (others { $($other:item)* } $(fn $name:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {
         #[async_trait]
         impl Store for SimulatedStore {
+            $($other)*
+
             $(async fn $name(&self, $($argument: $type),*) -> Result<$ok, StoreError> {
                 let what = || {
                     #[allow(unused_mut, reason = "some methods take no argument")]
@@ -63,6 +65,21 @@ macro_rules! store_calls {
 }
 
 store_calls! {
+    others {
+        async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError> {
+            let (host, store) = (self.host.clone(), self.inner.clone());
+            let mut late = LateCommit { host, store, commit: Some((run.clone(), block.clone())) };
+            let what = || format!("commit_block{}{}", short(&run), short(&block));
+            let refuse = |reason| StoreError::Failed { action: "commit_block", reason };
+            let effect = async {
+                late.commit = None;
+                self.inner.commit_block(run, block).await
+            };
+            let result = self.host.call(what, STORE_FAULTS, effect, refuse).await;
+            late.commit = None;
+            result
+        }
+    }
     fn install_id() -> InstallId;
     fn note_chat(chat: &ChatMetadata) -> ();
     fn chats() -> Vec<ChatMetadata>;
@@ -77,7 +94,6 @@ store_calls! {
     fn given_up(group: &GroupFolder, limit: u32) -> Vec<StoredMessage>;
     fn open_run(run: &NewRun) -> ();
     fn hand_over(run: &RunId, handed: Handed, at: Timestamp) -> ();
-    fn commit_block(run: &RunId, block: &BlockCommit) -> BlockOutcome;
     fn turns_taken(run: &RunId, through: Seq, at: Timestamp) -> ();
     fn close_run(run: &RunId, ending: &RunEnding, at: Timestamp) -> ();
     fn give_up(group: &GroupFolder, through: Seq, notice: &NewDelivery, at: Timestamp) -> ();
@@ -90,11 +106,39 @@ store_calls! {
     fn pending_deliveries() -> Vec<StoredDelivery>;
     fn pending_deliveries_of(chat: &ChatId, limit: u32) -> Vec<StoredDelivery>;
     fn delivery_sent(id: OutboxId, sent: &Sent, at: Timestamp) -> ();
-    fn delivery_failed(id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> ();
+    fn delivery_begun(id: OutboxId) -> ();
+    fn delivery_postponed(id: OutboxId) -> ();
+    fn delivery_failed(id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> ();
+    fn resolve_delivery(id: OutboxId, resolution: Resolution, at: Timestamp) -> Resolved;
+    fn delivery_at(id: OutboxId) -> Option<StoredDelivery>;
+    fn deliveries(filter: &DeliveryFilter, limit: u32) -> Vec<StoredDelivery>;
     fn delivery(key: &DeliveryKey) -> Option<StoredDelivery>;
 }
 
 const STORE_FAULTS: CallFaults = CallFaults { fails: |rates| rates.store_fails, lies: |rates| rates.store_lies };
+
+/// A commit that a host was about to make when it was taken for dead. It may come while others serve the chats, when its run
+/// is over: then it must change nothing.
+struct LateCommit {
+    host: Arc<Host>,
+    store: Arc<MemoryStore>,
+    commit: Option<(RunId, BlockCommit)>,
+}
+
+impl Drop for LateCommit {
+    fn drop(&mut self) {
+        let Some((run, block)) = self.commit.take().filter(|_| self.host.is_dead()) else { return };
+        let (world, number, store) = (self.host.world.clone(), self.host.number, self.store.clone());
+        tokio::spawn(async move {
+            world.pause(0, 60_000).await;
+            // In time it may as well have come before the host's death, or not at all.
+            if store.open_runs().await.is_ok_and(|open| open.iter().all(|open| open.id != run)) {
+                let outcome = store.commit_block(&run, &block).await;
+                world.note(|| format!("h{number} commits a block of {run} after its death: {outcome:?}"));
+            }
+        });
+    }
+}
 
 /// An argument as the trace shows it.
 fn short(argument: &dyn std::fmt::Debug) -> String {
@@ -138,6 +182,43 @@ impl SimulatedRuntime {
     }
 }
 
+impl SimulatedRuntime {
+    async fn start_in_steps(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        let (host, engine) = (self.host.clone(), self.inner.clone());
+        let mut start = HalfStarted { host, engine, created: Some(self.inner.create(spec)?) };
+        if self.host.world.fault(|rates| rates.slow) {
+            self.host.world.pause(0, 2000).await;
+        }
+        let created = start.created.take().expect("nobody else takes it");
+        self.inner.begin(created)
+    }
+}
+
+/// A start that is under way. When its host dies, its container stays as it is, or the engine, which was asked already,
+/// starts it a little later.
+struct HalfStarted {
+    host: Arc<Host>,
+    engine: Arc<FakeRuntime>,
+    created: Option<Created>,
+}
+
+impl Drop for HalfStarted {
+    fn drop(&mut self) {
+        let Some(created) = self.created.take() else { return };
+        let (world, engine, number) = (self.host.world.clone(), self.engine.clone(), self.host.number);
+        if world.one_of(&[true, false]) {
+            world.note(|| format!("h{number} leaves a container that is created and not started"));
+            created.leave();
+            return;
+        }
+        tokio::spawn(async move {
+            world.pause(0, 20_000).await;
+            world.note(|| format!("the engine starts what h{number} had asked for"));
+            let _ = engine.begin(created);
+        });
+    }
+}
+
 fn other(action: &'static str, reason: String) -> RuntimeError {
     RuntimeError::Other { action, reason }
 }
@@ -172,7 +253,7 @@ impl ContainerRuntime for SimulatedRuntime {
         // It does not lie: a start that fails leaves no container, by the port's contract.
         let faults = CallFaults { fails: |rates| rates.start_fails, lies: never };
         let what = || format!("start {}", spec.name);
-        self.host.call(what, faults, self.inner.start(spec), |reason| other("start", reason)).await
+        self.host.call(what, faults, self.start_in_steps(spec), |reason| other("start", reason)).await
     }
 
     async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {

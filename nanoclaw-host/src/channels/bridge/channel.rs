@@ -61,6 +61,34 @@ impl BridgeChannel {
         let _ = self.lines.try_send(to_line(&ToBridge::SyncGroups));
     }
 
+    /// Says `line` and waits for the bridge's word on `key`; `late` is what a bridge that says none did.
+    async fn ask(&self, key: &DeliveryKey, line: &ToBridge<'_>, late: &str) -> Outcome {
+        // Waited for before it is written: the answer may be faster than this worker.
+        let mut waiting = match self.pending.begin(key) {
+            Begin::Wait(waiting) => waiting,
+            Begin::AlreadySent(sent) => return Ok(Some(sent)),
+            Begin::Busy => {
+                return Err(SendError::Retry { reason: "it is being sent at this moment".to_owned(), after: None });
+            }
+            Begin::Closed => return Err(self.not_connected()),
+        };
+        let within = |what: &str| format!("the bridge {} {what} within {:?}", self.name, self.send_timeout);
+        let deadline = Instant::now() + self.send_timeout;
+        match timeout_at(deadline, self.lines.send(to_line(line))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.not_connected()),
+            Err(_) => return Err(SendError::Retry { reason: within("took no more lines"), after: None }),
+        }
+        // From here on the bridge may have read the line.
+        match timeout_at(deadline, waiting.outcome()).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err(SendError::Unknown {
+                reason: format!("the connection of the bridge {} broke meanwhile", self.name),
+            }),
+            Err(_) => Err(SendError::Unknown { reason: within(late) }),
+        }
+    }
+
     fn not_connected(&self) -> SendError {
         SendError::NotConnected { reason: format!("the bridge {} is not connected", self.name) }
     }
@@ -82,30 +110,17 @@ impl Channel for BridgeChannel {
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
         let Delivery { key, chat, text, .. } = delivery;
-        // Waited for before it is written: the answer may be faster than this worker.
-        let mut waiting = match self.pending.begin(key) {
-            Begin::Send(waiting) => waiting,
-            Begin::AlreadySent(sent) => return Ok(sent),
-            Begin::Busy => {
-                return Err(SendError::Retry { reason: "it is being sent at this moment".to_owned(), after: None });
-            }
-            Begin::Closed => return Err(self.not_connected()),
-        };
-        let overdue = |what: &str| SendError::Retry {
-            reason: format!("the bridge {} {what} within {:?}", self.name, self.send_timeout),
+        let sent =
+            self.ask(key, &ToBridge::Send { key, chat, text }, "did not say whether it sent the message").await?;
+        sent.ok_or_else(|| SendError::Retry {
+            reason: format!("the bridge {} did not send it", self.name),
             after: None,
-        };
-        let deadline = Instant::now() + self.send_timeout;
-        match timeout_at(deadline, self.lines.send(to_line(&ToBridge::Send { key, chat, text }))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(self.not_connected()),
-            Err(_) => return Err(overdue("took no more lines")),
-        }
-        match timeout_at(deadline, waiting.outcome()).await {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) => Err(self.not_connected()),
-            Err(_) => Err(overdue("did not say whether it sent the message")),
-        }
+        })
+    }
+
+    async fn find(&self, delivery: &Delivery) -> Result<Option<Sent>, SendError> {
+        let Delivery { key, chat, text, .. } = delivery;
+        self.ask(key, &ToBridge::Find { key, chat, text }, "did not say whether it had sent the message").await
     }
 
     async fn set_typing(&self, chat: &ChatId, typing: Typing) {

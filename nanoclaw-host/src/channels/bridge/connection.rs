@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use nanoclaw_core::{
-    channel::{ChannelCapabilities, SendError},
+    channel::{ChannelCapabilities, Repeat, SendError},
     chat::ChatId,
     delivery::Sent,
     message::PlatformMessageId,
@@ -84,7 +84,12 @@ impl Connection {
         }
         let claim = Claim::new(hello.prefixes, hello.suffixes).map_err(|error| error.to_string())?;
         let can = |word: &str| hello.capabilities.iter().any(|capability| capability == word);
-        let capabilities = ChannelCapabilities { deduplicates: can("deduplicates"), typing: can("typing") };
+        let repeat = match (can("deduplicates"), can("finds")) {
+            (true, _) => Repeat::Deduplicated,
+            (false, true) => Repeat::LookedUp,
+            (false, false) => Repeat::Shown,
+        };
+        let capabilities = ChannelCapabilities { repeat, typing: can("typing") };
         let send_timeout = self.shared.config.send_timeout;
         let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, self.peer.lines());
         let channel = Arc::new(channel);
@@ -116,16 +121,20 @@ impl Connection {
                     Ok(platform_id) => (platform_id, None),
                     Err(trouble) => (None, Some(trouble)),
                 };
-                channel.settle(&key, Ok(Sent { platform_id }));
+                channel.settle(&key, Ok(Some(Sent { platform_id })));
                 if let Some(trouble) = trouble {
                     self.refuse(&trouble, About::default()).await;
                 }
             }
-            Ok(FromBridge::Failed { key, error, retry_after_ms, permanent }) => {
+            Ok(FromBridge::NotFound { key }) => channel.settle(&key, Ok(None)),
+            Ok(FromBridge::Failed { key, error, retry_after_ms, permanent, unknown }) => {
                 let reason = if error.is_empty() { "the bridge did not say why".to_owned() } else { error };
                 let after = retry_after_ms.map(|ms| Duration::from_millis(ms).min(MAX_RETRY_AFTER));
-                let error =
-                    if permanent { SendError::Permanent { reason } } else { SendError::Retry { reason, after } };
+                let error = match (unknown, permanent) {
+                    (true, _) => SendError::Unknown { reason },
+                    (false, true) => SendError::Permanent { reason },
+                    (false, false) => SendError::Retry { reason, after },
+                };
                 channel.settle(&key, Err(error));
             }
         }

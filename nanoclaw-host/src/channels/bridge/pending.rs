@@ -1,4 +1,4 @@
-//! Sends that wait for the bridge's word.
+//! Sends, and questions about sends, that wait for the bridge's word.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 /// How many sends that were given up waiting for are remembered, in case word of them still comes.
 const MAX_OVERDUE: usize = 1024;
 
-/// What became of a send.
-pub(super) type Outcome = Result<Sent, SendError>;
+/// What became of a send, or is known of one; `None`: the bridge knows that it was not sent.
+pub(super) type Outcome = Result<Option<Sent>, SendError>;
 
 /// The sends of one connection.
 #[derive(Debug, Default)]
@@ -31,11 +31,11 @@ struct State {
     overdue: VecDeque<(DeliveryKey, Option<Sent>)>,
 }
 
-/// How a send begins.
+/// How a send, or a question about one, begins.
 #[derive(Debug)]
 pub(super) enum Begin<'a> {
     /// The line has to go out, then the outcome comes here.
-    Send(Waiting<'a>),
+    Wait(Waiting<'a>),
     /// An earlier try turned out to have worked.
     AlreadySent(Sent),
     /// The same key is waited for already.
@@ -71,20 +71,27 @@ impl Pending {
         }
         let (sender, outcome) = oneshot::channel();
         state.waiting.insert(key.clone(), sender);
-        Begin::Send(Waiting { pending: self, key: key.clone(), outcome })
+        Begin::Wait(Waiting { pending: self, key: key.clone(), outcome })
     }
 
     pub(super) fn settle(&self, key: &DeliveryKey, outcome: Outcome) -> Settled {
         let mut state = self.lock();
         if let Some(waiting) = state.waiting.remove(key) {
+            // A bridge that said that it failed may find that it did not.
+            let failed = outcome.is_err();
             // Nobody there: the send was dropped at this moment. What came is kept as if it had come a moment later.
-            let Err(outcome) = waiting.send(outcome) else { return Settled::InTime };
-            state.remember(key.clone(), outcome.ok());
+            let Err(outcome) = waiting.send(outcome) else {
+                if failed {
+                    state.remember(key.clone(), None);
+                }
+                return Settled::InTime;
+            };
+            state.remember(key.clone(), outcome.ok().flatten());
             return Settled::Late;
         }
         match state.overdue.iter_mut().find(|(overdue, _)| overdue == key) {
             Some((_, late)) => {
-                if let Ok(sent) = outcome {
+                if let Ok(Some(sent)) = outcome {
                     *late = Some(sent);
                 }
                 Settled::Late
@@ -136,7 +143,7 @@ impl Drop for Waiting<'_> {
         let mut state = self.pending.lock();
         if state.waiting.remove(&self.key).is_some() {
             state.remember(self.key.clone(), None);
-        } else if let Ok(Ok(sent)) = self.outcome.try_recv() {
+        } else if let Ok(Ok(Some(sent))) = self.outcome.try_recv() {
             // The word came between the last look and now.
             state.remember(self.key.clone(), Some(sent));
         }
@@ -158,18 +165,18 @@ mod tests {
     #[tokio::test]
     async fn word_that_comes_late_saves_the_next_try() {
         let pending = Pending::default();
-        let Begin::Send(waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        let Begin::Wait(waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
         drop(waiting);
-        assert_eq!(pending.settle(&key(), Ok(sent("7"))), Settled::Late);
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("7")))), Settled::Late);
         assert!(matches!(pending.begin(&key()), Begin::AlreadySent(late) if late == sent("7")));
-        assert!(matches!(pending.begin(&key()), Begin::Send(_)), "and only the next");
+        assert!(matches!(pending.begin(&key()), Begin::Wait(_)), "and only the next");
     }
 
     #[tokio::test]
     async fn word_that_nobody_fetched_saves_the_next_try() {
         let pending = Pending::default();
-        let Begin::Send(waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
-        assert_eq!(pending.settle(&key(), Ok(sent("7"))), Settled::InTime);
+        let Begin::Wait(waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("7")))), Settled::InTime);
         drop(waiting);
         assert!(matches!(pending.begin(&key()), Begin::AlreadySent(late) if late == sent("7")));
     }
@@ -179,26 +186,47 @@ mod tests {
         let pending = Pending::default();
         drop(pending.begin(&key()));
         assert_eq!(pending.settle(&key(), Err(SendError::Permanent { reason: "x".to_owned() })), Settled::Late);
-        assert!(matches!(pending.begin(&key()), Begin::Send(_)));
+        assert!(matches!(pending.begin(&key()), Begin::Wait(_)));
     }
 
     #[tokio::test]
     async fn the_second_word_for_a_key_meets_nobody() {
         let pending = Pending::default();
-        let Begin::Send(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        let Begin::Wait(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
         assert!(matches!(pending.begin(&key()), Begin::Busy));
-        assert_eq!(pending.settle(&key(), Ok(sent("7"))), Settled::InTime);
-        assert_eq!(pending.settle(&key(), Ok(sent("8"))), Settled::Unknown);
-        assert!(matches!(waiting.outcome().await, Some(Ok(first)) if first == sent("7")));
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("7")))), Settled::InTime);
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("8")))), Settled::Unknown);
+        assert!(matches!(waiting.outcome().await, Some(Ok(Some(first))) if first == sent("7")));
     }
 
     #[tokio::test]
     async fn closing_tells_all_that_wait_and_all_that_come() {
         let pending = Pending::default();
-        let Begin::Send(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        let Begin::Wait(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
         pending.close();
         assert!(waiting.outcome().await.is_none());
         assert!(matches!(pending.begin(&key()), Begin::Closed));
+    }
+
+    #[tokio::test]
+    async fn f20_a_failure_that_is_reported_after_the_word_that_it_was_sent_changes_nothing() {
+        let pending = Pending::default();
+        let Begin::Wait(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        let retry = || Err(SendError::Retry { reason: "a timeout".to_owned(), after: None });
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("7")))), Settled::InTime);
+        assert_eq!(pending.settle(&key(), retry()), Settled::Unknown);
+        assert!(matches!(waiting.outcome().await, Some(Ok(Some(first))) if first == sent("7")));
+    }
+
+    #[tokio::test]
+    async fn word_that_it_was_sent_after_all_saves_the_next_try() {
+        let pending = Pending::default();
+        let Begin::Wait(mut waiting) = pending.begin(&key()) else { panic!("the first send goes out") };
+        pending.settle(&key(), Err(SendError::Retry { reason: "a timeout".to_owned(), after: None }));
+        assert!(matches!(waiting.outcome().await, Some(Err(SendError::Retry { .. }))));
+        drop(waiting);
+        assert_eq!(pending.settle(&key(), Ok(Some(sent("7")))), Settled::Late);
+        assert!(matches!(pending.begin(&key()), Begin::AlreadySent(late) if late == sent("7")));
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub(super) enum FromBridge {
         retry_after_ms: Option<u64>,
         #[serde(default)]
         permanent: bool,
+        #[serde(default)]
+        unknown: bool,
+    },
+    NotFound {
+        key: DeliveryKey,
     },
 }
 
@@ -121,6 +126,11 @@ pub(super) enum ToBridge<'a> {
         registered: bool,
     },
     Send {
+        key: &'a DeliveryKey,
+        chat: &'a ChatId,
+        text: &'a str,
+    },
+    Find {
         key: &'a DeliveryKey,
         chat: &'a ChatId,
         text: &'a str,

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, OutboxId, Sent},
     message::Seq,
@@ -32,8 +32,12 @@ const MAX_HELD: usize = 256;
 /// How long word of a give-up waits for the message that tells the chat of it.
 const GAVE_UP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a terminal may take to show a reply before it counts as not there: one that was suspended shows it when it goes
+/// on, which may be tomorrow. Less than the orchestrator waits, so that this is no failed try.
+const SHOWING_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The channel of `local:` chats. What is sent counts as sent when one of the terminals attached to the chat has shown it;
-/// with none attached it waits in the outbox.
+/// with none attached, or none that shows anything, it waits in the outbox.
 #[derive(Debug)]
 pub struct LocalChannel {
     name: ChannelName,
@@ -122,12 +126,13 @@ impl LocalChannel {
         }
     }
 
-    /// A terminal has shown a reply; the first one counts.
-    pub(super) fn shown(&self, chat: &ChatId, key: &DeliveryKey) {
+    /// A terminal has shown a reply; the first one counts. Says whether nobody waited for it any more: then the outbox has
+    /// to be told that it can go on.
+    pub(super) fn shown(&self, chat: &ChatId, key: &DeliveryKey) -> bool {
         let mut chats = self.lock();
-        let Some(state) = chats.get_mut(chat) else { return };
+        let Some(state) = chats.get_mut(chat) else { return false };
         let Some(showing) = state.showing.as_mut().filter(|showing| showing.key == *key && !showing.shown) else {
-            return;
+            return false;
         };
         showing.shown = true;
         state.last_shown = state.last_shown.max(Some(showing.id));
@@ -135,10 +140,9 @@ impl LocalChannel {
             state.shown_keys.pop_front();
         }
         state.shown_keys.push_back(key.clone());
-        if let Some(waiting) = showing.waiting.take() {
-            let _ = waiting.send(());
-        }
+        let heard = showing.waiting.take().is_some_and(|waiting| waiting.send(()).is_ok());
         state.release(Instant::now());
+        !heard
     }
 
     /// Tells the terminals what happened, once the replies that belong to it were shown.
@@ -221,13 +225,14 @@ impl Channel for LocalChannel {
         super::is_local(chat)
     }
 
-    /// Not deduplicating: a terminal that dies after it showed a reply and before it said so is no witness, and the next
-    /// one shows it again.
+    /// Deduplicating: a terminal knows the keys that it has shown and shows none twice. What a terminal showed that died
+    /// before it said so went with its screen, and the next one shows it.
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { deduplicates: false, typing: true }
+        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true }
     }
 
-    /// Waits as long as a terminal is attached: a stopped terminal is not a failure, and there is nothing else to try.
+    /// Waits a while for a terminal to show it. One that does not, because it is suspended, counts as not there, and the
+    /// orchestrator hears when it goes on.
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
         let Delivery { id, key, chat, text, .. } = delivery;
         let nobody = || SendError::NotConnected { reason: format!("no terminal is attached to {chat}") };
@@ -241,20 +246,30 @@ impl Channel for LocalChannel {
             if state.terminals.is_empty() {
                 return Err(nobody());
             }
-            let line = to_line(&ToTerminal::Reply { key: key.clone(), text: text.clone() });
             let (waiting, outcome) = oneshot::channel();
-            state.offer(&line);
-            state.showing = Some(Showing { id: *id, key: key.clone(), line, shown: false, waiting: Some(waiting) });
+            match state.showing.as_mut().filter(|showing| showing.key == *key) {
+                // Every terminal has it in its queue already, or was given it when it attached.
+                Some(showing) => showing.waiting = Some(waiting),
+                None => {
+                    let line = to_line(&ToTerminal::Reply { key: key.clone(), text: text.clone() });
+                    state.offer(&line);
+                    let waiting = Some(waiting);
+                    state.showing = Some(Showing { id: *id, key: key.clone(), line, shown: false, waiting });
+                }
+            }
             outcome
         };
-        match outcome.await {
-            Ok(()) => {
+        match tokio::time::timeout(SHOWING_PATIENCE, outcome).await {
+            Ok(Ok(())) => {
                 if let Some(state) = self.lock().get_mut(chat) {
                     state.showing.take_if(|showing| showing.key == *key);
                 }
                 Ok(Sent::default())
             }
-            Err(_) => Err(nobody()),
+            Ok(Err(_)) => Err(nobody()),
+            Err(_) => Err(SendError::NotConnected {
+                reason: format!("no terminal of {chat} shows anything; is it suspended? `fg` brings it back"),
+            }),
         }
     }
 

@@ -49,7 +49,11 @@ impl Session {
         while let Some(line) = self.next().await {
             match line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string())) {
                 Ok(FromTerminal::Say { id, text, sender_name }) => self.take(&chat, id, text, sender_name).await,
-                Ok(FromTerminal::Shown { key }) => self.shared.channel.shown(&chat, &key),
+                Ok(FromTerminal::Shown { key }) => {
+                    if self.shared.channel.shown(&chat, &key) {
+                        self.shared.host.channel_connected(&super::name());
+                    }
+                }
                 Ok(FromTerminal::Attach { .. }) => self.refuse("it is attached already".to_owned(), None).await,
                 Err(reason) => self.refuse(reason, None).await,
             }

@@ -29,8 +29,8 @@ use nanoclaw_core::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, BlockCommit, BlockOutcome, GroupRecovery, NewRun, SessionContext, Store, StoreError, StoredDelivery,
-        StoredRun, StoredTurn,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GroupRecovery, NewRun, Resolution, Resolved,
+        SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn,
     },
     time::Timestamp,
 };
@@ -258,13 +258,50 @@ impl Store for SqliteStore {
         write.finish(done).await
     }
 
-    async fn delivery_failed(&self, id: OutboxId, error: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn delivery_begun(&self, id: OutboxId) -> Result<(), StoreError> {
+        let mut write = self.begin("note that a message is being sent").await?;
+        let done = outbox::begun(&mut write.transaction, id).await;
+        write.finish(done).await
+    }
+
+    async fn delivery_postponed(&self, id: OutboxId) -> Result<(), StoreError> {
+        let mut write = self.begin("note that a message was not sent").await?;
+        let done = outbox::postponed(&mut write.transaction, id).await;
+        write.finish(done).await
+    }
+
+    async fn delivery_failed(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut write = self.begin("note a failed delivery").await?;
-        let done = outbox::failed(&mut write.transaction, id, error, retry_at).await;
+        let done = outbox::failed(&mut write.transaction, id, error, after, at).await;
+        write.finish(done).await
+    }
+
+    async fn resolve_delivery(
+        &self,
+        id: OutboxId,
+        resolution: Resolution,
+        at: Timestamp,
+    ) -> Result<Resolved, StoreError> {
+        let mut write = self.begin("resolve a delivery").await?;
+        let done = outbox::resolve(&mut write.transaction, id, resolution, at).await;
         write.finish(done).await
     }
 
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError> {
         self.told("read the outbox", outbox::by_key(&self.readers, key).await)
+    }
+
+    async fn delivery_at(&self, id: OutboxId) -> Result<Option<StoredDelivery>, StoreError> {
+        self.told("read the outbox", outbox::by_id(&self.readers, id).await)
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<StoredDelivery>, StoreError> {
+        self.told("read the outbox", outbox::list(&self.readers, filter, limit).await)
     }
 }

@@ -3,12 +3,15 @@
 use nanoclaw_core::{
     chat::ChatId,
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
-    store::StoredDelivery,
+    store::{AfterTry, DeliveryFilter, DeliveryState, Resolution, Resolved, StoredDelivery},
     time::Timestamp,
 };
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::{failure::Problem, rows};
+use super::{
+    failure::Problem,
+    rows::{self, Word as _},
+};
 
 pub(super) async fn post(write: &mut SqliteConnection, new: &NewDelivery, at: Timestamp) -> Result<OutboxId, Problem> {
     // Not ON CONFLICT, which would use up an id each time.
@@ -30,8 +33,8 @@ pub(super) async fn post(write: &mut SqliteConnection, new: &NewDelivery, at: Ti
     Ok(OutboxId(id))
 }
 
-/// All.
-pub(super) const PENDING: &str = "SELECT * FROM outbox WHERE state = 'pending' ORDER BY id";
+/// All. The condition has to be that of the indices, word for word.
+pub(super) const PENDING: &str = "SELECT * FROM outbox WHERE state IN ('pending', 'sending') ORDER BY id";
 
 pub(super) async fn pending(pool: &SqlitePool) -> Result<Vec<StoredDelivery>, Problem> {
     let found = sqlx::query(PENDING).fetch_all(pool).await?;
@@ -39,7 +42,8 @@ pub(super) async fn pending(pool: &SqlitePool) -> Result<Vec<StoredDelivery>, Pr
 }
 
 /// Of chat $1, at most $2.
-pub(super) const PENDING_OF: &str = "SELECT * FROM outbox WHERE state = 'pending' AND chat = $1 ORDER BY id LIMIT $2";
+pub(super) const PENDING_OF: &str =
+    "SELECT * FROM outbox WHERE state IN ('pending', 'sending') AND chat = $1 ORDER BY id LIMIT $2";
 
 pub(super) async fn pending_of(pool: &SqlitePool, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, Problem> {
     let found = sqlx::query(PENDING_OF).bind(chat.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -49,6 +53,49 @@ pub(super) async fn pending_of(pool: &SqlitePool, chat: &ChatId, limit: u32) -> 
 pub(super) async fn by_key(pool: &SqlitePool, key: &DeliveryKey) -> Result<Option<StoredDelivery>, Problem> {
     let found = sqlx::query("SELECT * FROM outbox WHERE key = $1").bind(key.as_str()).fetch_optional(pool).await?;
     found.as_ref().map(delivery).transpose()
+}
+
+pub(super) async fn by_id(
+    executor: impl sqlx::SqliteExecutor<'_>,
+    id: OutboxId,
+) -> Result<Option<StoredDelivery>, Problem> {
+    let found = sqlx::query("SELECT * FROM outbox WHERE id = $1").bind(id.0).fetch_optional(executor).await?;
+    found.as_ref().map(delivery).transpose()
+}
+
+/// For people: reads the whole table where there are few rows of those that are meant.
+pub(super) async fn list(
+    pool: &SqlitePool,
+    filter: &DeliveryFilter,
+    limit: u32,
+) -> Result<Vec<StoredDelivery>, Problem> {
+    let mut query = sqlx::QueryBuilder::new("SELECT * FROM outbox WHERE 1 = 1");
+    if !filter.states.is_empty() {
+        query.push(" AND state IN (");
+        let mut states = query.separated(", ");
+        for state in &filter.states {
+            states.push_bind(state.word());
+        }
+        query.push(")");
+    }
+    if let Some(chat) = &filter.chat {
+        query.push(" AND chat = ").push_bind(chat.as_str());
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    let found = query.build().fetch_all(pool).await?;
+    found.iter().map(delivery).collect()
+}
+
+pub(super) async fn begun(write: &mut SqliteConnection, id: OutboxId) -> Result<(), Problem> {
+    let begun = "UPDATE outbox SET state = 'sending' WHERE id = $1 AND state = 'pending'";
+    let changed = sqlx::query(begun).bind(id.0).execute(&mut *write).await?;
+    changed_or_there(write, changed.rows_affected(), id).await
+}
+
+pub(super) async fn postponed(write: &mut SqliteConnection, id: OutboxId) -> Result<(), Problem> {
+    let postponed = "UPDATE outbox SET state = 'pending' WHERE id = $1 AND state = 'sending'";
+    let changed = sqlx::query(postponed).bind(id.0).execute(&mut *write).await?;
+    changed_or_there(write, changed.rows_affected(), id).await
 }
 
 pub(super) async fn sent(
@@ -74,20 +121,51 @@ pub(super) async fn failed(
     write: &mut SqliteConnection,
     id: OutboxId,
     error: &str,
-    retry_at: Option<Timestamp>,
+    after: &AfterTry,
+    at: Timestamp,
 ) -> Result<(), Problem> {
+    let (state, not_before, notice) = match after {
+        AfterTry::TryAgain(not_before) => (DeliveryState::Pending, Some(not_before), &None),
+        AfterTry::LookUp(not_before) => (DeliveryState::Sending, Some(not_before), &None),
+        AfterTry::GiveUp(notice) => (DeliveryState::Failed, None, notice),
+        AfterTry::Ask(notice) => (DeliveryState::Unknown, None, notice),
+    };
     let changed = sqlx::query(
-        "UPDATE outbox SET attempts = attempts + 1, last_error = $1,
-                           state = CASE WHEN $2 IS NULL THEN 'failed' ELSE state END,
-                           not_before_ms = COALESCE($2, not_before_ms)
-         WHERE id = $3 AND state = 'pending'",
+        "UPDATE outbox SET attempts = attempts + 1, last_error = $1, state = $2, not_before_ms = COALESCE($3, not_before_ms)
+         WHERE id = $4 AND state IN ('pending', 'sending')",
     )
     .bind(error)
-    .bind(retry_at.map(Timestamp::as_ms))
+    .bind(state.word())
+    .bind(not_before.map(|at| at.as_ms()))
     .bind(id.0)
     .execute(&mut *write)
     .await?;
+    if let Some(notice) = notice.as_ref().filter(|_| changed.rows_affected() > 0) {
+        post(write, notice, at).await?;
+    }
     changed_or_there(write, changed.rows_affected(), id).await
+}
+
+pub(super) async fn resolve(
+    write: &mut SqliteConnection,
+    id: OutboxId,
+    resolution: Resolution,
+    at: Timestamp,
+) -> Result<Resolved, Problem> {
+    let resolved = match resolution {
+        Resolution::SendAgain => {
+            "UPDATE outbox SET state = 'pending', attempts = 0, decisions = decisions + 1, not_before_ms = $1
+             WHERE id = $2 AND state NOT IN ('sent', 'sending') RETURNING *"
+        }
+        Resolution::Drop => {
+            "UPDATE outbox SET state = 'dropped', decisions = decisions + 1 WHERE $1 = $1 AND id = $2 AND state <> 'sent' RETURNING *"
+        }
+    };
+    let row = sqlx::query(resolved).bind(at.as_ms()).bind(id.0).fetch_optional(&mut *write).await?;
+    if let Some(row) = row {
+        return Ok(Resolved::Done(delivery(&row)?));
+    }
+    Ok(by_id(write, id).await?.map_or(Resolved::NoRow, Resolved::Refused))
 }
 
 /// A report that changed no row is fine when the row is there: it came twice, or too late.
@@ -113,5 +191,9 @@ fn delivery(row: &SqliteRow) -> Result<StoredDelivery, Problem> {
         state: rows::word(row, "state")?,
         not_before: rows::moment(row, "not_before_ms")?,
         last_error: row.try_get("last_error")?,
+        posted_at: rows::moment(row, "posted_at_ms")?,
+        sent_at: rows::optional_moment(row, "sent_at_ms")?,
+        platform_id: rows::optional_id(row, "platform_id")?,
+        decisions: rows::number(row, "decisions")?,
     })
 }

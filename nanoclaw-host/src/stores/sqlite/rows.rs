@@ -83,5 +83,7 @@ words! {
     Author { Person = "person", Owner = "owner" }
     RuntimeKind { Docker = "docker", Podman = "podman", Sandbox = "sandbox", Fake = "fake" }
     TurnState { Handed = "handed", Taken = "taken", Answered = "answered", Unanswered = "unanswered" }
-    DeliveryState { Pending = "pending", Sent = "sent", Failed = "failed" }
+    DeliveryState {
+        Pending = "pending", Sending = "sending", Sent = "sent", Failed = "failed", Unknown = "unknown", Dropped = "dropped"
+    }
 }
