@@ -13,6 +13,15 @@ text_id! {
     PlatformMessageId, "message id", |text| plain_text(text, 256)
 }
 
+impl PlatformMessageId {
+    /// The id of a message that was set aside at `seq` and is said again: the same however often it is said so, and none that
+    /// a service gives.
+    #[must_use]
+    pub fn said_again(seq: Seq) -> Self {
+        Self(format!("nanoclaw-retry/{seq}"))
+    }
+}
+
 text_id! {
     /// Who wrote a message, in the service's own terms. Up to 256 bytes without control characters.
     SenderId, "sender id", |text| plain_text(text, 256)

@@ -134,7 +134,7 @@ pub enum Retry {
 }
 
 /// What keeps runs from answering that is not the fault of what they were asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trouble {
     /// No login for the model, or it is refused: a person has to act.
@@ -143,7 +143,7 @@ pub enum Trouble {
     Quota,
     /// The machine is not set up for this group's runs (an image, a mount, a program is missing): a person has to act.
     Setup,
-    /// The runtime or the store does not work just now: mostly passes by itself.
+    /// The runtime, the store or the model's service does not work just now: mostly passes by itself.
     Host,
 }
 

@@ -259,6 +259,98 @@ pub struct DeliveryFilter {
     pub chat: Option<ChatId>,
 }
 
+/// Messages that the group goes on without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveUp {
+    /// Up to which message beyond the cursor.
+    pub through: Seq,
+    /// Why, a sentence fragment ("the run ended with code 3").
+    pub reason: String,
+    /// The run that failed last; `None` when none was to blame.
+    pub run: Option<RunNumber>,
+    /// How they are marked: [`Kept`](SetAsideState::Kept), or [`Dropped`](SetAsideState::Dropped) by an operator.
+    pub state: SetAsideState,
+    /// What the chat is told, in the same transaction; `None` when the one who drops them knows.
+    pub notice: Option<NewDelivery>,
+}
+
+impl GiveUp {
+    /// An operator decides that what waits up to `through` needs no answer.
+    #[must_use]
+    pub fn dropped(through: Seq) -> Self {
+        let reason = "was dropped before it was answered".to_owned();
+        Self { through, reason, run: None, state: SetAsideState::Dropped, notice: None }
+    }
+}
+
+/// What became of messages that were set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SetAsideState {
+    /// They wait for somebody to decide.
+    Kept,
+    /// They were said again.
+    Retried,
+    /// Somebody decided that they need no answer.
+    Dropped,
+}
+
+impl SetAsideState {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Retried => "retried",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Messages that were set aside, together, by one [`Store::give_up`]. Group and last message name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Whose they were.
+    pub group: GroupFolder,
+    /// The chat they are in.
+    pub chat: ChatId,
+    /// First and last of them, context included.
+    pub messages: Handed,
+    /// Why.
+    pub reason: String,
+    /// The run that failed last.
+    pub run: Option<RunNumber>,
+    /// When.
+    pub at: Timestamp,
+    /// What became of them.
+    pub state: SetAsideState,
+}
+
+/// What is decided about messages that were set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnResolution {
+    /// They are said again, at the end of the inbox. That holds for dropped ones too.
+    Retry,
+    /// They need no answer.
+    Drop,
+}
+
+/// What came of a decision about messages that were set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnResolved {
+    /// They were said again; the last of them that wakes is here, or `None` when none does.
+    Retried {
+        /// Its place.
+        newest: Option<Seq>,
+    },
+    /// They are marked as dropped.
+    Dropped,
+    /// That was decided before; nothing changed.
+    Already(SetAsideState),
+    /// Nothing of that name was ever set aside.
+    Unknown,
+}
+
 /// How a run is closed of which nobody has seen the end when the next one of its group is opened.
 #[must_use]
 pub fn superseded() -> RunEnding {
@@ -389,19 +481,50 @@ pub trait Store: Send + Sync + 'static {
     /// `Failed` when there never was such a run.
     async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Gives up the messages of a group beyond its cursor up to `through`: marks them, moves the cursor, and posts the
-    /// notice, at once. When `through` is not beyond the cursor (this was done before, or they were answered meanwhile)
-    /// nothing changes and nothing is posted. A `through` beyond the end of the inbox means its end.
+    /// Gives up the messages of a group beyond its cursor up to `through`: marks them, keeps them as set aside, moves the
+    /// cursor, and posts the notice, at once. When `through` is not beyond the cursor (this was done before, or they were
+    /// answered meanwhile), or no message of the group is there, nothing is set aside and nothing is posted; `None`. A
+    /// `through` beyond the end of the inbox means its end.
     ///
     /// # Errors
     /// [`StoreError::NoGroup`].
     async fn give_up(
         &self,
         group: &GroupFolder,
-        through: Seq,
-        notice: &NewDelivery,
+        given_up: &GiveUp,
         at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Option<SetAside>, StoreError>;
+
+    /// What was set aside in a group, in all when `None`, the latest `limit`, latest first; with `resolved` also what was
+    /// retried or dropped since. What belonged to groups that are removed is among it.
+    async fn set_aside(
+        &self,
+        group: Option<&GroupFolder>,
+        resolved: bool,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError>;
+
+    /// Decides about what was set aside in a group up to the message `last`. To retry means that its messages come to the
+    /// end of the inbox once more, in order, with ids derived from their places; whoever retries twice has retried once. The
+    /// originals keep their marks.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`] when they are to be retried and the group is gone, or has another chat now.
+    async fn resolve_set_aside(
+        &self,
+        group: &GroupFolder,
+        last: Seq,
+        resolution: TurnResolution,
+        at: Timestamp,
+    ) -> Result<TurnResolved, StoreError>;
+
+    /// The messages of a chat from `first` to `last`, both included, the first `limit` of them, in order.
+    async fn messages_between(
+        &self,
+        chat: &ChatId,
+        messages: Handed,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// The latest `limit` runs of a group, last opened first; of all groups when `None`. Runs of groups that are removed
     /// are among them.

@@ -14,7 +14,7 @@ impl Timestamp {
         Self(ms)
     }
 
-    /// The machine's clock, now; in a test, the clock that the test has [set](test_clock::set).
+    /// The machine's clock, now; in a test, the clock that the test has set (`test_clock`).
     #[must_use]
     pub fn now() -> Self {
         #[cfg(feature = "testing")]

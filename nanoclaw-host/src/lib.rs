@@ -5,6 +5,8 @@ pub mod app;
 pub mod channels;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod gateway;
 pub mod home;
 mod json_lines;

@@ -211,6 +211,7 @@ fn ps_shows_groups_while_no_service_runs() {
     {
       "groups": [
         {
+          "failures": 0,
           "folder": "tg_family",
           "last_run": null,
           "memory_bytes": null,

@@ -19,6 +19,7 @@ use nanoclaw_core::{
     group::GroupFolder,
     message::{Author, Seq},
     orchestrator::Notice,
+    run::Trouble,
 };
 use nanoclaw_host::{
     channels::{
@@ -330,6 +331,30 @@ async fn trouble_is_told_and_a_give_up_after_the_message_about_it() {
     outcome(sending).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_pause_is_told_after_the_message_about_it_and_at_once_when_there_is_none() {
+    let host = Host::start();
+    let mut terminal = host.terminal().await;
+    let key = DeliveryKey::alert("login/main/3");
+    let paused = |told| Notice::Paused {
+        group: family(),
+        chat: MAIN.parse().unwrap(),
+        trouble: Trouble::Login,
+        reason: "failed: no login".to_owned(),
+        retry_in: Duration::from_secs(600),
+        told,
+    };
+    host.notices.send(paused(Some(key.clone()))).unwrap();
+    let sending = host.send_delivery(Delivery { key: key.clone(), ..delivery(9, MAIN, "I cannot answer") });
+    assert_eq!(terminal.hear().await["text"], "I cannot answer");
+    terminal.say(json!({"type": "shown", "key": key})).await;
+    let told = json!({"type": "paused", "trouble": "login", "reason": "failed: no login", "retry_in_ms": 600_000});
+    assert_eq!(terminal.hear().await, told);
+    outcome(sending).await.unwrap();
+    host.notices.send(paused(None)).unwrap();
+    assert_eq!(terminal.hear().await, told);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_give_up_without_a_message_about_it_is_told_in_the_end() {
     let host = Host::start();
@@ -546,6 +571,54 @@ async fn chat_tells_trouble_waits_on_and_fails_when_the_host_gives_up() {
         "nanoclaw: the agent failed: the image is missing; it is tried again in 5s\nnanoclaw: gave up: the image is missing\n"
     );
     assert_eq!(host.intake.texts(), ["one"]);
+}
+
+/// A trouble of the main chat that nobody was told of before.
+fn paused(trouble: Trouble) -> Notice {
+    Notice::Paused {
+        group: family(),
+        chat: MAIN.parse().unwrap(),
+        trouble,
+        reason: "failed: no luck".to_owned(),
+        retry_in: Duration::from_secs(600),
+        told: None,
+    }
+}
+
+#[tokio::test]
+async fn chat_does_not_wait_for_the_end_of_a_trouble_that_somebody_has_to_mend() {
+    let host = Arc::new(Host::start());
+    let chatting = tokio::spawn({
+        let host = host.clone();
+        async move { chat(&host, args(&["one", "never said"]), std::future::pending()).await }
+    });
+    host.intake.wait_for(1).await;
+    host.notices.send(paused(Trouble::Login)).unwrap();
+    let talk = chatting.await.unwrap();
+    assert_eq!(talk.ending.unwrap(), Ending::Stuck);
+    assert_eq!(talk.out.text(), "");
+    let told = talk.err.text();
+    for part in ["login", "no luck", "kept", "in 10 min", "nanoclaw turns list"] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+    assert_eq!(host.intake.texts(), ["one"]);
+}
+
+#[tokio::test]
+async fn chat_waits_for_the_end_of_a_trouble_that_passes_by_itself() {
+    let host = Arc::new(Host::start());
+    let chatting = tokio::spawn({
+        let host = host.clone();
+        async move { chat(&host, args(&["one"]), std::future::pending()).await }
+    });
+    host.intake.wait_for(1).await;
+    host.notices.send(paused(Trouble::Host)).unwrap();
+    outcome(host.send(1, "here I am")).await.unwrap();
+    host.answered(1, Some(1));
+    let talk = chatting.await.unwrap();
+    assert_eq!(talk.ending.unwrap(), Ending::Finished);
+    assert_eq!(talk.out.text(), "here I am\n");
+    assert!(talk.err.text().contains("host"), "{}", talk.err.text());
 }
 
 #[tokio::test]

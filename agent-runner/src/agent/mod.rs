@@ -297,6 +297,7 @@ fn silent(session: Option<SessionId>, answered: Option<Seq>) -> Block {
         new_session_id: session,
         error: None,
         failure: None,
+        retry_at: None,
         answered_seq: answered,
     }
 }
@@ -307,6 +308,7 @@ fn failed(failure: &Failure) -> Block {
         status: Status::Error,
         error: Some(failure.reason.clone()),
         failure: Some(failure.kind),
+        retry_at: failure.retry_at,
         ..silent(None, None)
     }
 }

@@ -64,6 +64,7 @@ mod tests {
                 new_session_id: None,
                 error: None,
                 failure: None,
+                retry_at: None,
                 answered_seq: None,
             };
             assert!(markers::encode(&block).len() < MAX_BLOCK_BYTES, "{letter:?}");

@@ -3,7 +3,11 @@
 //! The order is the promise: when a host has seen the end of a block, the block is on disk, so a host that dies at that
 //! moment finds it there. The bytes of a block may begin to go out earlier; without its end they are no block to anyone.
 
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    collections::VecDeque,
+    io::{ErrorKind, Read, Write},
+    time::Duration,
+};
 
 use nanoclaw_core::{
     causes::with_causes,
@@ -48,10 +52,17 @@ pub(crate) fn relay(mut from: impl Read, to: impl Write, mut journal: Option<Jou
     }
     if let Some(journal) = &mut journal {
         journal.keep(decoder.finish());
+        journal.finish();
     }
 }
 
-/// The blocks of one run as files in the mailbox's `output/`.
+/// How often, and in what rhythm, what could not be journalled is tried again when the command has ended.
+const LAST_TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
+/// The blocks of one run as files in the mailbox's `output/`, without a gap: a block that cannot be written (a full disk) is
+/// kept, and no later one is written before it. So a host that was dead meanwhile never finds an answer to later messages
+/// without the one before it, which it would take for answered too.
 #[derive(Debug)]
 pub(crate) struct Journal {
     mailbox: Mailbox,
@@ -59,25 +70,49 @@ pub(crate) struct Journal {
     /// Opened with the first block, and again after a failure.
     folder: Option<Folder>,
     last: BlockNumber,
+    /// What is not written yet, in order.
+    waiting: VecDeque<JournalEntry>,
 }
 
 impl Journal {
     pub(crate) fn new(mailbox: Mailbox, run: RunNumber) -> Self {
-        Self { mailbox, run, folder: None, last: BlockNumber(0) }
+        Self { mailbox, run, folder: None, last: BlockNumber(0), waiting: VecDeque::new() }
     }
 
-    /// Numbers the blocks among `found` and writes each durably. A block that cannot be written (a full disk) keeps its
-    /// number and is told of; it still goes out, which is all that is left to do for it.
+    /// Numbers the blocks among `found` and writes each durably, or keeps it for later. It goes out in any case: a host that
+    /// listens needs no journal.
     fn keep(&mut self, found: Vec<Found>) {
         for found in found {
             let Found::Block(block) = found else { continue };
             self.last = BlockNumber(self.last.0 + 1);
-            let entry = JournalEntry { run: self.run, number: self.last, block };
+            self.waiting.push_back(JournalEntry { run: self.run, number: self.last, block });
+        }
+        if let Err(error) = self.write_waiting() {
+            let first = self.waiting.front().map_or(self.last, |entry| entry.number);
+            say!("init: block {} is not in the journal yet: {}", first.0, with_causes(&error));
+        }
+    }
+
+    /// Tries for a while to write what is left.
+    fn finish(&mut self) {
+        for _ in 0..LAST_TRIES {
+            if self.write_waiting().is_ok() {
+                return;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+        say!("init: {} blocks are not in the journal", self.waiting.len());
+    }
+
+    fn write_waiting(&mut self) -> Result<(), MailboxError> {
+        while let Some(entry) = self.waiting.pop_front() {
             if let Err(error) = self.write(&entry) {
                 self.folder = None;
-                say!("init: block {} is not in the journal: {}", self.last.0, with_causes(&error));
+                self.waiting.push_front(entry);
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     fn write(&mut self, entry: &JournalEntry) -> Result<(), MailboxError> {

@@ -13,6 +13,7 @@ use nanoclaw_core::{
     protocol::{environment::PROVIDER, output::FailureKind},
     secret::Secret,
     session::SessionId,
+    time::Timestamp,
 };
 
 use self::{claude::Claude, offline::Offline};
@@ -50,11 +51,17 @@ pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     /// In words, for people.
     pub(crate) reason: String,
+    /// From when on it can work again, when somebody said so.
+    pub(crate) retry_at: Option<Timestamp>,
 }
 
 impl Failure {
     pub(crate) fn other(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Other, reason: reason.into() }
+        Self::new(FailureKind::Other, reason)
+    }
+
+    pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), retry_at: None }
     }
 }
 

@@ -3,8 +3,6 @@
 //! An alert goes through the outbox like everything else that is said: it survives a crash, and its key sees to it that
 //! it is said once, however often the reason for it is met.
 
-#![allow(dead_code, reason = "groups that wait for the end of a trouble will be told of by it")]
-
 use std::sync::Arc;
 
 use super::{deliverer::Nudges, directory::Directory};

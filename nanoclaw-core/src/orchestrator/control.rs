@@ -24,6 +24,7 @@ use super::{
     event::{Action, AtShutdown, Event, GroupStatus, RunWord},
     recovery::{self, Survey, SurveyError},
     run::{self, Adoptee, Command, RunContext, RunSettings},
+    telling::{Pause, of_given_up, tell_of_pause},
 };
 use crate::{
     causes::with_causes,
@@ -36,7 +37,10 @@ use crate::{
     message::Seq,
     run::{RunEnding, RunId, RunNumber},
     runtime::ContainerRuntime,
-    store::{GroupRecovery, Resolution, Resolved, Store, StoreError, StoredRun},
+    store::{
+        GiveUp, GroupRecovery, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, StoredRun,
+        TurnResolution, TurnResolved,
+    },
     time::Timestamp,
 };
 
@@ -111,6 +115,8 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 const LONGEST_SURVEY_DELAY: Duration = Duration::from_secs(30);
 /// How long messages may take to be sent that are due when the host ends.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The most messages that a chat is told of when they are set aside.
+const MOST_TOLD_OF: u32 = 1000;
 
 impl Orchestrator {
     /// Finishes what an earlier host left, then starts working. Channels are added afterwards.
@@ -143,6 +149,7 @@ impl Orchestrator {
             runs: HashMap::new(),
             held: BTreeMap::new(),
             look_again: LookAgain::No,
+            paused: HashMap::new(),
         };
         for group in parts.store.groups().await? {
             directory.insert(group);
@@ -261,6 +268,37 @@ impl Orchestrator {
         Ok(resolved)
     }
 
+    /// Decides about what was set aside in a group up to the message `last`; what is retried wakes the agent.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn resolve_set_aside(
+        &self,
+        group: &GroupFolder,
+        last: Seq,
+        resolution: TurnResolution,
+    ) -> Result<TurnResolved, StoreError> {
+        let resolved = self.store.resolve_set_aside(group, last, resolution, Timestamp::now()).await?;
+        if let TurnResolved::Retried { newest: Some(seq) } = resolved {
+            let _ = self.events.send(Input::Event(Event::MessageWaiting { group: group.clone(), seq })).await;
+        }
+        Ok(resolved)
+    }
+
+    /// Goes on without the messages of a group that wait, up to `through`. Nobody is told; they are marked as dropped.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn drop_waiting(&self, group: &GroupFolder, through: Seq) -> Result<Option<SetAside>, StoreError> {
+        let dropped = self.store.give_up(group, &GiveUp::dropped(through), Timestamp::now()).await?;
+        if let (Some(dropped), Some(known)) = (&dropped, self.directory.get(group)) {
+            let (chat, reason) = (known.chat.clone(), dropped.reason.clone());
+            let _ = self.notices.send(Notice::GaveUp { group: group.clone(), chat, through, reason });
+        }
+        let _ = self.events.send(Input::Event(Event::GaveUp { group: group.clone(), through })).await;
+        Ok(dropped)
+    }
+
     /// Where every group stands, by folder; empty when the orchestrator has ended.
     pub async fn status(&self) -> Vec<GroupStatus> {
         let (answer, status) = oneshot::channel();
@@ -317,6 +355,8 @@ struct Loop {
     /// until that is known.
     held: BTreeMap<RunId, (StoredRun, mpsc::Receiver<Command>)>,
     look_again: LookAgain,
+    /// What groups wait for the end of; may hold some that wait no more.
+    paused: HashMap<GroupFolder, (Pause, Instant)>,
 }
 
 /// Whether somebody has to look again what an earlier host left.
@@ -335,6 +375,8 @@ enum Ended {
     Surveyed(Result<Survey, SurveyError>),
     /// Messages were given up, or not (the store failed).
     GaveUp(Option<Event>),
+    /// People were told of a trouble.
+    Told,
 }
 
 impl Loop {
@@ -527,8 +569,15 @@ impl Loop {
 
     async fn handle(&mut self, event: Event) {
         let ends = matches!(event, Event::Shutdown { .. });
+        let message_of = match &event {
+            Event::MessageWaiting { group, .. } if self.paused.contains_key(group) => Some(group.clone()),
+            _ => None,
+        };
         for action in self.dispatcher.handle(event, Instant::now()) {
             self.act(action);
+        }
+        if let Some(group) = message_of {
+            self.remind(&group);
         }
         if ends {
             // Nobody can do anything about these; the next host looks again.
@@ -537,6 +586,18 @@ impl Loop {
                 self.runs.remove(&run);
                 self.dispatcher.handle(Event::Run { run, word: RunWord::Detached }, Instant::now());
             }
+        }
+    }
+
+    /// Somebody wrote to a group: whoever watches is told when it still waits for the end of a trouble.
+    fn remind(&mut self, group: &GroupFolder) {
+        if !self.dispatcher.is_paused(group) {
+            self.paused.remove(group);
+            return;
+        }
+        if let (Some((pause, until)), Some(known)) = (self.paused.get(group), self.directory.get(group)) {
+            let pause = Pause { retry_in: until.saturating_duration_since(Instant::now()), ..pause.clone() };
+            let _ = self.context.notices.send(paused(&known, pause, None));
         }
     }
 
@@ -570,8 +631,23 @@ impl Loop {
                     });
                 }
             }
-            Action::Paused { run, trouble, reason, retry_in, tell: _ } => {
+            Action::Paused { run, trouble, reason, retry_in, tell } => {
                 tracing::warn!(%run, %trouble, %reason, ?retry_in, "the group waits for this to be mended");
+                let pause = Pause { trouble, reason, retry_in };
+                self.paused.insert(run.group.clone(), (pause.clone(), Instant::now() + retry_in));
+                let Some(group) = self.directory.get(&run.group) else { return };
+                let alerts = Alerts {
+                    store: self.context.store.clone(),
+                    directory: self.directory.clone(),
+                    nudges: self.context.nudges.clone(),
+                };
+                let context = self.context.clone();
+                self.workers.spawn(async move {
+                    let RunSettings { zone, login_help, .. } = &context.settings;
+                    let told = tell_of_pause(&alerts, &group, &pause, tell, zone, login_help).await;
+                    let _ = context.notices.send(paused(&group, pause, told));
+                    Ended::Told
+                });
             }
             Action::GiveUp { group, through, reason } => {
                 let known = self.directory.get(&group);
@@ -598,7 +674,7 @@ impl Loop {
         let (id, word) = match ended {
             Ok((id, Ended::Run(word))) => (id, word),
             Ok((_, Ended::GaveUp(event))) => return event,
-            Ok((_, Ended::Surveyed(_))) => return None,
+            Ok((_, Ended::Surveyed(_) | Ended::Told)) => return None,
             Err(error) => {
                 tracing::error!(%error, "a worker failed");
                 if let LookAgain::Looking(tries) = self.look_again
@@ -616,21 +692,46 @@ impl Loop {
     }
 }
 
-/// Marks the messages, tells the chat, and says so; `None` when the store failed: the dispatcher tries them again later.
+fn paused(group: &Group, pause: Pause, told: Option<DeliveryKey>) -> Notice {
+    let Pause { trouble, reason, retry_in } = pause;
+    Notice::Paused { group: group.folder.clone(), chat: group.chat.clone(), trouble, reason, retry_in, told }
+}
+
+/// Sets the messages aside, tells the chat, and says so; `None` when the store failed: the dispatcher tries them again later.
 async fn give_up(context: &RunContext, group: &Group, through: Seq, reason: &str) -> Option<Event> {
-    let text = format!(
-        "I could not answer: the run {reason}. Your messages are kept; please write again once this is mended."
-    );
-    let notice = NewDelivery { key: DeliveryKey::gave_up(&group.folder, through), chat: group.chat.clone(), text };
-    if let Err(error) = context.store.give_up(&group.folder, through, &notice, Timestamp::now()).await {
-        tracing::error!(group = %group.folder, %error, "cannot give up messages; they are tried again");
-        // If it happened all the same, the notice is to be sent.
-        context.nudges.chat(&group.chat);
-        return None;
+    let folder = group.folder.clone();
+    match set_aside(context, group, through, reason).await {
+        Ok(Some(_)) => {
+            tracing::error!(group = %folder, %through, reason, "messages are set aside; `nanoclaw turns list` shows them");
+            context.nudges.chat(&group.chat);
+            let (group, chat) = (folder.clone(), group.chat.clone());
+            let _ = context.notices.send(Notice::GaveUp { group, chat, through, reason: reason.to_owned() });
+        }
+        // They were answered or dropped meanwhile.
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(group = %folder, %error, "cannot give up messages; they are tried again");
+            // If it happened all the same, the notice is to be sent.
+            context.nudges.chat(&group.chat);
+            return None;
+        }
     }
-    context.nudges.chat(&group.chat);
-    let (folder, chat) = (group.folder.clone(), group.chat.clone());
-    let notice = Notice::GaveUp { group: folder.clone(), chat, through, reason: reason.to_owned() };
-    let _ = context.notices.send(notice);
     Some(Event::GaveUp { group: folder, through })
+}
+
+async fn set_aside(
+    context: &RunContext,
+    group: &Group,
+    through: Seq,
+    reason: &str,
+) -> Result<Option<SetAside>, StoreError> {
+    let folder = &group.folder;
+    let mut messages = context.store.messages_after(folder, Seq::ZERO, MOST_TOLD_OF).await?;
+    messages.retain(|stored| stored.seq <= through);
+    let text = of_given_up(folder, through, &messages, reason);
+    let run = context.store.runs(Some(folder), 1).await?.first().map(|run| run.id.number);
+    let notice = NewDelivery { key: DeliveryKey::gave_up(folder, through), chat: group.chat.clone(), text };
+    let (reason, state) = (reason.to_owned(), SetAsideState::Kept);
+    let given_up = GiveUp { through, reason, run, state, notice: Some(notice) };
+    context.store.give_up(folder, &given_up, Timestamp::now()).await
 }

@@ -232,8 +232,8 @@ pub enum Action {
 pub enum PromptSize {
     /// As much as the limits allow.
     Full,
-    /// The first message that wakes alone, since runs with more have failed: what fails is found, the rest is not set aside
-    /// with it.
+    /// One message that wakes at a time, each answered before the next, since runs with more have failed: what fails is
+    /// found, the rest is not set aside with it.
     Single,
 }
 

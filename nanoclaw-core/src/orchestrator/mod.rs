@@ -13,6 +13,7 @@ mod inbox;
 mod recovery;
 mod retry;
 mod run;
+mod telling;
 
 pub use batch::PromptLimits;
 pub use control::{Orchestrator, Parts, Running, Settings, StartError};
@@ -24,7 +25,13 @@ pub use run::RunSettings;
 
 use std::time::Duration;
 
-use crate::{chat::ChatId, delivery::OutboxId, group::GroupFolder, message::Seq};
+use crate::{
+    chat::ChatId,
+    delivery::{DeliveryKey, OutboxId},
+    group::GroupFolder,
+    message::Seq,
+    run::Trouble,
+};
 
 /// What happened, for whoever watches (the terminal, health); nothing depends on a notice being seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +57,22 @@ pub enum Notice {
         reason: String,
         /// When the next try is.
         retry_in: Duration,
+    },
+    /// The group waits for the end of a trouble that is not its messages' fault. Said when a run meets it, and again when
+    /// another message comes meanwhile.
+    Paused {
+        /// Whose.
+        group: GroupFolder,
+        /// Where.
+        chat: ChatId,
+        /// What has to be mended.
+        trouble: Trouble,
+        /// How the run ended that met it.
+        reason: String,
+        /// When the next try is.
+        retry_in: Duration,
+        /// The key of the word to the chat that is on its way; `None` when there is none.
+        told: Option<DeliveryKey>,
     },
     /// Messages were given up after the last try; the notice to the chat has this place in the outbox.
     GaveUp {

@@ -10,7 +10,7 @@ pub mod markers;
 pub mod output;
 pub mod requests;
 
-use crate::session::SessionId;
+use crate::{session::SessionId, time::Timestamp};
 
 /// The version of our additions, in [`input::ContainerInput::protocol`].
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -23,4 +23,10 @@ mod tests;
 fn session_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SessionId>, D::Error> {
     let text: Option<String> = serde::Deserialize::deserialize(deserializer)?;
     Ok(text.and_then(|text| SessionId::new(text).ok()))
+}
+
+/// A moment in milliseconds; `None` when it is anything else, which must not cost the block around it.
+fn moment_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let value: serde_json::Value = serde::Deserialize::deserialize(deserializer)?;
+    Ok(value.as_i64().map(Timestamp::from_ms))
 }

@@ -6,6 +6,7 @@ use crate::{
     message::Seq,
     run::{BlockNumber, RunNumber},
     session::SessionId,
+    time::Timestamp,
 };
 
 /// Whether a block tells of success.
@@ -57,6 +58,9 @@ pub struct Block {
     /// Ours: what kind of failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureKind>,
+    /// Ours: from when on it can work again (a quota's reset), in UTC milliseconds, when somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::moment_or_none")]
+    pub retry_at: Option<Timestamp>,
     /// Ours: every message up to this one is answered by this block or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_seq: Option<Seq>,

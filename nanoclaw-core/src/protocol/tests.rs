@@ -54,6 +54,7 @@ fn silent_block() -> Block {
         new_session_id: None,
         error: None,
         failure: None,
+        retry_at: None,
         answered_seq: None,
     }
 }

@@ -20,9 +20,9 @@ use crate::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GroupRecovery, NewRun,
-        Resolution, Resolved, SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnState,
-        superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, GroupRecovery, NewRun,
+        Resolution, Resolved, SessionContext, SetAside, SetAsideState, Store, StoreError, StoredDelivery, StoredRun,
+        StoredTurn, TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -85,6 +85,8 @@ struct State {
     messages: Vec<StoredMessage>,
     seen: HashMap<(ChatId, PlatformMessageId), Seq>,
     given_up: HashSet<Seq>,
+    /// In the order in which they were set aside.
+    set_aside: Vec<SetAside>,
     /// In the order in which they were opened.
     runs: Vec<StoredRun>,
     /// In the order in which they were handed over.
@@ -112,6 +114,7 @@ impl State {
             messages: Vec::new(),
             seen: HashMap::new(),
             given_up: HashSet::new(),
+            set_aside: Vec::new(),
             runs: Vec::new(),
             turns: Vec::new(),
             blocks: HashSet::new(),
@@ -140,6 +143,11 @@ impl State {
 
     fn beyond_cursor<'a>(&'a self, known: &'a Registration) -> impl Iterator<Item = &'a StoredMessage> {
         self.messages.iter().filter(|stored| stored.message.chat == known.group.chat && stored.seq > known.cursor)
+    }
+
+    fn between<'a>(&'a self, chat: &'a ChatId, messages: Handed) -> impl Iterator<Item = &'a StoredMessage> {
+        let within = messages.first..=messages.last;
+        self.messages.iter().filter(move |stored| stored.message.chat == *chat && within.contains(&stored.seq))
     }
 
     fn last_run(&self, folder: &GroupFolder) -> RunNumber {
@@ -463,24 +471,99 @@ impl Store for MemoryStore {
     async fn give_up(
         &self,
         group: &GroupFolder,
-        through: Seq,
-        notice: &NewDelivery,
+        given_up: &GiveUp,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<SetAside>, StoreError> {
         let mut state = self.write("give up messages")?;
-        let through = through.min(state.last_seq());
+        let through = given_up.through.min(state.last_seq());
         let known = state.registration(group)?;
-        if through <= known.cursor {
-            return Ok(());
-        }
-        let given_up: Vec<Seq> =
+        let chat = known.group.chat.clone();
+        let marked: Vec<Seq> =
             state.beyond_cursor(known).map(|stored| stored.seq).filter(|seq| *seq <= through).collect();
-        state.given_up.extend(given_up);
+        let (Some(first), Some(last)) = (marked.first(), marked.last()) else { return Ok(None) };
+        let set_aside = SetAside {
+            group: group.clone(),
+            chat,
+            messages: Handed { first: *first, last: *last },
+            reason: given_up.reason.clone(),
+            run: given_up.run,
+            at,
+            state: given_up.state,
+        };
+        state.given_up.extend(marked);
+        state.set_aside.push(set_aside.clone());
         let known = state.registration_mut(group)?;
         known.cursor = through;
         known.failures = 0;
-        state.post(notice, at);
-        Ok(())
+        if let Some(notice) = &given_up.notice {
+            state.post(notice, at);
+        }
+        Ok(Some(set_aside))
+    }
+
+    async fn set_aside(
+        &self,
+        group: Option<&GroupFolder>,
+        resolved: bool,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        let state = self.read();
+        let wanted = |one: &&SetAside| {
+            group.is_none_or(|folder| one.group == *folder) && (resolved || one.state == SetAsideState::Kept)
+        };
+        Ok(state.set_aside.iter().rev().filter(wanted).take(limited(limit)).cloned().collect())
+    }
+
+    async fn resolve_set_aside(
+        &self,
+        group: &GroupFolder,
+        last: Seq,
+        resolution: TurnResolution,
+        at: Timestamp,
+    ) -> Result<TurnResolved, StoreError> {
+        let mut state = self.write("decide about messages that were set aside")?;
+        let named = |one: &SetAside| one.group == *group && one.messages.last == last;
+        let Some(place) = state.set_aside.iter().position(named) else { return Ok(TurnResolved::Unknown) };
+        let one = state.set_aside[place].clone();
+        match (resolution, one.state) {
+            (_, SetAsideState::Retried) | (TurnResolution::Drop, SetAsideState::Dropped) => {
+                return Ok(TurnResolved::Already(one.state));
+            }
+            (TurnResolution::Drop, SetAsideState::Kept) => {
+                state.set_aside[place].state = SetAsideState::Dropped;
+                return Ok(TurnResolved::Dropped);
+            }
+            (TurnResolution::Retry, SetAsideState::Kept | SetAsideState::Dropped) => {}
+        }
+        if state.registration(group)?.group.chat != one.chat {
+            return Err(StoreError::NoGroup { folder: group.clone() });
+        }
+        let _ = at;
+        let again: Vec<StoredMessage> = state.between(&one.chat, one.messages).cloned().collect();
+        let mut newest = None;
+        for StoredMessage { seq: original, wakes, mut message } in again {
+            message.id = PlatformMessageId::said_again(original);
+            let seq = Seq(self::place(state.messages.len()));
+            if state.seen.contains_key(&(message.chat.clone(), message.id.clone())) {
+                continue;
+            }
+            state.seen.insert((message.chat.clone(), message.id.clone()), seq);
+            state.messages.push(StoredMessage { seq, wakes, message });
+            if wakes == Wakes::Yes {
+                newest = Some(seq);
+            }
+        }
+        state.set_aside[place].state = SetAsideState::Retried;
+        Ok(TurnResolved::Retried { newest })
+    }
+
+    async fn messages_between(
+        &self,
+        chat: &ChatId,
+        messages: Handed,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        Ok(self.read().between(chat, messages).take(limited(limit)).cloned().collect())
     }
 
     async fn runs(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<StoredRun>, StoreError> {

@@ -13,8 +13,9 @@ use crate::{
     runtime::{Exit, RuntimeKind},
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, NewRun, Resolution, Resolved,
-        SessionContext, Store, StoreError, TurnState, superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution,
+        Resolved, SessionContext, SetAside, SetAsideState, Store, StoreError, TurnResolution, TurnResolved, TurnState,
+        superseded,
     },
     time::Timestamp,
 };
@@ -72,6 +73,14 @@ macro_rules! store_suite {
             giving_up_again_changes_nothing
             giving_up_what_was_answered_changes_nothing
             giving_up_goes_no_further_than_the_inbox
+            f06_what_is_given_up_is_set_aside_with_its_reason_and_drops_nothing
+            dropping_what_waits_marks_it_and_tells_nobody
+            what_was_set_aside_is_said_again_at_the_end_of_the_inbox
+            retrying_twice_is_retrying_once
+            what_was_dropped_can_be_retried_and_what_was_retried_cannot_be_dropped
+            a_decision_about_nothing_changes_nothing
+            what_was_set_aside_outlives_its_group_but_is_said_again_in_it_alone
+            messages_are_shown_by_their_places
             recovery_lists_groups_as_they_began_to_wait
             recovery_does_not_count_context_as_waiting
             failures_count_until_a_block_or_giving_up
@@ -355,7 +364,10 @@ pub async fn questions_about_an_unknown_group_are_refused(store: &dyn Store) {
     assert!(matches!(store.cursor(&nobody).await, Err(StoreError::NoGroup { .. })));
     assert!(matches!(store.given_up(&nobody, 1).await, Err(StoreError::NoGroup { .. })));
     let notice = delivery("gave-up", "tg:nobody");
-    assert!(matches!(store.give_up(&nobody, Seq(1), &notice, at(1)).await, Err(StoreError::NoGroup { .. })));
+    assert!(matches!(
+        store.give_up(&nobody, &giving_up(Seq(1), &notice), at(1)).await,
+        Err(StoreError::NoGroup { .. })
+    ));
     assert!(store.pending_deliveries().await.unwrap().is_empty());
     assert_eq!(store.session(&nobody, &SessionContext::Chat).await.unwrap(), None);
     store.forget_session(&nobody, &SessionContext::Chat).await.unwrap();
@@ -789,7 +801,7 @@ pub async fn giving_up_marks_moves_and_tells_at_once(store: &dyn Store) {
     let second = told(store, "one", "m-2").await;
     told(store, "one", "m-3").await;
     let notice = delivery("gave-up", "tg:one");
-    store.give_up(&folder("one"), second, &notice, at(50)).await.unwrap();
+    store.give_up(&folder("one"), &giving_up(second, &notice), at(50)).await.unwrap();
 
     assert_eq!(store.cursor(&folder("one")).await.unwrap(), second);
     assert_eq!(texts(store, "one").await, ["text of m-3"]);
@@ -808,8 +820,8 @@ pub async fn giving_up_marks_moves_and_tells_at_once(store: &dyn Store) {
 pub async fn giving_up_again_changes_nothing(store: &dyn Store) {
     registered(store, "one").await;
     let seq = told(store, "one", "m-1").await;
-    store.give_up(&folder("one"), seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
-    store.give_up(&folder("one"), seq, &delivery("gave-up again", "tg:one"), at(51)).await.unwrap();
+    store.give_up(&folder("one"), &giving_up(seq, &delivery("gave-up", "tg:one")), at(50)).await.unwrap();
+    store.give_up(&folder("one"), &giving_up(seq, &delivery("gave-up again", "tg:one")), at(51)).await.unwrap();
     assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
     assert_eq!(store.given_up(&folder("one"), 10).await.unwrap().len(), 1);
 }
@@ -819,12 +831,12 @@ pub async fn giving_up_what_was_answered_changes_nothing(store: &dyn Store) {
     registered(store, "one").await;
     let (run, seq) = run_with_a_turn(store, "one").await;
     store.commit_block(&run, &BlockCommit { answers: Some(seq), ..block(1) }).await.unwrap();
-    store.give_up(&run.group, seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    store.give_up(&run.group, &giving_up(seq, &delivery("gave-up", "tg:one")), at(50)).await.unwrap();
     assert!(store.given_up(&run.group, 10).await.unwrap().is_empty());
     assert!(store.pending_deliveries().await.unwrap().is_empty());
 
     let next = told(store, "one", "m-2").await;
-    store.give_up(&run.group, next, &delivery("gave-up", "tg:one"), at(51)).await.unwrap();
+    store.give_up(&run.group, &giving_up(next, &delivery("gave-up", "tg:one")), at(51)).await.unwrap();
     let given_up = store.given_up(&run.group, 10).await.unwrap();
     assert_eq!(given_up.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [next], "answered ones are not marked");
 }
@@ -833,10 +845,153 @@ pub async fn giving_up_what_was_answered_changes_nothing(store: &dyn Store) {
 pub async fn giving_up_goes_no_further_than_the_inbox(store: &dyn Store) {
     registered(store, "one").await;
     let seq = told(store, "one", "m-1").await;
-    store.give_up(&folder("one"), Seq(i64::MAX), &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    store.give_up(&folder("one"), &giving_up(Seq(i64::MAX), &delivery("gave-up", "tg:one")), at(50)).await.unwrap();
     assert_eq!(store.cursor(&folder("one")).await.unwrap(), seq);
     told(store, "one", "m-2").await;
     assert_eq!(texts(store, "one").await, ["text of m-2"], "what comes later is not lost");
+}
+
+/// See [`Store::give_up`] and [`Store::set_aside`].
+pub async fn f06_what_is_given_up_is_set_aside_with_its_reason_and_drops_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    let first = told(store, "one", "m-1").await;
+    let other = told(store, "two", "other").await;
+    let last = told(store, "one", "m-2").await;
+    let given_up = GiveUp { run: Some(RunNumber(3)), ..giving_up(last, &delivery("gave-up", "tg:one")) };
+    let told_of = store.give_up(&folder("one"), &given_up, at(50)).await.unwrap();
+    let expected = SetAside {
+        group: folder("one"),
+        chat: chat_of("one"),
+        messages: Handed { first, last },
+        reason: "crashed".into(),
+        run: Some(RunNumber(3)),
+        at: at(50),
+        state: SetAsideState::Kept,
+    };
+    assert_eq!(told_of.as_ref(), Some(&expected));
+    assert_eq!(store.set_aside(None, false, 10).await.unwrap(), std::slice::from_ref(&expected));
+    assert!(store.give_up(&folder("one"), &given_up, at(51)).await.unwrap().is_none(), "once");
+    store.give_up(&folder("two"), &giving_up(other, &delivery("gave-up two", "tg:two")), at(52)).await.unwrap();
+    let groups = |listed: Vec<SetAside>| listed.into_iter().map(|one| one.group.to_string()).collect::<Vec<_>>();
+    assert_eq!(groups(store.set_aside(None, true, 10).await.unwrap()), ["two", "one"], "latest first");
+    assert_eq!(groups(store.set_aside(None, true, 1).await.unwrap()), ["two"]);
+    assert_eq!(store.set_aside(Some(&folder("one")), false, 10).await.unwrap(), [expected]);
+}
+
+/// See [`Store::give_up`].
+pub async fn dropping_what_waits_marks_it_and_tells_nobody(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    let dropped =
+        GiveUp { through: seq, reason: "unwanted".into(), run: None, state: SetAsideState::Dropped, notice: None };
+    store.give_up(&folder("one"), &dropped, at(50)).await.unwrap();
+    assert_eq!(store.cursor(&folder("one")).await.unwrap(), seq);
+    assert!(store.pending_deliveries().await.unwrap().is_empty());
+    assert!(store.set_aside(None, false, 10).await.unwrap().is_empty(), "nothing is left to decide");
+    let kept = store.set_aside(None, true, 10).await.unwrap();
+    assert_eq!((kept[0].state, &*kept[0].reason), (SetAsideState::Dropped, "unwanted"));
+    assert_eq!(store.given_up(&folder("one"), 10).await.unwrap().len(), 1);
+}
+
+/// Two messages of the group, the first as context, set aside up to the second, which is returned.
+async fn two_set_aside(store: &dyn Store, group: &str) -> Seq {
+    registered(store, group).await;
+    stored(store.accept(&message(group, "context"), Wakes::No, at(2)).await);
+    let last = told(store, group, "m-1").await;
+    let notice = delivery(&format!("gave-up {group}"), chat_of(group).as_str());
+    store.give_up(&folder(group), &giving_up(last, &notice), at(50)).await.unwrap();
+    last
+}
+
+/// See [`Store::resolve_set_aside`].
+pub async fn what_was_set_aside_is_said_again_at_the_end_of_the_inbox(store: &dyn Store) {
+    let last = two_set_aside(store, "one").await;
+    let between = told(store, "one", "m-2").await;
+    let resolved = store.resolve_set_aside(&folder("one"), last, TurnResolution::Retry, at(60)).await.unwrap();
+    let TurnResolved::Retried { newest: Some(newest) } = resolved else { panic!("{resolved:?}") };
+    assert!(newest > between);
+    assert_eq!(texts(store, "one").await, ["text of m-2", "text of context", "text of m-1"]);
+    let waiting = store.messages_after(&folder("one"), between, 10).await.unwrap();
+    assert_eq!(waiting.iter().map(|again| again.wakes).collect::<Vec<_>>(), [Wakes::No, Wakes::Yes]);
+    let original = message("one", "m-1");
+    assert_eq!(waiting[1].message, InboundMessage { id: PlatformMessageId::said_again(last), ..original });
+    assert_eq!(store.recover().await.unwrap()[0].waiting, Some(newest), "it wakes");
+    assert_eq!(store.given_up(&folder("one"), 10).await.unwrap().len(), 2, "the originals keep their marks");
+    assert!(store.set_aside(None, false, 10).await.unwrap().is_empty());
+    assert_eq!(store.set_aside(None, true, 10).await.unwrap()[0].state, SetAsideState::Retried);
+}
+
+/// See [`Store::resolve_set_aside`].
+pub async fn retrying_twice_is_retrying_once(store: &dyn Store) {
+    let last = two_set_aside(store, "one").await;
+    store.resolve_set_aside(&folder("one"), last, TurnResolution::Retry, at(60)).await.unwrap();
+    let again = store.resolve_set_aside(&folder("one"), last, TurnResolution::Retry, at(61)).await.unwrap();
+    assert_eq!(again, TurnResolved::Already(SetAsideState::Retried));
+    assert_eq!(store.unanswered(&folder("one")).await.unwrap(), 2);
+    // Set aside once more, it can be retried once more.
+    let newest = store.recover().await.unwrap()[0].waiting.unwrap();
+    store.give_up(&folder("one"), &giving_up(newest, &delivery("again", "tg:one")), at(70)).await.unwrap();
+    let third = store.resolve_set_aside(&folder("one"), newest, TurnResolution::Retry, at(80)).await.unwrap();
+    assert!(matches!(third, TurnResolved::Retried { newest: Some(_) }), "{third:?}");
+    assert_eq!(texts(store, "one").await, ["text of context", "text of m-1"]);
+}
+
+/// See [`Store::resolve_set_aside`].
+pub async fn what_was_dropped_can_be_retried_and_what_was_retried_cannot_be_dropped(store: &dyn Store) {
+    let (group, last) = (folder("one"), two_set_aside(store, "one").await);
+    let decide = async |resolution| store.resolve_set_aside(&group, last, resolution, at(60)).await.unwrap();
+    assert_eq!(decide(TurnResolution::Drop).await, TurnResolved::Dropped);
+    assert_eq!(decide(TurnResolution::Drop).await, TurnResolved::Already(SetAsideState::Dropped));
+    assert_eq!(store.unanswered(&group).await.unwrap(), 0);
+    assert!(matches!(decide(TurnResolution::Retry).await, TurnResolved::Retried { .. }));
+    assert_eq!(decide(TurnResolution::Drop).await, TurnResolved::Already(SetAsideState::Retried));
+}
+
+/// See [`Store::resolve_set_aside`].
+pub async fn a_decision_about_nothing_changes_nothing(store: &dyn Store) {
+    let last = two_set_aside(store, "one").await;
+    for (group, seq) in [("one", Seq(last.0 + 1)), ("one", Seq::ZERO), ("nobody", last)] {
+        for resolution in [TurnResolution::Retry, TurnResolution::Drop] {
+            let resolved = store.resolve_set_aside(&folder(group), seq, resolution, at(60)).await.unwrap();
+            assert_eq!(resolved, TurnResolved::Unknown);
+        }
+    }
+    assert_eq!(store.set_aside(None, false, 10).await.unwrap().len(), 1);
+}
+
+/// See [`Store::resolve_set_aside`] and [`Store::set_aside`].
+pub async fn what_was_set_aside_outlives_its_group_but_is_said_again_in_it_alone(store: &dyn Store) {
+    let (one, last) = (folder("one"), two_set_aside(store, "one").await);
+    store.remove_group(&one).await.unwrap();
+    assert_eq!(store.set_aside(None, false, 10).await.unwrap().len(), 1);
+    let refused = store.resolve_set_aside(&one, last, TurnResolution::Retry, at(60)).await;
+    assert!(matches!(refused, Err(StoreError::NoGroup { .. })), "{refused:?}");
+    store.add_group(&Group { chat: chat_of("elsewhere"), ..group("one") }).await.unwrap();
+    let refused = store.resolve_set_aside(&one, last, TurnResolution::Retry, at(61)).await;
+    assert!(matches!(refused, Err(StoreError::NoGroup { .. })), "another chat's words: {refused:?}");
+    assert_eq!(store.unanswered(&one).await.unwrap(), 0);
+    store.remove_group(&one).await.unwrap();
+    registered(store, "one").await;
+    store.resolve_set_aside(&one, last, TurnResolution::Retry, at(62)).await.unwrap();
+    assert_eq!(texts(store, "one").await, ["text of context", "text of m-1"]);
+}
+
+/// See [`Store::messages_between`].
+pub async fn messages_are_shown_by_their_places(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    let first = told(store, "one", "m-1").await;
+    told(store, "two", "other").await;
+    let second = told(store, "one", "m-2").await;
+    told(store, "one", "m-3").await;
+    let shown = async |first, last, limit| -> Vec<Seq> {
+        let found = store.messages_between(&chat_of("one"), Handed { first, last }, limit).await.unwrap();
+        found.into_iter().map(|stored| stored.seq).collect()
+    };
+    assert_eq!(shown(first, second, 10).await, [first, second]);
+    assert_eq!(shown(first, second, 1).await, [first]);
+    assert!(shown(second, first, 10).await.is_empty());
 }
 
 /// See [`Store::recover`].
@@ -915,7 +1070,7 @@ pub async fn failures_count_until_a_block_or_giving_up(store: &dyn Store) {
     store.commit_block(&run, &block(2)).await.unwrap();
     assert_eq!(failures().await, 1, "copies and late blocks do not");
     let seq = told(store, "one", "m-1").await;
-    store.give_up(&group, seq, &delivery("gave-up", "tg:one"), at(50)).await.unwrap();
+    store.give_up(&group, &giving_up(seq, &delivery("gave-up", "tg:one")), at(50)).await.unwrap();
     assert_eq!(failures().await, 0, "giving up");
 }
 
@@ -1202,6 +1357,12 @@ fn message(group: &str, id: &str) -> InboundMessage {
 
 fn delivery(key: &str, to: &str) -> NewDelivery {
     NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat(to), text: format!("text of {key}") }
+}
+
+/// What is told of messages that are given up.
+fn giving_up(through: Seq, notice: &NewDelivery) -> GiveUp {
+    let reason = "crashed".to_owned();
+    GiveUp { through, reason, run: None, state: SetAsideState::Kept, notice: Some(notice.clone()) }
 }
 
 fn run_id(group: &str, number: u32) -> RunId {

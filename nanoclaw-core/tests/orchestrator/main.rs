@@ -7,7 +7,13 @@ mod found_by_simulation;
 mod limits;
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use nanoclaw_core::{
     channel::SendError,
@@ -16,9 +22,9 @@ use nanoclaw_core::{
     message::{Seq, Wakes},
     orchestrator::{Notice, Receipt},
     protocol::output::{FailureKind, JournalEntry},
-    run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
-    runtime::{Exit, RuntimeKind},
-    store::{NewRun, SessionContext, Store, TurnState},
+    run::{BlockNumber, Handed, RunId, RunKind, RunNumber, Trouble},
+    runtime::{Exit, RuntimeError, RuntimeKind},
+    store::{NewRun, SessionContext, SetAsideState, Store, TurnResolution, TurnResolved, TurnState},
     time::Timestamp,
 };
 use support::{Agent, House, block, folder, main_group, silent, waiting};
@@ -223,6 +229,256 @@ async fn an_agent_that_says_nothing_for_too_long_is_stopped_and_its_message_is_t
     let notice = notices.recv().await.unwrap();
     assert!(matches!(&notice, Notice::RunFailed { reason, .. } if reason.contains("no progress")), "{notice:?}");
     house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f38_f42_a_missing_image_is_told_once_and_what_waits_for_it_is_kept_and_answered() {
+    let house = House::new(echo).await;
+    let no_image = || RuntimeError::NoImage { image: "nope:1".parse().unwrap() };
+    for _ in 0..3 {
+        house.runtime.fail_next_start(no_image());
+    }
+    let mut notices = house.orchestrator.notices();
+    house.write("one").await;
+    house.shown_last_containing("there is no image nope:1").await;
+    house.shown_last_containing("nanoclaw turns").await;
+    house.state("paused").await;
+    let paused = notices.recv().await.unwrap();
+    let Notice::Paused { trouble: Trouble::Setup, retry_in, told: Some(_), .. } = &paused else { panic!("{paused:?}") };
+    assert_eq!(*retry_in, Duration::from_secs(600));
+
+    // Whoever writes meanwhile and watches is told at once, and no run is started for it.
+    house.write("two").await;
+    let reminded = notices.recv().await.unwrap();
+    assert!(
+        matches!(&reminded, Notice::Paused { told: None, reason, .. } if reason.contains("nope:1")),
+        "{reminded:?}"
+    );
+    assert_eq!(house.runtime.specs().len(), 1);
+
+    // Tried again by itself, and by somebody who thinks that it works now.
+    waiting("a second try", async || house.runtime.specs().len() == 2).await;
+    house.orchestrator.try_now(None).await;
+    waiting("a third try", async || house.runtime.specs().len() == 3).await;
+    house.state("paused").await;
+    assert_eq!(house.channel.texts().len(), 1, "told once: {:?}", house.channel.texts());
+    house.orchestrator.try_now(Some(&folder("main"))).await;
+    house.shown_last("heard one + two").await;
+    assert!(house.store.set_aside(None, true, 10).await.unwrap().is_empty(), "nothing was set aside");
+    let runs = house.store.runs(None, 10).await.unwrap();
+    assert_eq!(house.store.recover().await.unwrap()[0].failures, 0, "no tries were burnt: {runs:?}");
+}
+
+/// A group beside the main one, whose chat is `test:family`.
+async fn with_family(agent: impl Fn(Agent) -> BoxedExit + Clone + Send + Sync + 'static) -> House {
+    let house = House::new(agent).await;
+    house.add_group("family", "test:family").await;
+    house
+}
+
+type BoxedExit = std::pin::Pin<Box<dyn Future<Output = Exit> + Send>>;
+
+/// Fails as this kind until the flag is set, and echoes from then on.
+fn failing(kind: FailureKind, works: &Arc<AtomicBool>) -> impl Fn(Agent) -> BoxedExit + Clone + Send + Sync + 'static {
+    let works = works.clone();
+    move |mut agent: Agent| {
+        let works = works.clone();
+        Box::pin(async move {
+            if works.load(Ordering::SeqCst) {
+                return echo(agent).await;
+            }
+            agent.write(&block(None).error("it said no", kind)).await;
+            Exit::Code(1)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f42_a_refused_login_pauses_tells_chat_and_owner_once_and_burns_no_tries() {
+    let works = Arc::new(AtomicBool::new(false));
+    let house = with_family(failing(FailureKind::Login, &works)).await;
+    house.write_to("test:family", "@Andy one").await;
+    waiting("both are told", async || house.channel.texts().len() == 2).await;
+    let told = house.channel.sent();
+    let (chat, owner) = match told[0].0.as_str() {
+        "test:family" => (&told[0], &told[1]),
+        _ => (&told[1], &told[0]),
+    };
+    assert!(chat.1.contains("is kept") && !chat.1.contains("it said no"), "{chat:?}");
+    assert!(owner.0 == "test:main" && owner.1.contains("it said no") && owner.1.contains("doctor"), "{owner:?}");
+    // The main group meets the same: its people are told, the owner not again.
+    house.write("hello").await;
+    waiting("main is told", async || house.channel.texts().len() == 3).await;
+    // Many tries later nobody was told more and nothing was set aside.
+    tokio::time::sleep(Duration::from_secs(4 * 60 * 60)).await;
+    assert!(house.runtime.specs().len() > 20);
+    assert_eq!(house.channel.texts().len(), 3, "{:?}", house.channel.texts());
+    works.store(true, Ordering::SeqCst);
+    waiting("both are answered", async || house.channel.texts().len() == 5).await;
+    assert!(house.store.set_aside(None, true, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_not_told_again_of_the_same_stuck_messages_after_a_restart_which_tries_at_once() {
+    let works = Arc::new(AtomicBool::new(false));
+    let mut house = with_family(failing(FailureKind::Login, &works)).await;
+    house.write_to("test:family", "@Andy one").await;
+    waiting("both are told", async || house.channel.texts().len() == 2).await;
+    for _ in 0..3 {
+        let runs = house.runtime.specs().len();
+        house.shut_down().await;
+        house = house.restart().await;
+        waiting("it is tried at once", async || house.runtime.specs().len() > runs).await;
+        let at = tokio::time::Instant::now();
+        house.state_of("family", "paused").await;
+        assert!(at.elapsed() < Duration::from_secs(1), "no waiting for what somebody may have mended");
+    }
+    assert_eq!(house.channel.texts().len(), 2, "{:?}", house.channel.texts());
+    house.shut_down().await;
+    works.store(true, Ordering::SeqCst);
+    house = house.restart().await;
+    house.shown_last("heard @Andy one").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_is_waited_for_until_the_time_that_the_agent_told() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number == Some(RunNumber(1)) {
+            let mut said = block(None).error("limit reached", FailureKind::Quota);
+            said.0.retry_at = Some(Timestamp::now().plus(Duration::from_secs(3 * 60 * 60)));
+            agent.write(&said).await;
+            return Exit::Code(1);
+        }
+        echo(agent).await
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    house.write("one").await;
+    house.shown_last_containing("quota is used up").await;
+    house.shown_last("heard one").await;
+    let waited = began.elapsed().as_secs();
+    assert!((3 * 3600 - 5..3 * 3600 + 60).contains(&waited), "{waited}");
+    assert_eq!(house.runtime.specs().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_model_sets_nothing_aside_however_long_it_lasts() {
+    let works = Arc::new(AtomicBool::new(false));
+    let house = House::new(failing(FailureKind::Overload, &works)).await;
+    house.write("one").await;
+    waiting("many tries", async || house.runtime.specs().len() > 10).await;
+    assert_eq!(house.channel.texts().len(), 1, "told after a while, once: {:?}", house.channel.texts());
+    works.store(true, Ordering::SeqCst);
+    house.shown_last("heard one").await;
+}
+
+/// Crashes at any prompt with the word poison in it.
+async fn poisoned(mut agent: Agent) -> Exit {
+    loop {
+        if agent.texts().iter().any(|text| text.contains("poison")) {
+            return Exit::Code(3);
+        }
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        if !agent.follow_up().await {
+            return Exit::Code(0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f6_one_poisoned_message_among_many_is_set_aside_alone_and_the_user_is_told_which() {
+    let house = House::empty(poisoned).await;
+    house.store.add_group(&main_group()).await.unwrap();
+    for text in ["one", "two", "poison", "four", "five"] {
+        house.store.accept(&house.message("test:main", text), Wakes::Yes, Timestamp::now()).await.unwrap();
+    }
+    let house = house.start().await;
+    house.shown_last_containing("five").await;
+    let texts = house.channel.texts();
+    let [one, two, told, rest @ ..] = &texts[..] else { panic!("{texts:?}") };
+    assert_eq!([one.as_str(), two], ["heard one", "heard two"]);
+    assert!(told.contains("I could not answer “poison”") && told.contains("code 3"), "{told}");
+    assert!(told.contains("nanoclaw turns retry main/3"), "{told}");
+    assert_eq!(rest, ["heard four", "heard five"]);
+    let set_aside = house.store.set_aside(None, false, 10).await.unwrap();
+    assert_eq!(set_aside.len(), 1);
+    assert_eq!(set_aside[0].messages, Handed { first: Seq(3), last: Seq(3) });
+    assert!(set_aside[0].reason.contains("code 3") && set_aside[0].run.is_some(), "{set_aside:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_set_aside_is_answered_when_it_is_retried_and_once_only() {
+    let works = Arc::new(AtomicBool::new(false));
+    let house = House::new(failing(FailureKind::Refused, &works)).await;
+    house.write("one").await;
+    house.shown_last_containing("I could not answer “one”").await;
+    works.store(true, Ordering::SeqCst);
+    let retry =
+        async || house.orchestrator.resolve_set_aside(&folder("main"), Seq(1), TurnResolution::Retry).await.unwrap();
+    assert_eq!(retry().await, TurnResolved::Retried { newest: Some(Seq(2)) });
+    house.shown_last("heard one").await;
+    assert_eq!(retry().await, TurnResolved::Already(SetAsideState::Retried));
+    house.idle().await;
+    assert_eq!(house.channel.texts().len(), 2, "{:?}", house.channel.texts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_can_be_dropped_and_the_rest_goes_on() {
+    let works = Arc::new(AtomicBool::new(false));
+    let house = House::new(failing(FailureKind::Login, &works)).await;
+    house.write("one").await;
+    house.state("paused").await;
+    house.orchestrator.drop_waiting(&folder("main"), Seq(1)).await.unwrap();
+    house.idle().await;
+    works.store(true, Ordering::SeqCst);
+    house.write("two").await;
+    house.shown_last("heard two").await;
+    let kept = house.store.set_aside(None, true, 10).await.unwrap();
+    assert_eq!(kept[0].state, SetAsideState::Dropped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f37_a_runtime_that_is_not_there_is_tried_until_it_is_and_then_all_are_answered() {
+    let house = House::new(echo).await;
+    let away = || RuntimeError::Unavailable {
+        runtime: RuntimeKind::Fake,
+        reason: "nobody listens".to_owned(),
+        remedy: "start it".to_owned(),
+    };
+    for _ in 0..8 {
+        house.runtime.fail_next_start(away());
+    }
+    house.write("one").await;
+    house.shown_last("heard one").await;
+    let told = house.channel.texts();
+    assert_eq!(told.len(), 2, "a word after some tries, and the answer: {told:?}");
+    assert!(told[0].contains("nobody listens"), "{told:?}");
+    assert!(house.store.set_aside(None, true, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f10_an_agent_that_is_stopped_at_rest_has_answered_and_is_not_asked_again() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.answer(|prompt| Some(format!("heard {prompt}"))).await;
+        std::future::pending().await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.idle().await;
+    tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+    assert_eq!(house.runtime.specs().len(), 1);
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f14_a_worker_that_panics_costs_its_run_and_nothing_else() {
+    let house = House::new(echo).await;
+    house.panic_at_next_launch();
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    let runs = house.store.runs(None, 10).await.unwrap();
+    assert_eq!(runs.last().unwrap().ending.as_deref(), Some("lost"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -86,6 +86,7 @@ pub(crate) fn block(result: Option<&str>) -> BlockToWrite {
         new_session_id: None,
         error: None,
         failure: None,
+        retry_at: None,
         answered_seq: None,
     })
 }
@@ -271,6 +272,12 @@ impl FakeChannel {
         self.state.lock().unwrap().sent.iter().map(|delivery| delivery.text.clone()).collect()
     }
 
+    /// Chats and texts.
+    pub(crate) fn sent(&self) -> Vec<(String, String)> {
+        let state = self.state.lock().unwrap();
+        state.sent.iter().map(|delivery| (delivery.chat.to_string(), delivery.text.clone())).collect()
+    }
+
     pub(crate) fn keys_tried(&self) -> Vec<String> {
         self.state.lock().unwrap().tried.clone()
     }
@@ -349,6 +356,7 @@ impl Channel for FakeChannel {
 // --- the house --------------------------------------------------------------------------------------------------------
 
 struct TestLauncher {
+    panics: Arc<AtomicBool>,
     root: PathBuf,
     install: InstallId,
 }
@@ -364,6 +372,7 @@ impl Launcher for TestLauncher {
     }
 
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "as the test asked for");
         let mailbox = self.mailbox(&group.folder);
         Mailbox::new(&mailbox).create().unwrap();
         let spec = ContainerSpec {
@@ -396,6 +405,7 @@ pub(crate) struct EmptyHouse {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) channel: Arc<FakeChannel>,
+    panics: Arc<AtomicBool>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
 }
@@ -406,6 +416,7 @@ pub(crate) struct House {
     pub(crate) channel: Arc<FakeChannel>,
     pub(crate) orchestrator: Orchestrator,
     running: Mutex<Option<Running>>,
+    panics: Arc<AtomicBool>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
 }
@@ -456,6 +467,7 @@ impl EmptyHouse {
             store: self.store,
             runtime: self.runtime,
             channel: self.channel,
+            panics: self.panics,
             orchestrator,
             running: Mutex::new(Some(running)),
             folder: self.folder,
@@ -465,8 +477,11 @@ impl EmptyHouse {
 
     /// Tries to start an orchestrator, for tests in which that comes to nothing.
     pub(crate) async fn try_start(&self) -> Result<(Orchestrator, Running), StartError> {
-        let launcher =
-            TestLauncher { root: self.folder.path().to_owned(), install: self.store.install_id().await.unwrap() };
+        let launcher = TestLauncher {
+            panics: self.panics.clone(),
+            root: self.folder.path().to_owned(),
+            install: self.store.install_id().await.unwrap(),
+        };
         let parts = Parts { store: self.store.clone(), runtime: self.runtime.clone(), launcher: Arc::new(launcher) };
         let dispatch =
             DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
@@ -503,6 +518,7 @@ impl House {
             store: Arc::new(MemoryStore::new()),
             runtime: Arc::new(runtime),
             channel: Arc::new(FakeChannel::new()),
+            panics: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
         }
@@ -565,11 +581,21 @@ impl House {
         waiting(&what, async || self.channel.texts().last().is_some_and(|last| last.contains(part))).await;
     }
 
+    /// The next run's worker panics.
+    pub(crate) fn panic_at_next_launch(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until the main group is in this state.
     pub(crate) async fn state(&self, state: &str) {
-        waiting(&format!("main is {state}"), async || {
+        self.state_of("main", state).await;
+    }
+
+    /// Waits until a group is in this state.
+    pub(crate) async fn state_of(&self, group: &str, state: &str) {
+        waiting(&format!("{group} is {state}"), async || {
             let status = self.orchestrator.status().await;
-            status.iter().any(|status| status.group == folder("main") && status.state == state)
+            status.iter().any(|status| status.group == folder(group) && status.state == state)
         })
         .await;
     }
@@ -609,6 +635,7 @@ impl House {
             store: self.store,
             runtime: self.runtime,
             channel: self.channel,
+            panics: self.panics,
             folder: self.folder,
             slots: self.slots,
         }

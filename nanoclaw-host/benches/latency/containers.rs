@@ -1,6 +1,7 @@
 //! The real program with real containers and the `offline` agent: what people wait for, for context.
 
 use std::{
+    collections::HashSet,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
@@ -69,20 +70,27 @@ fn of_runtime(program: &Path, runtime: &str, containers: usize) -> Result<Vec<Fi
 }
 
 /// A bridge channel.
-struct Bridge {
+pub(crate) struct Bridge {
     write: UnixStream,
     read: BufReader<UnixStream>,
+    /// The keys that were sent: what is sent again was not heard to be sent by a host that died.
+    sent: HashSet<String>,
 }
 
 impl Bridge {
-    fn connect(installation: &Installation) -> Result<Self, String> {
+    pub(crate) fn connect(installation: &Installation) -> Result<Self, String> {
         let write = UnixStream::connect(installation.home.bridge_socket()).map_err(|error| error.to_string())?;
         write.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
         let read = BufReader::new(write.try_clone().map_err(|error| error.to_string())?);
-        let mut bridge = Self { write, read };
+        let mut bridge = Self { write, read, sent: HashSet::new() };
         bridge.say(&json!({"type": "hello", "name": "bench", "prefixes": ["bench:"]}))?;
         bridge.hear("welcome")?;
         Ok(bridge)
+    }
+
+    /// The same bridge on a new connection.
+    pub(crate) fn again(self, installation: &Installation) -> Result<Self, String> {
+        Ok(Self { sent: self.sent, ..Self::connect(installation)? })
     }
 
     fn say(&mut self, line: &Value) -> Result<(), String> {
@@ -105,16 +113,21 @@ impl Bridge {
     }
 
     /// A message and its reply.
-    fn turn(&mut self, group: usize, number: usize) -> Result<Duration, String> {
+    pub(crate) fn turn(&mut self, group: usize, number: usize) -> Result<Duration, String> {
         let chat = format!("bench:{group}");
         let begun = Instant::now();
         self.say(&json!({
             "type": "message", "chat": chat, "id": format!("{number}"), "sender": "ann", "text": "hello",
             "timestamp_ms": 1_790_000_000_000_i64,
         }))?;
-        let reply = self.hear("send")?;
-        let took = begun.elapsed();
-        self.say(&json!({"type": "sent", "key": reply["key"]}))?;
+        let (reply, took) = loop {
+            let reply = self.hear("send")?;
+            let took = begun.elapsed();
+            self.say(&json!({"type": "sent", "key": reply["key"]}))?;
+            if self.sent.insert(reply["key"].to_string()) {
+                break (reply, took);
+            }
+        };
         match (reply["chat"] == chat.as_str(), reply["text"].as_str()) {
             (true, Some("heard hello")) => Ok(took),
             _ => Err(format!("{chat} was told {reply}")),

@@ -10,7 +10,14 @@ pub(crate) struct Figure {
     name: String,
     unit: Unit,
     samples: Vec<f64>,
-    target: Option<f64>,
+    target: Option<Target>,
+}
+
+/// What the median of a figure is to be.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Under(f64),
+    AtLeast(f64),
 }
 
 /// What a figure counts.
@@ -20,6 +27,10 @@ pub(crate) enum Unit {
     Mebibytes,
     /// Whole things, such as ticks of a clock.
     Count,
+    /// Things a second.
+    PerSecond,
+    /// One thing for another.
+    Ratio,
 }
 
 impl Unit {
@@ -27,7 +38,8 @@ impl Unit {
         match self {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
-            Self::Count => "",
+            Self::Count | Self::Ratio => "",
+            Self::PerSecond => "/s",
         }
     }
 
@@ -35,7 +47,8 @@ impl Unit {
         match self {
             Self::Milliseconds if value < 10.0 => format!("{value:.2}"),
             Self::Milliseconds | Self::Mebibytes => format!("{value:.1}"),
-            Self::Count => format!("{value:.0}"),
+            Self::Count | Self::PerSecond => format!("{value:.0}"),
+            Self::Ratio => format!("{value:.2}"),
         }
     }
 }
@@ -54,7 +67,22 @@ impl Figure {
 
     /// The same with what its median is to stay under.
     pub(crate) fn under(self, target: f64) -> Self {
-        Self { target: Some(target), ..self }
+        Self { target: Some(Target::Under(target)), ..self }
+    }
+
+    /// The same with what its median is to reach.
+    pub(crate) fn at_least(self, target: f64) -> Self {
+        Self { target: Some(Target::AtLeast(target)), ..self }
+    }
+
+    /// The target in words, and whether it is met; empty when there is none.
+    fn verdict(&self) -> String {
+        let (sign, target, met) = match self.target {
+            None => return String::new(),
+            Some(Target::Under(target)) => ("<", target, self.quantile(0.5) < target),
+            Some(Target::AtLeast(target)) => ("≥", target, self.quantile(0.5) >= target),
+        };
+        format!("{sign} {target} {}", if met { "met" } else { "MISSED" })
     }
 
     /// The smallest sample that `share` of all samples are not above; NaN of none.
@@ -80,7 +108,7 @@ pub(crate) fn show(machine: &str, all: &[Figure], as_json: bool) {
                 json!({
                     "name": figure.name, "unit": figure.unit.word(), "samples": figure.samples.len(),
                     "min": figure.quantile(0.0), "p50": figure.quantile(0.5), "p99": figure.quantile(0.99),
-                    "max": figure.quantile(1.0), "p50_target": figure.target,
+                    "max": figure.quantile(1.0), "p50_target": figure.verdict(),
                 })
             })
             .collect();
@@ -92,10 +120,6 @@ pub(crate) fn show(machine: &str, all: &[Figure], as_json: bool) {
     table.load_preset(ASCII_MARKDOWN).set_header(["", "unit", "samples", "min", "p50", "p99", "max", "target of p50"]);
     for figure in all {
         let quantile = |share| figure.unit.show(figure.quantile(share));
-        let target = figure.target.map_or(String::new(), |target| {
-            let verdict = if figure.quantile(0.5) < target { "met" } else { "MISSED" };
-            format!("< {target} {verdict}")
-        });
         table.add_row([
             figure.name.clone(),
             figure.unit.word().to_owned(),
@@ -104,7 +128,7 @@ pub(crate) fn show(machine: &str, all: &[Figure], as_json: bool) {
             quantile(0.5),
             quantile(0.99),
             quantile(1.0),
-            target,
+            figure.verdict(),
         ]);
     }
     for column in table.column_iter_mut().skip(2) {

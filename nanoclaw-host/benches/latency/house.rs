@@ -51,7 +51,7 @@ pub(crate) enum Mark {
     Sent,
 }
 
-type Marks = mpsc::UnboundedSender<(Mark, Instant)>;
+pub(crate) type Marks = mpsc::UnboundedSender<(Mark, Instant)>;
 
 /// How an agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,8 @@ pub(crate) struct House {
     _installation: Installation,
 }
 
-const CHAT: &str = "bench:main";
+/// The group that most is measured with.
+const MAIN: usize = 0;
 
 impl House {
     /// A running host with one group. The store is real and on disk, and so are mailbox, folders and log.
@@ -85,7 +86,7 @@ impl House {
         let (marks, marked) = mpsc::unbounded_channel();
         let said = marks.clone();
         let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
-        store.add_group(&group()).await.unwrap();
+        store.add_group(&group(MAIN)).await.unwrap();
         let launcher = launcher(&home, config, &store, &runtime).await;
         let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher) };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
@@ -95,7 +96,7 @@ impl House {
 
     /// Hands in a message as a channel does; when `accept` was called and when it returned.
     pub(crate) async fn accept(&self, id: &str) -> (Instant, Instant) {
-        let message = message(id);
+        let message = message(&chat(MAIN), id);
         let before = Instant::now();
         self.orchestrator.inbox().accept(message).await.unwrap();
         (before, Instant::now())
@@ -124,34 +125,40 @@ impl House {
     }
 }
 
-fn group() -> Group {
+/// A group; number 0 is the main group.
+pub(crate) fn group(number: usize) -> Group {
     Group {
-        folder: GroupFolder::new("main").unwrap(),
-        chat: ChatId::new(CHAT).unwrap(),
-        name: "Main".to_owned(),
+        folder: GroupFolder::new(format!("group{number}")).unwrap(),
+        chat: chat(number),
+        name: format!("Group {number}"),
         trigger: TriggerPolicy::Always,
-        role: GroupRole::Main,
+        role: if number == MAIN { GroupRole::Main } else { GroupRole::Ordinary },
         added_at: Timestamp::now(),
     }
 }
 
-fn message(id: &str) -> InboundMessage {
+fn chat(number: usize) -> ChatId {
+    ChatId::new(format!("bench:{number}")).unwrap()
+}
+
+/// A message that the agent answers with its id.
+pub(crate) fn message(chat: &ChatId, id: &str) -> InboundMessage {
     InboundMessage {
-        chat: ChatId::new(CHAT).unwrap(),
+        chat: chat.clone(),
         channel: ChannelName::new("bench").unwrap(),
         chat_kind: None,
         id: PlatformMessageId::new(id).unwrap(),
         sender: SenderId::new("ann").unwrap(),
         sender_name: "Ann".to_owned(),
         author: Author::Person,
-        text: "What is on my list for today?".to_owned(),
+        text: format!("What is on my list for today? #{id}#"),
         sent_at: Timestamp::now(),
         quote: None,
         attachments: Vec::new(),
     }
 }
 
-async fn launcher(home: &Home, config: &str, store: &SqliteStore, runtime: &FakeRuntime) -> HostLauncher {
+pub(crate) async fn launcher(home: &Home, config: &str, store: &SqliteStore, runtime: &FakeRuntime) -> HostLauncher {
     let config = Config::parse(&home.config_file(), config, home.root(), &environment_of([])).unwrap();
     let own = RunAs { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() };
     let machine = Machine {
@@ -173,7 +180,7 @@ async fn launcher(home: &Home, config: &str, store: &SqliteStore, runtime: &Fake
 }
 
 /// The inside of a container.
-async fn act(mut container: FakeContainer, agent: Agent, marks: Marks) -> Exit {
+pub(crate) async fn act(mut container: FakeContainer, agent: Agent, marks: Marks) -> Exit {
     let input = container.read_input().await;
     let _ = marks.send((Mark::Prompted, Instant::now()));
     let input: ContainerInput = serde_json::from_slice(&input).unwrap();
@@ -189,7 +196,7 @@ async fn act(mut container: FakeContainer, agent: Agent, marks: Marks) -> Exit {
     let inbox = mailbox.input().unwrap();
     let watcher = Watcher::new().unwrap();
     let mut watch = watcher.watch(inbox.path()).unwrap();
-    voice.say(input.last_seq).await;
+    voice.say(input.last_seq, &input.prompt).await;
     if agent == Agent::Once {
         return Exit::Code(0);
     }
@@ -202,8 +209,8 @@ async fn act(mut container: FakeContainer, agent: Agent, marks: Marks) -> Exit {
         for file in inbox.claim(&Limits::default()).unwrap() {
             let _ = marks.send((Mark::FollowedUp, seen));
             inbox.remove(&file.name).unwrap();
-            let FollowUp::Message { last_seq, .. } = serde_json::from_slice(&file.content.unwrap()).unwrap();
-            voice.say(last_seq).await;
+            let FollowUp::Message { last_seq, text, .. } = serde_json::from_slice(&file.content.unwrap()).unwrap();
+            voice.say(last_seq, &text).await;
         }
         if inbox.has(CLOSE_FILE).unwrap() {
             return Exit::Code(0);
@@ -220,13 +227,15 @@ struct Voice {
 }
 
 impl Voice {
-    async fn say(&mut self, answered: Option<Seq>) {
+    /// Answers with the id of the last message in the prompt.
+    async fn say(&mut self, answered: Option<Seq>, prompt: &str) {
         let block = Block {
             status: Status::Success,
-            result: Some("You have nothing on your list.".to_owned()),
+            result: prompt.rsplit('#').nth(1).map(str::to_owned),
             new_session_id: Some("session-1".parse().unwrap()),
             error: None,
             failure: None,
+            retry_at: None,
             answered_seq: answered,
         };
         self.said += 1;
@@ -253,7 +262,7 @@ impl Channel for Ear {
     }
 
     fn owns(&self, chat: &ChatId) -> bool {
-        chat.as_str() == CHAT
+        *chat == self::chat(MAIN)
     }
 
     fn capabilities(&self) -> ChannelCapabilities {

@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|service|containers …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|throughput|service|containers|restart …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -9,8 +9,10 @@
 //!
 //! * [`messages`]: from message to prompt, from follow-up to file, from block to channel, inside one process;
 //! * [`first_gateway`]: what the first group with a model pays once;
+//! * [`throughput`]: messages a second with every commit synced, and commits a message;
 //! * [`service`]: the real program with much in its store: ready when, and what it uses idle;
-//! * [`containers`]: the real program with real containers, for context.
+//! * [`containers`]: the real program with real containers, for context;
+//! * [`restart`]: the real program after `kill -9`, with containers of its predecessor.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends")]
 #![expect(
@@ -26,7 +28,9 @@ mod house;
 mod machine;
 mod messages;
 mod program;
+mod restart;
 mod service;
+mod throughput;
 
 use std::path::PathBuf;
 
@@ -52,6 +56,18 @@ struct Args {
     /// How many containers of each runtime are started
     #[arg(long, default_value_t = 20)]
     containers: usize,
+    /// How many groups the throughput is measured with
+    #[arg(long, default_value_t = 20)]
+    groups: usize,
+    /// How many messages are said in each of them
+    #[arg(long, default_value_t = 100)]
+    messages: usize,
+    /// How often the throughput is measured
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How often the service is killed
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
     /// The program to start, instead of the one that was just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_nanoclaw"), hide_default_value = true)]
     program: PathBuf,
@@ -64,10 +80,14 @@ struct Args {
 enum Part {
     /// Latencies inside the host, with a runtime that starts at once
     Messages,
+    /// Messages a second, and commits
+    Throughput,
     /// The real service with 1,000 groups and 100,000 messages
     Service,
     /// Real containers: sandbox, and Docker when it is there
     Containers,
+    /// From SIGKILL to serving again
+    Restart,
 }
 
 fn main() {
@@ -79,11 +99,17 @@ fn main() {
         all.extend(first_gateway::measure());
         all.extend(messages::measure(args.samples));
     }
+    if wanted(Part::Throughput) {
+        all.extend(throughput::measure(args.groups, args.messages, args.rounds));
+    }
     if wanted(Part::Service) {
         all.extend(service::measure(&args.program, args.starts));
     }
     if wanted(Part::Containers) {
         all.extend(containers::measure(&args.program, args.containers));
+    }
+    if wanted(Part::Restart) {
+        all.extend(restart::measure(&args.program, args.containers, args.kills));
     }
     show(&machine::describe(), &all, args.json);
 }

@@ -82,6 +82,12 @@ impl Service {
     pub(crate) fn proc(&self) -> PathBuf {
         Path::new("/proc").join(self.child.id().to_string())
     }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 impl Drop for Service {

@@ -1,4 +1,8 @@
 //! Fakes that behave: services on loopback that speak the real protocols, remember what they were asked, and fail on
 //! request. For this project's tests and tours, and for anybody's.
+//!
+//! [`kill`] uses one of them to see what survives when the host, its containers, its engine or its disk die.
 
+pub mod chat_service;
+pub mod kill;
 pub mod model_api;

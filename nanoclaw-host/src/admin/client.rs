@@ -13,7 +13,9 @@ use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
-    types::{AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status},
+    types::{
+        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+    },
 };
 use crate::{
     home::Home,
@@ -48,7 +50,11 @@ impl Client {
     pub async fn connect(home: &Home) -> io::Result<Self> {
         let socket = home.admin_socket();
         let greet = async {
-            let stream = unix_socket::connect(&socket).await.map_err(SocketError::into_io)?;
+            let stream = match unix_socket::connect(&socket).await.map_err(SocketError::into_io) {
+                // It ended just as it was connected to.
+                Err(error) if is_hang_up(&error) => return Err(io::ErrorKind::ConnectionRefused.into()),
+                connected => connected?,
+            };
             let (reader, writer) = stream.into_split();
             let reader = LineReader::new(reader, MAX_RESPONSE_BYTES);
             let mut connection = Connection { reader, writer, last_id: 0 };
@@ -173,9 +179,17 @@ impl AdminHandler for Client {
             _ => Err(self.unexpected()),
         }
     }
+
     async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
         match self.call(&AdminRequest::OutboxList(query)).await? {
             AdminResponse::Outbox(messages) => Ok(messages),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn turns(&self, group: Option<&str>, all: bool) -> Result<Vec<TurnView>, AdminError> {
+        match self.call(&AdminRequest::TurnsList { group: group.map(str::to_owned), all }).await? {
+            AdminResponse::Turns(turns) => Ok(turns),
             _ => Err(self.unexpected()),
         }
     }
@@ -187,9 +201,30 @@ impl AdminHandler for Client {
         }
     }
 
+    async fn turn(&self, id: &str) -> Result<TurnDetails, AdminError> {
+        match self.call(&AdminRequest::TurnsShow { id: id.to_owned() }).await? {
+            AdminResponse::Turn(turn) => Ok(turn),
+            _ => Err(self.unexpected()),
+        }
+    }
+
     async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError> {
         match self.call(&AdminRequest::OutboxResolve { message: message.to_owned(), resolution }).await? {
             AdminResponse::Resolved(message) => Ok(message),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError> {
+        match self.call(&AdminRequest::TurnsRetry { id: id.map(str::to_owned) }).await? {
+            AdminResponse::Turns(turns) => Ok(turns),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
+        match self.call(&AdminRequest::TurnsDrop { id: id.to_owned() }).await? {
+            AdminResponse::DroppedTurn(turn) => Ok(turn),
             _ => Err(self.unexpected()),
         }
     }

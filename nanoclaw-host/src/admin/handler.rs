@@ -5,7 +5,7 @@ use nanoclaw_core::{group::Group, store::Resolution};
 
 use super::{
     outbox::{DeliveryView, OutboxQuery},
-    types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status},
+    types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView},
 };
 
 /// Answers the commands. `group` is a group's folder or its chat id everywhere.
@@ -40,6 +40,18 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Does what a person decided about a message of the outbox, and shows it as it is then.
     async fn resolve_delivery(&self, message: &str, resolution: Resolution) -> Result<DeliveryView, AdminError>;
+    /// What is being answered, waits, or was set aside, in one group or all; with `all` also what was retried or dropped.
+    async fn turns(&self, group: Option<&str>, all: bool) -> Result<Vec<TurnView>, AdminError>;
+
+    /// One turn, by its name.
+    async fn turn(&self, id: &str) -> Result<TurnDetails, AdminError>;
+
+    /// Has a turn tried again: what waits at once, what was set aside by being said again; all of them when `None`. Returns
+    /// those that are tried.
+    async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError>;
+
+    /// Goes on without a turn that waits or was set aside.
+    async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError>;
 }
 
 /// Says what comes out for a group. Whoever makes runs ready implements it, so that what is explained is what is done.

@@ -14,13 +14,16 @@ mod protocol;
 mod server;
 #[cfg(test)]
 mod tests;
+mod turns;
 pub mod types;
 
 pub use client::Client;
 pub use explain::{FromConfig, from_config};
 pub use handler::{AdminHandler, Explain};
 pub use on_store::OnStore;
+pub(crate) use on_store::Resolver;
 pub use open::{OpenError, OpenHome, connect_or_open};
 pub use outbox::{DeliveryView, MAX_LISTED, OutboxQuery};
 pub use protocol::{AdminRequest, AdminResponse, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use server::serve;
+pub(crate) use turns::{Standing, Standings};

@@ -1,11 +1,13 @@
 //! Answers from the store alone: what the commands use while no service runs, and what the service's own handler builds on.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    group::{Group, GroupRole, TriggerPolicy},
-    store::{Resolution, Store, StoreError},
+    group::{Group, GroupFolder, GroupRole, TriggerPolicy},
+    message::Seq,
+    run::Handed,
+    store::{GiveUp, Resolution, SetAsideState, Store, StoreError, TurnResolution, TurnResolved},
     time::Timestamp,
 };
 
@@ -13,8 +15,10 @@ use super::{
     folder_name,
     handler::{AdminHandler, Explain},
     outbox::{self, DeliveryView, OutboxQuery},
+    turns::{self, Standings},
     types::{
-        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupStatus, GroupView, NewGroup, RunView, Status,
+        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupStatus, GroupView, MessageView, NewGroup,
+        RunView, Status, TurnDetails, TurnState, TurnView,
     },
 };
 use crate::{
@@ -106,6 +110,104 @@ impl OnStore {
     }
 }
 
+/// Who carries out what is decided about turns: the orchestrator while a service runs, else the store.
+#[async_trait]
+pub(crate) trait Resolver: Send + Sync {
+    /// What is known of the groups that do not get their answers.
+    async fn standings(&self) -> Standings;
+    /// Decides about what was set aside.
+    async fn resolve(&self, group: &GroupFolder, last: Seq, wish: TurnResolution) -> Result<TurnResolved, StoreError>;
+    /// Tries at once what waits in a group.
+    async fn try_now(&self, group: &GroupFolder);
+    /// Goes on without what waits in a group, up to `through`.
+    async fn drop_waiting(&self, group: &GroupFolder, through: Seq) -> Result<(), StoreError>;
+}
+
+/// How many messages of a turn are shown.
+const MESSAGES_SHOWN: u32 = 100;
+
+impl OnStore {
+    /// See [`AdminHandler::turns`].
+    pub(crate) async fn turns_with(
+        &self,
+        group: Option<&str>,
+        all: bool,
+        standings: &Standings,
+    ) -> Result<Vec<TurnView>, AdminError> {
+        let group = match group {
+            Some(group) => Some(self.find(group).await?),
+            None => None,
+        };
+        Ok(turns::list(&*self.store, group.as_ref(), all, standings).await?)
+    }
+
+    /// See [`AdminHandler::turn`].
+    pub(crate) async fn turn_with(&self, id: &str, standings: &Standings) -> Result<TurnDetails, AdminError> {
+        let (turn, chat) = turns::find(&*self.store, id, standings).await?;
+        let messages = Handed { first: turn.first, last: turn.last };
+        let messages = self.store.messages_between(&chat, messages, MESSAGES_SHOWN).await?;
+        Ok(TurnDetails { turn, messages: messages.into_iter().map(MessageView::from).collect() })
+    }
+
+    /// See [`AdminHandler::retry_turns`].
+    pub(crate) async fn retry_with(&self, id: Option<&str>, by: &dyn Resolver) -> Result<Vec<TurnView>, AdminError> {
+        let standings = by.standings().await;
+        let Some(id) = id else {
+            let mut tried = Vec::new();
+            for turn in turns::list(&*self.store, None, false, &standings).await? {
+                match self.retry_one(turn, by).await {
+                    Ok(turn) => tried.push(turn),
+                    // What an agent has is being tried; what belongs to no group any more stays where it is.
+                    Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(tried);
+        };
+        let (turn, _) = turns::find(&*self.store, id, &standings).await?;
+        Ok(vec![self.retry_one(turn, by).await?])
+    }
+
+    async fn retry_one(&self, turn: TurnView, by: &dyn Resolver) -> Result<TurnView, AdminError> {
+        match turn.state {
+            TurnState::SetAside | TurnState::Dropped => {
+                match by.resolve(&turn.group, turn.last, TurnResolution::Retry).await? {
+                    TurnResolved::Retried { .. } => Ok(TurnView { state: TurnState::Retried, ..turn }),
+                    _ => Err(turns::refused(&TurnView { state: TurnState::Retried, ..turn }, "retried")),
+                }
+            }
+            TurnState::Waiting | TurnState::BackingOff | TurnState::Paused => {
+                by.try_now(&turn.group).await;
+                Ok(TurnView { state: TurnState::Waiting, next_try_at_ms: None, ..turn })
+            }
+            TurnState::Answering | TurnState::Retried => Err(turns::refused(&turn, "retried")),
+        }
+    }
+
+    /// See [`AdminHandler::drop_turn`].
+    pub(crate) async fn drop_with(&self, id: &str, by: &dyn Resolver) -> Result<TurnView, AdminError> {
+        let (turn, _) = turns::find(&*self.store, id, &by.standings().await).await?;
+        match turn.state {
+            TurnState::SetAside => match by.resolve(&turn.group, turn.last, TurnResolution::Drop).await? {
+                TurnResolved::Dropped | TurnResolved::Already(SetAsideState::Dropped) => {}
+                _ => return Err(turns::refused(&TurnView { state: TurnState::Retried, ..turn }, "dropped")),
+            },
+            TurnState::Waiting | TurnState::BackingOff | TurnState::Paused => {
+                // What an agent has in its hands lies before it and would be dropped with it.
+                let turns = turns::list(&*self.store, None, false, &Standings::new()).await?;
+                let mut busy = turns.into_iter().filter(|other| other.group == turn.group);
+                if let Some(busy) = busy.find(|other| other.state == TurnState::Answering) {
+                    return Err(turns::refused(&busy, "dropped"));
+                }
+                by.drop_waiting(&turn.group, turn.last).await?;
+            }
+            TurnState::Dropped => {}
+            TurnState::Answering | TurnState::Retried => return Err(turns::refused(&turn, "dropped")),
+        }
+        Ok(TurnView { state: TurnState::Dropped, next_try_at_ms: None, ..turn })
+    }
+}
+
 /// What wakes a group's agent, in words.
 pub(super) fn wakes_on(group: &Group, config: &Config) -> String {
     match (&group.role, &group.trigger) {
@@ -118,12 +220,26 @@ pub(super) fn wakes_on(group: &Group, config: &Config) -> String {
 #[async_trait]
 impl AdminHandler for OnStore {
     async fn status(&self) -> Result<Status, AdminError> {
+        let recovered = self.store.recover().await?;
+        let failures: HashMap<GroupFolder, u32> =
+            recovered.into_iter().map(|recovery| (recovery.group.folder, recovery.failures)).collect();
         let mut groups = Vec::new();
         for group in self.store.groups().await? {
             let unanswered = self.store.unanswered(&group.folder).await?;
             let last_run = self.store.runs(Some(&group.folder), 1).await?.into_iter().next().map(RunView::from);
             let Group { folder, name, .. } = group;
-            groups.push(GroupStatus { folder, name, state: None, unanswered, last_run, memory_bytes: None });
+            let failures = failures.get(&folder).copied().unwrap_or(0);
+            groups.push(GroupStatus {
+                folder,
+                name,
+                state: None,
+                trouble: None,
+                next_try_at_ms: None,
+                failures,
+                unanswered,
+                last_run,
+                memory_bytes: None,
+            });
         }
         Ok(Status { service: None, groups })
     }
@@ -183,6 +299,40 @@ impl AdminHandler for OnStore {
         let row = outbox::find(&*self.store, message).await?;
         let resolved = self.store.resolve_delivery(row.delivery.id, resolution, Timestamp::now()).await?;
         outbox::resolved(&*self.store, message, resolution, resolved).await
+    }
+
+    async fn turns(&self, group: Option<&str>, all: bool) -> Result<Vec<TurnView>, AdminError> {
+        self.turns_with(group, all, &Standings::new()).await
+    }
+
+    async fn turn(&self, id: &str) -> Result<TurnDetails, AdminError> {
+        self.turn_with(id, &Standings::new()).await
+    }
+
+    /// Without a service what waits needs nothing: the next start tries it at once.
+    async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError> {
+        self.retry_with(id, self).await
+    }
+
+    async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
+        self.drop_with(id, self).await
+    }
+}
+
+#[async_trait]
+impl Resolver for OnStore {
+    async fn standings(&self) -> Standings {
+        Standings::new()
+    }
+
+    async fn resolve(&self, group: &GroupFolder, last: Seq, wish: TurnResolution) -> Result<TurnResolved, StoreError> {
+        self.store.resolve_set_aside(group, last, wish, Timestamp::now()).await
+    }
+
+    async fn try_now(&self, _group: &GroupFolder) {}
+
+    async fn drop_waiting(&self, group: &GroupFolder, through: Seq) -> Result<(), StoreError> {
+        self.store.give_up(group, &GiveUp::dropped(through), Timestamp::now()).await.map(drop)
     }
 }
 

@@ -14,7 +14,9 @@ use serde_json::Value;
 use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
-    types::{AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status},
+    types::{
+        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+    },
 };
 
 /// The longest request line in bytes, its newline not counted.
@@ -65,6 +67,28 @@ pub enum AdminRequest {
         /// What is to be done with it.
         resolution: Resolution,
     },
+    /// See [`AdminHandler::turns`].
+    TurnsList {
+        /// Folder or chat.
+        group: Option<String>,
+        /// Those that are settled too.
+        all: bool,
+    },
+    /// See [`AdminHandler::turn`].
+    TurnsShow {
+        /// Its name.
+        id: String,
+    },
+    /// See [`AdminHandler::retry_turns`].
+    TurnsRetry {
+        /// Its name.
+        id: Option<String>,
+    },
+    /// See [`AdminHandler::drop_turn`].
+    TurnsDrop {
+        /// Its name.
+        id: String,
+    },
 }
 
 /// What is answered.
@@ -96,6 +120,12 @@ pub enum AdminResponse {
     Delivery(DeliveryView),
     /// To [`AdminRequest::OutboxResolve`].
     Resolved(DeliveryView),
+    /// To [`AdminRequest::TurnsList`] and [`AdminRequest::TurnsRetry`].
+    Turns(Vec<TurnView>),
+    /// To [`AdminRequest::TurnsShow`].
+    Turn(TurnDetails),
+    /// To [`AdminRequest::TurnsDrop`].
+    DroppedTurn(TurnView),
 }
 
 /// A request line.
@@ -155,6 +185,10 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::GroupsAdd(new) => AdminResponse::Added(handler.add_group(new).await?),
         AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
         AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
+        AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
+        AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),
+        AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),
+        AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),
         AdminRequest::Explain { group } => AdminResponse::Explanation(handler.explain(&group).await?),
         AdminRequest::OutboxList(query) => AdminResponse::Outbox(handler.outbox(query).await?),
         AdminRequest::OutboxShow { message } => AdminResponse::Delivery(handler.delivery(&message).await?),

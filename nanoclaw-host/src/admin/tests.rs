@@ -2,10 +2,13 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    chat::ChatId,
+    chat::{ChannelName, ChatId},
     delivery::{DeliveryKey, NewDelivery, OutboxId},
     group::{GroupFolder, GroupRole, TriggerPolicy},
-    store::{AfterTry, DeliveryState, Resolution, Store as _},
+    message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq, Wakes},
+    run::{Handed, RunId, RunKind, RunNumber, Trouble},
+    runtime::RuntimeKind,
+    store::{AfterTry, DeliveryState, GiveUp, NewRun, Resolution, SetAsideState, Store as _},
     testing::MemoryStore,
     time::Timestamp,
 };
@@ -331,6 +334,9 @@ impl AdminHandler for Stub {
             folder: GroupFolder::new("family").unwrap(),
             name: "Family".into(),
             state: Some(GroupState::BackingOff),
+            trouble: None,
+            next_try_at_ms: Some(Timestamp::from_ms(2000)),
+            failures: 1,
             unanswered: 2,
             last_run: None,
             memory_bytes: Some(1 << 20),
@@ -364,6 +370,143 @@ impl AdminHandler for Stub {
     async fn resolve_delivery(&self, _: &str, _: Resolution) -> Result<DeliveryView, AdminError> {
         unimplemented!()
     }
+    async fn turns(&self, _: Option<&str>, _: bool) -> Result<Vec<TurnView>, AdminError> {
+        Ok(vec![turn()])
+    }
+    async fn turn(&self, _: &str) -> Result<TurnDetails, AdminError> {
+        Ok(TurnDetails { turn: turn(), messages: Vec::new() })
+    }
+    async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError> {
+        Ok(if id.is_some() { vec![turn()] } else { Vec::new() })
+    }
+    async fn drop_turn(&self, _: &str) -> Result<TurnView, AdminError> {
+        Ok(TurnView { state: TurnState::Dropped, ..turn() })
+    }
+}
+
+fn turn() -> TurnView {
+    TurnView {
+        id: "family/17".into(),
+        group: GroupFolder::new("family").unwrap(),
+        state: TurnState::Paused,
+        first: Seq(16),
+        last: Seq(17),
+        run: Some(RunNumber(3)),
+        tries: 2,
+        trouble: Some(Trouble::Login),
+        reason: Some("failed: no login".into()),
+        next_try_at_ms: Some(Timestamp::from_ms(2000)),
+        since_ms: None,
+    }
+}
+
+#[tokio::test]
+async fn turns_travel_by_the_socket() {
+    let service = Service::start(|_| Arc::new(Stub));
+    let client = Client::connect(&service.home).await.unwrap();
+    assert_eq!(client.turns(Some("family"), true).await.unwrap(), [turn()]);
+    assert_eq!(client.turn("family/17").await.unwrap().turn, turn());
+    assert_eq!(client.retry_turns(Some("family/17")).await.unwrap(), [turn()]);
+    assert!(client.retry_turns(None).await.unwrap().is_empty());
+    assert_eq!(client.drop_turn("family/17").await.unwrap().state, TurnState::Dropped);
+}
+
+/// A store with a group `tg_family` (chat `tg:1`) and this many messages in it that wake.
+async fn with_messages(handler: &OnStore, count: i64) -> GroupFolder {
+    let group = handler.add_group(new_group("tg:1", "Family")).await.unwrap().folder;
+    for number in 1..=count {
+        let message = InboundMessage {
+            chat: ChatId::new("tg:1").unwrap(),
+            channel: ChannelName::new("telegram").unwrap(),
+            chat_kind: None,
+            id: PlatformMessageId::new(format!("m-{number}")).unwrap(),
+            sender: SenderId::new("7").unwrap(),
+            sender_name: "Ann".into(),
+            author: Author::Person,
+            text: format!("message {number}"),
+            sent_at: Timestamp::from_ms(1),
+            quote: None,
+            attachments: Vec::new(),
+        };
+        handler.store.accept(&message, Wakes::Yes, Timestamp::from_ms(2)).await.unwrap();
+    }
+    group
+}
+
+#[tokio::test]
+async fn what_waits_or_was_set_aside_is_listed_shown_retried_and_dropped_without_a_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    let group = with_messages(&handler, 3).await;
+    let given_up = GiveUp {
+        through: Seq(1),
+        reason: "ended with code 3".into(),
+        run: Some(RunNumber(6)),
+        state: SetAsideState::Kept,
+        notice: None,
+    };
+    handler.store.give_up(&group, &given_up, Timestamp::from_ms(50)).await.unwrap();
+    let states = async |all| -> Vec<(String, TurnState)> {
+        let turns = handler.turns(None, all).await.unwrap();
+        turns.into_iter().map(|turn| (turn.id, turn.state)).collect()
+    };
+    let name = |seq: u32| format!("tg_family/{seq}");
+    assert_eq!(states(false).await, [(name(1), TurnState::SetAside), (name(3), TurnState::Waiting)]);
+    let shown = handler.turn("tg_family/1").await.unwrap();
+    assert_eq!(shown.turn.reason.as_deref(), Some("ended with code 3"));
+    assert_eq!(shown.messages.iter().map(|message| &*message.text).collect::<Vec<_>>(), ["message 1"]);
+
+    // What waited when the list was read is dropped, what came later is not.
+    let dropped = handler.drop_turn("tg_family/2").await.unwrap();
+    assert_eq!((dropped.state, dropped.last), (TurnState::Dropped, Seq(2)));
+    assert_eq!(states(false).await, [(name(1), TurnState::SetAside), (name(3), TurnState::Waiting)]);
+
+    let retried = handler.retry_turns(Some("tg_family/1")).await.unwrap();
+    assert_eq!(retried[0].state, TurnState::Retried);
+    let again = handler.retry_turns(Some("tg_family/1")).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::Conflict);
+    assert_eq!(states(false).await, [(name(4), TurnState::Waiting)], "said again, it waits with the rest");
+    let all = [(name(1), TurnState::Retried), (name(2), TurnState::Dropped), (name(4), TurnState::Waiting)];
+    assert_eq!(states(true).await, all);
+    assert_eq!(handler.drop_turn("tg_family/1").await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(handler.retry_turns(Some("tg_family/2")).await.unwrap()[0].state, TurnState::Retried);
+}
+
+#[tokio::test]
+async fn what_an_agent_has_in_its_hands_is_neither_retried_nor_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    let group = with_messages(&handler, 2).await;
+    let run = RunId { group, number: RunNumber(1) };
+    let (kind, runtime) = (RunKind::Chat, RuntimeKind::Sandbox);
+    handler.store.open_run(&NewRun { id: run.clone(), kind, runtime, at: Timestamp::from_ms(3) }).await.unwrap();
+    handler.store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::from_ms(4)).await.unwrap();
+    let turns = handler.turns(Some("tg:1"), false).await.unwrap();
+    let states: Vec<_> = turns.iter().map(|turn| (&*turn.id, turn.state)).collect();
+    assert_eq!(states, [("tg_family/1", TurnState::Answering), ("tg_family/2", TurnState::Waiting)]);
+    for name in ["tg_family/1", "tg_family/2"] {
+        assert_eq!(handler.drop_turn(name).await.unwrap_err().kind, ErrorKind::Conflict, "{name}");
+    }
+    assert_eq!(handler.retry_turns(Some("tg_family/1")).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(handler.retry_turns(None).await.unwrap().len(), 1, "all that can be");
+    assert_eq!(handler.store.unanswered(&run.group).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    with_messages(&handler, 1).await;
+    for (name, kind) in [
+        ("tg_family/9", ErrorKind::NotFound),
+        ("nobody/1", ErrorKind::NotFound),
+        ("tg_family", ErrorKind::BadRequest),
+        ("../x/1", ErrorKind::BadRequest),
+    ] {
+        assert_eq!(handler.turn(name).await.unwrap_err().kind, kind, "{name}");
+        assert_eq!(handler.retry_turns(Some(name)).await.unwrap_err().kind, kind, "{name}");
+        assert_eq!(handler.drop_turn(name).await.unwrap_err().kind, kind, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -378,10 +521,12 @@ async fn the_wire_is_as_documented() {
         "status": {
           "groups": [
             {
+              "failures": 1,
               "folder": "family",
               "last_run": null,
               "memory_bytes": 1048576,
               "name": "Family",
+              "next_try_at_ms": 2000,
               "state": "backing_off",
               "unanswered": 2
             }

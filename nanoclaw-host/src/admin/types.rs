@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use nanoclaw_core::{
     chat::{ChatId, ChatKind, ChatMetadata},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
-    run::RunNumber,
+    message::{Seq, StoredMessage, Wakes},
+    run::{RunNumber, Trouble},
     runtime::{Access, RuntimeKind},
     store::{StoreError, StoredRun},
     time::Timestamp,
@@ -183,6 +184,8 @@ pub enum GroupState {
     Stopping,
     /// A run failed; the next try comes later.
     BackingOff,
+    /// It waits for the end of a trouble that is not its messages' fault.
+    Paused,
     /// Nothing is started until somebody changes something.
     Frozen,
 }
@@ -191,8 +194,8 @@ impl GroupState {
     /// The state that core's word is for.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
-        use GroupState::{BackingOff, Busy, Frozen, Idle, Resting, Starting, Stopping, Waiting};
-        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Frozen]
+        use GroupState::{BackingOff, Busy, Frozen, Idle, Paused, Resting, Starting, Stopping, Waiting};
+        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Paused, Frozen]
             .into_iter()
             .find(|state| state.word() == word)
     }
@@ -208,6 +211,7 @@ impl GroupState {
             Self::Resting => "resting",
             Self::Stopping => "stopping",
             Self::BackingOff => "backing off",
+            Self::Paused => "paused",
             Self::Frozen => "frozen",
         }
     }
@@ -222,12 +226,116 @@ pub struct GroupStatus {
     pub name: String,
     /// What its container does; `None` when no service runs.
     pub state: Option<GroupState>,
+    /// What it waits for the end of, when it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+    /// When the next try is, when it is paused or backing off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_at_ms: Option<Timestamp>,
+    /// Runs that failed in a row.
+    #[serde(default)]
+    pub failures: u32,
     /// Messages that nobody has answered yet.
     pub unanswered: u64,
     /// Its latest run, which may be going on.
     pub last_run: Option<RunView>,
     /// Bytes of memory that its container uses now; `None` when there is none or its runtime does not know.
     pub memory_bytes: Option<u64>,
+}
+
+/// Where a turn stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnState {
+    /// An agent has it.
+    Answering,
+    /// It waits for its turn, or its first try.
+    Waiting,
+    /// A try failed; the next one comes later.
+    BackingOff,
+    /// It waits for the end of a trouble that is not its fault.
+    Paused,
+    /// It was set aside after the last try.
+    SetAside,
+    /// It was set aside, and said again since.
+    Retried,
+    /// Somebody decided that it needs no answer.
+    Dropped,
+}
+
+impl TurnState {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Answering => "answering",
+            Self::Waiting => "waiting",
+            Self::BackingOff => "backing off",
+            Self::Paused => "paused",
+            Self::SetAside => "set aside",
+            Self::Retried => "retried",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Messages that are, were or will be answered together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnView {
+    /// Its name: the group's folder, a slash, the place of its last message.
+    pub id: String,
+    /// Whose.
+    pub group: GroupFolder,
+    /// Where it stands.
+    pub state: TurnState,
+    /// Place of its first message.
+    pub first: Seq,
+    /// Place of its last message.
+    pub last: Seq,
+    /// The run that has it, or failed with it last.
+    pub run: Option<RunNumber>,
+    /// Tries that failed in a row.
+    pub tries: u32,
+    /// What it waits for the end of.
+    pub trouble: Option<Trouble>,
+    /// Why it is not answered, as far as something went wrong.
+    pub reason: Option<String>,
+    /// When it is tried next, when a moment is set.
+    pub next_try_at_ms: Option<Timestamp>,
+    /// Since when it is so: handed over, set aside; `None` for what waits.
+    pub since_ms: Option<Timestamp>,
+}
+
+/// A turn and what was said in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnDetails {
+    /// The turn.
+    #[serde(flatten)]
+    pub turn: TurnView,
+    /// Its messages, the first hundred.
+    pub messages: Vec<MessageView>,
+}
+
+/// A message as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its place.
+    pub seq: Seq,
+    /// Who wrote it.
+    pub sender_name: String,
+    /// When, by the service's clock.
+    pub sent_at_ms: Timestamp,
+    /// What.
+    pub text: String,
+    /// Whether it wakes the agent; otherwise it is context.
+    pub wakes: Wakes,
+}
+
+impl From<StoredMessage> for MessageView {
+    fn from(stored: StoredMessage) -> Self {
+        let StoredMessage { seq, wakes, message } = stored;
+        Self { seq, wakes, sender_name: message.sender_name, sent_at_ms: message.sent_at, text: message.text }
+    }
 }
 
 /// What comes out for one group, and why.

@@ -5,18 +5,20 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use nanoclaw_core::{
     group::GroupFolder,
-    orchestrator::Orchestrator,
+    message::Seq,
+    orchestrator::{GroupStatus, Orchestrator},
     runtime::{ContainerRuntime, ContainerSummary},
-    store::Resolution,
+    store::{Resolution, StoreError, TurnResolution, TurnResolved},
     time::Timestamp,
 };
+use tokio::time::Instant;
 
 use crate::{
     admin::{
-        AdminHandler, DeliveryView, OnStore, OutboxQuery, outbox,
+        AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, outbox,
         types::{
             AdminError, ChannelStatus, ChatView, Explanation, GroupDetails, GroupState, GroupView, NewGroup,
-            ServiceStatus, Status,
+            ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
     channels::{bridge::Bridges, local},
@@ -70,8 +72,9 @@ impl OnService {
 impl AdminHandler for OnService {
     async fn status(&self) -> Result<Status, AdminError> {
         let mut status = self.on_store.status().await?;
-        let states: HashMap<_, _> =
-            self.orchestrator.status().await.into_iter().map(|status| (status.group, status.state)).collect();
+        let known = self.orchestrator.status().await;
+        let standings = standings(&known);
+        let states: HashMap<_, _> = known.into_iter().map(|status| (status.group, status.state)).collect();
         let memory = self.memory().await;
         let containers =
             states.values().filter(|state| matches!(**state, "starting" | "busy" | "resting" | "stopping" | "held"));
@@ -86,6 +89,9 @@ impl AdminHandler for OnService {
         });
         for group in &mut status.groups {
             group.state = states.get(&group.folder).and_then(|word| GroupState::of_word(word));
+            if let Some(standing) = standings.get(&group.folder) {
+                (group.trouble, group.next_try_at_ms) = (standing.trouble, standing.next_try);
+            }
             group.memory_bytes = memory.get(&group.folder).copied();
         }
         Ok(status)
@@ -135,4 +141,54 @@ impl AdminHandler for OnService {
         let resolved = self.orchestrator.resolve_delivery(row.delivery.id, resolution).await?;
         outbox::resolved(&*self.on_store.store, message, resolution, resolved).await
     }
+
+    async fn turns(&self, group: Option<&str>, all: bool) -> Result<Vec<TurnView>, AdminError> {
+        self.on_store.turns_with(group, all, &self.standings().await).await
+    }
+
+    async fn turn(&self, id: &str) -> Result<TurnDetails, AdminError> {
+        self.on_store.turn_with(id, &self.standings().await).await
+    }
+
+    async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError> {
+        self.on_store.retry_with(id, self).await
+    }
+
+    async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
+        self.on_store.drop_with(id, self).await
+    }
+}
+
+#[async_trait]
+impl Resolver for OnService {
+    async fn standings(&self) -> Standings {
+        standings(&self.orchestrator.status().await)
+    }
+
+    async fn resolve(&self, group: &GroupFolder, last: Seq, wish: TurnResolution) -> Result<TurnResolved, StoreError> {
+        self.orchestrator.resolve_set_aside(group, last, wish).await
+    }
+
+    async fn try_now(&self, group: &GroupFolder) {
+        self.orchestrator.try_now(Some(group)).await;
+    }
+
+    async fn drop_waiting(&self, group: &GroupFolder, through: Seq) -> Result<(), StoreError> {
+        self.orchestrator.drop_waiting(group, through).await.map(drop)
+    }
+}
+
+/// The groups that do not get their answers just now.
+fn standings(known: &[GroupStatus]) -> Standings {
+    let (now, wall) = (Instant::now(), Timestamp::now());
+    let waits = |status: &&GroupStatus| matches!(status.state, "paused" | "backing off");
+    known
+        .iter()
+        .filter(waits)
+        .map(|status| {
+            let next_try = status.deadline.map(|at| wall.plus(at.saturating_duration_since(now)));
+            let standing = Standing { trouble: status.trouble, backing_off: status.state == "backing off", next_try };
+            (status.group.clone(), standing)
+        })
+        .collect()
 }

@@ -7,6 +7,7 @@ mod admin;
 mod choose;
 mod explain;
 mod machine;
+mod ports;
 mod reception;
 
 use std::{sync::Arc, time::Duration};
@@ -72,9 +73,10 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     // fails.
     let database = home.database();
     let (store, chosen) = tokio::join!(SqliteStore::open(&database), choose(&home, &config, isolation));
-    let store: Arc<dyn Store> = Arc::new(store?);
+    let store: Arc<dyn Store> = ports::store(Arc::new(store?));
     let chosen = chosen?;
     let outlive_host = chosen.capabilities.outlive_host;
+    let containers = ports::runtime(chosen.runtime.clone());
     let runtime = format!("{} ({})", chosen.capabilities.description, chosen.because);
     tracing::info!(runtime = %chosen.runtime.kind(), because = chosen.because, "runtime chosen: {}", chosen.capabilities.description);
     for remark in &chosen.capabilities.remarks {
@@ -99,11 +101,15 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
         run: RunSettings {
             assistant_name: config.assistant.name.value.clone(),
             zone: config.time.zone.value.clone(),
+            login_help: "Put a line ANTHROPIC_API_KEY=... or CLAUDE_CODE_OAUTH_TOKEN=... into \
+                         ~/.config/nanoclaw/credentials (mode 0600) and restart nanoclaw; `nanoclaw doctor` checks it."
+                .to_owned(),
             ..RunSettings::default()
         },
         delivery: DeliverySettings { when_unknown: *config.delivery.when_unknown, ..DeliverySettings::default() },
     };
-    let parts = Parts { store: store.clone(), runtime: chosen.runtime.clone(), launcher: launcher.clone() };
+    let parts =
+        Parts { store: store.clone(), runtime: containers.clone(), launcher: ports::launcher(launcher.clone()) };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
 
     let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());
@@ -114,7 +120,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
         OnStore { store: store.clone(), config: config.clone(), home: home.clone(), explainer: launcher.clone() };
 
     let local = Arc::new(LocalChannel::new());
-    orchestrator.add_channel(local.clone());
+    orchestrator.add_channel(ports::channel(local.clone()));
     let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
     sockets.spawn(terminals.serve(orchestrator.notices(), stop_intake.clone()));
@@ -124,7 +130,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let control = Listener::bind(&home.admin_socket())?;
-    let handler = admin::OnService::new(on_store, orchestrator, chosen.runtime, runtime.clone(), connected);
+    let handler = admin::OnService::new(on_store, orchestrator, containers, runtime.clone(), connected);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     Ok(Host { running, sockets, stop_intake, stop_bridges, outlive_host, runtime, _lock: lock })
@@ -153,7 +159,7 @@ fn upstream(config: &Config) -> Upstream {
 
 impl ChannelHost for Orchestrator {
     fn add_channel(&self, channel: Arc<dyn Channel>) {
-        Orchestrator::add_channel(self, channel);
+        Orchestrator::add_channel(self, ports::channel(channel));
     }
 
     fn remove_channel(&self, name: &ChannelName) {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nanoclaw_core::chat::ChatId;
+use nanoclaw_core::{chat::ChatId, run::Trouble};
 use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
@@ -33,6 +33,9 @@ use crate::channels::MAX_LINE_BYTES;
 
 /// How often a sign of life moves, where there is a terminal to move it on.
 const TICK: Duration = Duration::from_millis(120);
+
+/// How often the machine's own trouble is met before nobody waits for its end any more.
+const HOST_TROUBLES: u32 = 3;
 
 /// How many lines may be typed ahead.
 const TYPED_AHEAD: usize = 16;
@@ -65,6 +68,8 @@ pub enum Ending {
     Finished,
     /// Something that was said was not kept, or was given up.
     Failed,
+    /// Something keeps the assistant from answering, and waiting does not help. What was said is kept.
+    Stuck,
     /// An answer took too long. It comes at the next conversation.
     TimedOut,
     /// Ctrl-C, or the like. Answers that were under way come at the next conversation.
@@ -75,7 +80,7 @@ impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
         Self::from(match ending {
             Ending::Finished => 0,
-            Ending::Failed | Ending::TimedOut => 1,
+            Ending::Failed | Ending::Stuck | Ending::TimedOut => 1,
             Ending::Interrupted => 130,
         })
     }
@@ -137,6 +142,9 @@ pub async fn say_and_wait(
             if talk.overdue {
                 return talk.end(Ending::TimedOut);
             }
+            if talk.stuck && !talk.settled() {
+                return talk.end(Ending::Stuck);
+            }
         }
         if talk.failed {
             return talk.end(Ending::Failed);
@@ -181,6 +189,9 @@ pub async fn converse(
             event = talk.next() => talk.show(event?).await?,
             () = &mut interrupt => return talk.end(Ending::Interrupted),
         }
+        if talk.stuck && !open && !talk.settled() && at_end == AtEnd::Wait {
+            return talk.end(Ending::Stuck);
+        }
         if talk.overdue {
             match at_end {
                 AtEnd::Wait => return talk.end(Ending::TimedOut),
@@ -209,6 +220,15 @@ fn piped_lines() -> mpsc::Receiver<String> {
     lines
 }
 
+/// A time as people say it.
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..90 => format!("{seconds} s"),
+        seconds @ 90..5400 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h", (seconds + 1800) / 3600),
+    }
+}
+
 /// What comes next in a conversation.
 enum Event {
     /// A line of the host.
@@ -229,6 +249,10 @@ struct Talk<'a> {
     next_tick: Option<Instant>,
     /// Something was not kept or was given up.
     failed: bool,
+    /// How often the machine's own trouble was met, which mostly passes.
+    host_troubles: u32,
+    /// What is waited for will not come soon.
+    stuck: bool,
     /// The deadline has passed.
     overdue: bool,
 }
@@ -246,7 +270,17 @@ impl<'a> Talk<'a> {
             display.note(hint)?;
         }
         let timeout = args.timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        Ok(Self { conversation, display, timeout, deadline: None, next_tick: None, failed: false, overdue: false })
+        Ok(Self {
+            conversation,
+            display,
+            timeout,
+            deadline: None,
+            next_tick: None,
+            failed: false,
+            host_troubles: 0,
+            stuck: false,
+            overdue: false,
+        })
     }
 
     fn greet(&mut self) -> anyhow::Result<()> {
@@ -308,6 +342,15 @@ impl<'a> Talk<'a> {
                 let tenths = Duration::from_millis(u64::try_from(retry_in.as_millis() / 100 * 100).unwrap_or(u64::MAX));
                 self.display.note(&format!("the agent failed: {reason}; it is tried again in {tenths:?}"))?;
             }
+            Heard::Paused { trouble, reason, retry_in } => {
+                self.host_troubles += u32::from(trouble == Trouble::Host);
+                self.stuck = trouble != Trouble::Host || self.host_troubles >= HOST_TROUBLES;
+                self.display.note(&format!(
+                    "not answered yet, because of a trouble with the {trouble}: the run {reason}; it is kept, and tried again \
+                     in {}",
+                    in_words(retry_in)
+                ))?;
+            }
             Heard::GaveUp { reason } => {
                 self.failed = true;
                 self.display.note(&format!("gave up: {reason}"))?;
@@ -341,6 +384,11 @@ impl<'a> Talk<'a> {
         match (ending, self.timeout) {
             (Ending::TimedOut, Some(timeout)) => {
                 self.display.note(&format!("no answer within {timeout:?}; {later}"))?
+            }
+            (Ending::Stuck, _) => {
+                self.display.note(
+                    "no answer for now; `nanoclaw turns list` shows what waits, `nanoclaw doctor` what is wrong",
+                )?;
             }
             (Ending::Interrupted, _) if !self.settled() => self.display.note(&format!("left; {later}"))?,
             _ => {}

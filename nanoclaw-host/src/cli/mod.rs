@@ -14,6 +14,7 @@ mod output;
 mod parts;
 mod ps;
 mod run;
+mod turns;
 
 use std::{
     path::{Path, PathBuf},
@@ -50,6 +51,7 @@ Examples:
   nanoclaw run                                        the service, in the foreground
   nanoclaw groups add tg:-100123 --name Family        register a chat
   nanoclaw explain tg_family                          what its container may do, and why
+  nanoclaw turns list                                 what waits for an answer, and why
   nanoclaw doctor                                     what works here and what does not
 
 Exit codes: 0 done, 1 failed, 2 not understood.";
@@ -75,6 +77,9 @@ enum Command {
     /// Show the messages that go out, and decide about those that were not sent
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Show what waits for an answer or was set aside, have it tried again, or drop it
+    #[command(subcommand)]
+    Turns(turns::TurnsCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
     /// Build and list the images that agents run in
@@ -84,6 +89,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show what a group's container is made of and may do, and why
     Explain(explain::ExplainArgs),
+    /// List the points at which NANOCLAW_KILL_AT can make this build of the program kill itself
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints,
 }
 
 /// Runs the command that the arguments of this process name, and says with which code to end.
@@ -129,10 +138,17 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Groups(command) => groups::run(command, place).await?,
         Command::Ps(args) => ps::run(args, place).await?,
         Command::Outbox(command) => outbox::run(command, place).await?,
+        Command::Turns(command) => turns::run(command, place).await?,
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,
         Command::Explain(args) => explain::run(args, place).await?,
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => {
+            for name in crate::failpoints::names() {
+                output::line(&name)?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use super::{
     groups::ending,
     output::{self, BOLD, Columns, DIM},
 };
-use crate::admin::types::{GroupState, Status};
+use crate::admin::types::Status;
 
 /// What `ps` can be told.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,7 @@ pub(super) async fn run(args: PsArgs, place: &Place) -> anyhow::Result<()> {
         output::line("There are no groups yet. `nanoclaw groups add CHAT --name NAME` adds one.")?;
         return Ok(());
     }
+    let mut unwell = false;
     let mut columns = Columns::new(["GROUP", "STATE", "UNANSWERED", "MEMORY", "LAST RUN"]);
     for group in groups {
         let last_run = group.last_run.map_or_else(
@@ -53,13 +54,27 @@ pub(super) async fn run(args: PsArgs, place: &Place) -> anyhow::Result<()> {
                 format!("#{} {started}, {}", run.number, ending(&run))
             },
         );
+        let state = match (group.state, group.trouble) {
+            (Some(state), Some(trouble)) => format!("{} ({trouble})", state.word()),
+            (Some(state), None) => state.word().to_owned(),
+            (None, _) => "-".to_owned(),
+        };
+        let state = match group.next_try_at_ms {
+            Some(at) => format!("{state}, next try {}", output::time(at, &config.time.zone)),
+            None => state,
+        };
+        unwell |= group.trouble.is_some() || group.failures > 0;
         columns.row([
             group.folder.to_string(),
-            group.state.map_or("-", GroupState::word).to_owned(),
+            state,
             group.unanswered.to_string(),
             group.memory_bytes.map_or_else(|| "-".to_owned(), output::size),
             last_run,
         ]);
     }
-    Ok(columns.print()?)
+    columns.print()?;
+    if unwell {
+        output::line(format!("{DIM}`nanoclaw turns list` shows what waits, and why{DIM:#}"))?;
+    }
+    Ok(())
 }

@@ -7,13 +7,16 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
-    time::Duration,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::Home;
+
+/// How long the lock of a process that is gone is waited for.
+const LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// This process is the one that works on the home, as long as this value lives.
 #[derive(Debug)]
@@ -61,7 +64,8 @@ impl LockError {
 }
 
 impl HomeLock {
-    /// Locks `home`, whose `store/` is made when it is missing. Does not wait. Process ids of other containers or machines
+    /// Locks `home`, whose `store/` is made when it is missing. Waits for nobody but for what is left of a process that was
+    /// killed: a child of it that was forked at that moment and has not executed yet holds the lock a little longer. Process ids of other containers or machines
     /// that share the folder mean nothing here.
     ///
     /// # Errors
@@ -79,12 +83,18 @@ impl HomeLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LockError::Held { pid: holder(&mut file), home: home.root().to_owned() });
+        let give_up = Instant::now() + LEFT_OVER;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(error) => return Err(failed(error.into())),
+            let pid = holder(&mut file);
+            if pid.is_none_or(is_there) || Instant::now() >= give_up {
+                return Err(LockError::Held { pid, home: home.root().to_owned() });
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self { file, home: home.clone() })
@@ -103,6 +113,11 @@ impl Drop for HomeLock {
         // two files of the same name.
         let _ = self.file.set_len(0);
     }
+}
+
+/// Whether there is such a process.
+fn is_there(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// The process id in the lock file. Its holder writes it right after locking, so an empty file is looked at again.
@@ -131,6 +146,21 @@ mod tests {
         assert!(matches!(refused, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()), "{refused}");
         drop(first);
         HomeLock::acquire(&home).unwrap();
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_was_killed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        // Held as by a forked child, under the id of a process that is gone.
+        let mut left_over = HomeLock::acquire(&home).unwrap();
+        left_over.file.rewind().unwrap();
+        writeln!(left_over.file, "4194303999").unwrap();
+        let second = std::thread::spawn(move || HomeLock::acquire(&home));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!second.is_finished(), "it waits");
+        drop(left_over);
+        second.join().unwrap().unwrap();
     }
 
     #[test]

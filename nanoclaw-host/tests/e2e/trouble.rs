@@ -15,6 +15,8 @@ use crate::{
 on_each_runtime! {
     a_mailbox_flooded_with_links_and_fifos_hurts_nobody,
     a_runner_that_is_not_there_is_told_with_its_path,
+    f42_a_refused_login_waits_for_its_repair_is_shown_and_answered_when_retried,
+    f06_what_is_refused_is_set_aside_shown_retried_and_dropped,
 }
 
 #[test]
@@ -120,15 +122,86 @@ fn an_image_that_is_missing_is_told_in_its_chat_and_holds_up_nobody_else() {
     place.configure("[groups.lost]\nimage = \"nanoclaw-test-missing:none\"\n");
     let add = ["groups", "add", "local:lost", "--name", "Lost", "--folder", "lost", "--no-trigger"];
     place.run(add).succeeded();
+    place.run(["groups", "add", "local:main", "--name", "Me", "--main"]).succeeded();
     let service = place.service();
     let ended = place.run(["chat", "--chat", "local:lost", "-m", "hello?"]);
     assert_eq!(ended.code, Some(1), "{ended}");
-    assert!(ended.stdout.contains("nanoclaw-test-missing:none"), "the chat is told: {ended}");
-    assert!(ended.stderr.contains("gave up"), "{ended}");
+    assert!(ended.stdout.contains("is kept"), "the chat is told: {ended}");
+    assert!(ended.stderr.contains("nanoclaw-test-missing:none"), "{ended}");
+    let turns = place.json(["turns", "list", "lost", "--json"]);
+    assert_eq!((&turns[0]["state"], &turns[0]["trouble"]), (&"paused".into(), &"setup".into()), "{turns}");
     assert_eq!(place.rows("SELECT text FROM messages"), ["hello?"], "what was said is kept");
-    assert_eq!(place.chat(&["and here?"]).succeeded(), "heard and here?\n");
+    let here = place.chat(&["and here?"]).succeeded();
+    assert!(here.contains("nanoclaw-test-missing:none"), "the owner is told: {here}");
+    assert!(here.ends_with("heard and here?\n"), "{here}");
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
+}
+
+fn f42_a_refused_login_waits_for_its_repair_is_shown_and_answered_when_retried(place: &Place) {
+    place.run(["init"]).succeeded();
+    let service = place.service();
+    let ended = place.chat(&["!fail-until key login no luck"]);
+    assert_eq!(ended.code, Some(1), "nobody waits for ever: {ended}");
+    assert!(ended.stdout.contains("no luck") && ended.stdout.contains("credentials"), "{ended}");
+    assert!(ended.stderr.contains("login") && ended.stderr.contains("kept"), "{ended}");
+    // Whoever comes later is told at once, and on the screen once only.
+    let second = place.chat(&["anybody?"]);
+    assert_eq!(second.code, Some(1), "{second}");
+    assert!(second.stdout.is_empty() && second.stderr.contains("no luck"), "{second}");
+
+    let turns = place.json(["turns", "list", "--json"]);
+    assert_eq!(turns.as_array().unwrap().len(), 1, "{turns}");
+    assert_eq!(
+        (&turns[0]["state"], &turns[0]["trouble"], &turns[0]["tries"]),
+        (&"paused".into(), &"login".into(), &0.into())
+    );
+    assert!(turns[0]["next_try_at_ms"].is_i64(), "{turns}");
+    let name = turns[0]["id"].as_str().unwrap();
+    let shown = place.run(["turns", "show", name]).succeeded();
+    for part in ["paused (login)", "no luck", "!fail-until key login", "anybody?"] {
+        assert!(shown.contains(part), "{part} is missing: {shown}");
+    }
+    let ps = place.run(["ps"]).succeeded();
+    assert!(ps.contains("paused (login), next try") && ps.contains("nanoclaw turns list"), "{ps}");
+    let doctor = place.run(["doctor"]);
+    assert!(doctor.stdout.contains("1 waiting for the end of a trouble"), "{doctor}");
+
+    std::fs::write(place.group("main").join("key"), "").unwrap();
+    place.run(["turns", "retry", "--all"]).succeeded();
+    let answers = until("it is answered", || {
+        let texts = place.rows("SELECT text FROM outbox WHERE key LIKE 'reply/%'");
+        (!texts.is_empty()).then_some(texts)
+    });
+    assert_eq!(answers, ["found key\nheard anybody?"]);
+    assert_eq!(place.json(["turns", "list", "--all", "--json"]), serde_json::json!([]));
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+}
+
+fn f06_what_is_refused_is_set_aside_shown_retried_and_dropped(place: &Place) {
+    place.run(["init"]).succeeded();
+    // With a host of its own each time: what was decided is in the store.
+    let ended = place.chat(&["!fail-until key refused bad words"]);
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.stdout.contains("I could not answer “!fail-until key"), "which it was: {ended}");
+    assert!(ended.stdout.contains("bad words") && ended.stdout.contains("nanoclaw turns retry main/1"), "{ended}");
+    let listed = place.run(["turns", "list"]).succeeded();
+    assert!(listed.contains("main/1") && listed.contains("set aside") && listed.contains("bad words"), "{listed}");
+    assert_eq!(place.chat(&["and now?"]).succeeded(), "heard and now?\n", "the group goes on");
+
+    place.run(["turns", "drop", "main/1"]).succeeded();
+    assert_eq!(place.json(["turns", "list", "--json"]), serde_json::json!([]));
+    assert_eq!(place.json(["turns", "list", "--all", "--json"])[0]["state"], "dropped");
+    std::fs::write(place.group("main").join("key"), "").unwrap();
+    place.run(["turns", "retry", "main/1"]).succeeded();
+    let again = place.run(["turns", "retry", "main/1"]).failed(1);
+    assert!(again.contains("retried"), "{again}");
+    let shown = place.chat(&["hello"]).succeeded();
+    assert!(shown.starts_with("found key"), "it is answered when a host runs: {shown}");
+    assert_eq!(place.rows("SELECT text FROM messages WHERE id LIKE 'nanoclaw-retry/%'").len(), 1);
+    let unknown = place.run(["turns", "drop", "main/999"]).failed(1);
+    assert!(unknown.contains("main/999") && unknown.contains("turns list"), "{unknown}");
 }
 
 fn a_runner_that_is_not_there_is_told_with_its_path(place: &Place) {

@@ -11,7 +11,8 @@ use nanoclaw_core::{
     runtime::RuntimeKind,
     session::SessionId,
     store::{
-        AfterTry, BlockCommit, DeliveryFilter, DeliveryState, NewRun, Resolution, SessionContext, Store, StoreError,
+        AfterTry, BlockCommit, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution, SessionContext,
+        SetAsideState, Store, StoreError, TurnResolution,
     },
     testing::MemoryStore,
 };
@@ -86,6 +87,7 @@ enum Operation {
         group: usize,
         through: i64,
         key: usize,
+        dropped: bool,
     },
     ForgetSession {
         group: usize,
@@ -116,6 +118,11 @@ enum Operation {
         again: bool,
         at: i64,
     },
+    ResolveSetAside {
+        group: usize,
+        last: i64,
+        retry: bool,
+    },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -143,7 +150,9 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(run, block, reply, answers, session, extra, at)| Commit { run, block, reply, answers, session, extra, at }),
         2 => (run(), seq(), time()).prop_map(|(run, through, at)| Taken { run, through, at }),
         2 => (run(), any::<bool>(), time()).prop_map(|(run, failed, at)| Close { run, failed, at }),
-        2 => (name(), seq(), key()).prop_map(|(group, through, key)| GiveUp { group, through, key }),
+        3 => (name(), seq(), key(), any::<bool>())
+            .prop_map(|(group, through, key, dropped)| GiveUp { group, through, key, dropped }),
+        3 => (name(), seq(), any::<bool>()).prop_map(|(group, last, retry)| ResolveSetAside { group, last, retry }),
         1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
         2 => (key(), name(), time()).prop_map(|(key, chat, at)| Post { key, chat, at }),
         2 => (1..5_i64).prop_map(|id| Begun { id }),
@@ -228,9 +237,19 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             };
             told(store.close_run(&picked(store, run).await, &ending, at(ms)).await)
         }
-        Operation::GiveUp { group, through, key } => {
-            let notice = delivery(KEYS[key], "tg:one");
-            told(store.give_up(&folder(NAMES[group]), Seq(through), &notice, at(4)).await)
+        Operation::GiveUp { group, through, key, dropped } => {
+            let given_up = GiveUp {
+                through: Seq(through),
+                reason: "crashed".into(),
+                run: (!dropped).then_some(RunNumber(1)),
+                state: if dropped { SetAsideState::Dropped } else { SetAsideState::Kept },
+                notice: (!dropped).then(|| delivery(KEYS[key], "tg:one")),
+            };
+            told(store.give_up(&folder(NAMES[group]), &given_up, at(4)).await)
+        }
+        Operation::ResolveSetAside { group, last, retry } => {
+            let resolution = if retry { TurnResolution::Retry } else { TurnResolution::Drop };
+            told(store.resolve_set_aside(&folder(NAMES[group]), Seq(last), resolution, at(6)).await)
         }
         Operation::ForgetSession { group, task } => {
             told(store.forget_session(&folder(NAMES[group]), &context(task)).await)
@@ -268,6 +287,8 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         told(store.pending_deliveries().await),
         told(store.deliveries(&DeliveryFilter::default(), 100).await),
         told(store.delivery_at(OutboxId(2)).await),
+        told(store.set_aside(None, false, 100).await),
+        told(store.set_aside(None, true, 3).await),
     ];
     for states in [vec![DeliveryState::Failed, DeliveryState::Unknown], vec![DeliveryState::Sending]] {
         let filter = DeliveryFilter { states, chat: Some(chat_of(0)) };
@@ -284,6 +305,8 @@ async fn everything(store: &dyn Store) -> Vec<String> {
             told(store.unanswered(&group).await),
             told(store.cursor(&group).await),
             told(store.given_up(&group, 100).await),
+            told(store.set_aside(Some(&group), true, 100).await),
+            told(store.messages_between(&chat_of(place), Handed { first: Seq(2), last: Seq(8) }, 4).await),
             told(store.session(&group, &context(false)).await),
             told(store.session(&group, &context(true)).await),
             told(store.runs(Some(&group), 2).await),

@@ -25,7 +25,9 @@ pub(super) fn classify(clues: &Clues<'_>) -> Failure {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let kind = if says(&["no conversation found", "--resume requires a valid session"]) {
         FailureKind::NoSession
-    } else if says(&["usage limit reached", "credit balance is too low", "limit reached ·", "hit your limit"]) {
+    } else if says(&["you've hit your"]) && says(&["limit"])
+        || says(&["usage limit reached", "credit balance is too low", "limit reached ·"])
+    {
         // An empty purse comes as 400, so this goes before the status.
         FailureKind::Quota
     } else if clues.stop_reason == Some("refusal") {
@@ -44,20 +46,27 @@ pub(super) fn classify(clues: &Clues<'_>) -> Failure {
             _ => FailureKind::Other,
         }
     };
-    let reason = match clues.text.trim() {
-        "" => format!("claude failed without a word ({})", clues.subtype),
+    let (reason, retry_at) = match clues.text.trim() {
+        "" => (format!("claude failed without a word ({})", clues.subtype), None),
         text => with_reset_time(text),
     };
-    Failure { kind, reason }
+    Failure { kind, reason, retry_at }
 }
 
-/// `… usage limit reached|1760000000` tells the reset time as seconds since 1970; people read a date.
-fn with_reset_time(text: &str) -> String {
-    let readable = text.split_once('|').and_then(|(words, seconds)| {
-        let seconds: i64 = seconds.trim().parse().ok()?;
-        Some(format!("{words}; it resets at {}", Timestamp::from_ms(seconds.checked_mul(1000)?)))
-    });
-    readable.unwrap_or_else(|| text.to_owned())
+/// `… usage limit reached|1760000000` tells the reset time as seconds since 1970; people read a date. What is told in words
+/// alone (`resets 3pm`) is left to them: what day and zone it means is not said.
+fn with_reset_time(text: &str) -> (String, Option<Timestamp>) {
+    let told = text.split_once('|').and_then(|(words, seconds)| Some((words, moment(seconds.trim().parse().ok()?)?)));
+    match told {
+        Some((words, at)) => (format!("{words}; it resets at {at}"), Some(at)),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// A moment of seconds since 1970; `None` when the calendar has no such day.
+pub(super) fn moment(seconds: i64) -> Option<Timestamp> {
+    const YEAR_9999: i64 = 253_402_300_799;
+    (0..=YEAR_9999).contains(&seconds).then(|| Timestamp::from_ms(seconds * 1000))
 }
 
 #[cfg(test)]
@@ -77,6 +86,8 @@ mod tests {
         assert_eq!(kind(Some(400), None, "Credit balance is too low"), FailureKind::Quota);
         assert_eq!(kind(Some(429), None, "API Error: Request rejected (429) · sorry"), FailureKind::Quota);
         assert_eq!(kind(None, None, "Claude AI usage limit reached|1760000000"), FailureKind::Quota);
+        assert_eq!(kind(Some(429), None, "You've hit your session limit · resets 3pm"), FailureKind::Quota);
+        assert_eq!(kind(None, None, "You've hit your weekly limit · resets Mon 9am"), FailureKind::Quota);
         assert_eq!(kind(Some(529), None, "API Error: 529 overloaded"), FailureKind::Overload);
         assert_eq!(kind(Some(502), None, "API Error: 502 no gateway"), FailureKind::Overload);
         assert_eq!(kind(None, Some("refusal"), "API Error: safeguards flagged this"), FailureKind::Refused);
@@ -93,9 +104,14 @@ mod tests {
     fn a_reset_time_is_told_as_a_date() {
         assert_eq!(
             with_reset_time("Claude AI usage limit reached|1760000000"),
-            "Claude AI usage limit reached; it resets at 2025-10-09T08:53:20.000Z"
+            (
+                "Claude AI usage limit reached; it resets at 2025-10-09T08:53:20.000Z".to_owned(),
+                Some(Timestamp::from_ms(1_760_000_000_000))
+            )
         );
-        assert_eq!(with_reset_time("a|b"), "a|b");
+        for text in ["a|b", "a|-1", "a|9999999999999999"] {
+            assert_eq!(with_reset_time(text), (text.to_owned(), None));
+        }
     }
 
     #[test]

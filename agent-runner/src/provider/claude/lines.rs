@@ -2,7 +2,7 @@
 //!
 //! Seen with Claude Code 2.1.329; everything that is not known is passed over, so other versions work as far as they can.
 
-use nanoclaw_core::session::SessionId;
+use nanoclaw_core::{session::SessionId, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{super::Failure, failure};
@@ -23,6 +23,11 @@ pub(super) enum Line {
         status: Option<u16>,
         /// The program's word for it.
         error: String,
+    },
+    /// How a limit of the plan stands.
+    Limit {
+        /// When it is reset; `None` unless it stands in the way.
+        resets_at: Option<Timestamp>,
     },
     /// The end of a turn.
     Result {
@@ -76,6 +81,11 @@ pub(super) fn parse(line: &[u8]) -> Line {
             status: status("error_status"),
             error: text("error").unwrap_or("no reason given").to_owned(),
         },
+        ("rate_limit_event", _) => {
+            let limit = &line["rate_limit_info"];
+            let seconds = limit["resetsAt"].as_i64().filter(|_| limit["status"] == "rejected");
+            Line::Limit { resets_at: seconds.and_then(failure::moment) }
+        }
         ("command_lifecycle", _) => match (text("command_uuid"), text("state")) {
             (Some(id), Some("started")) => Line::PromptTakenUp { id: id.to_owned() },
             _ => Line::Other,
@@ -128,6 +138,19 @@ mod tests {
         let line = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"session_id":"1",
                        "errors":["No conversation found with session ID: 1"]}"#;
         assert!(matches!(answer(line), Outcome::Failure(failure) if failure.kind == FailureKind::NoSession));
+    }
+
+    #[test]
+    fn a_limit_in_the_way_tells_when_it_is_reset() {
+        let limit = |status: &str| {
+            let line = format!(
+                r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1760000000,"rateLimitType":"five_hour"}}}}"#
+            );
+            parse(line.as_bytes())
+        };
+        assert_eq!(limit("rejected"), Line::Limit { resets_at: Some(Timestamp::from_ms(1_760_000_000_000)) });
+        assert_eq!(limit("allowed_warning"), Line::Limit { resets_at: None });
+        assert_eq!(parse(br#"{"type":"rate_limit_event"}"#), Line::Limit { resets_at: None });
     }
 
     #[test]

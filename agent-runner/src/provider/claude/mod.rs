@@ -12,7 +12,7 @@ mod failure;
 mod lines;
 mod process;
 
-use nanoclaw_core::{protocol::output::FailureKind, session::SessionId};
+use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Timestamp};
 
 use self::{
     lines::{Line, Outcome},
@@ -37,6 +37,8 @@ pub(crate) struct Claude {
     /// Whether this version tells of prompts by id; older ones do not.
     tells_of_prompts: bool,
     logins_refused: u32,
+    /// When the limit that stands in the way is reset, as the program told it before it failed.
+    limit_resets_at: Option<Timestamp>,
 }
 
 /// The prompt that is not answered yet.
@@ -55,6 +57,7 @@ impl Claude {
             prompt: None,
             tells_of_prompts: false,
             logins_refused: 0,
+            limit_resets_at: None,
             start,
         }
     }
@@ -104,9 +107,10 @@ impl Claude {
                     self.logins_refused += u32::from(status == Some(401));
                     if self.logins_refused >= LOGINS_REFUSED {
                         let reason = "the model's API refuses the login (401)".to_owned();
-                        return Err(Failure { kind: FailureKind::Login, reason });
+                        return Err(Failure::new(FailureKind::Login, reason));
                     }
                 }
+                Line::Limit { resets_at } => self.limit_resets_at = resets_at,
                 Line::Result { session, unasked, outcome } => {
                     let answers_prompt = match &self.prompt {
                         None => false,
@@ -142,7 +146,10 @@ impl Claude {
                 Ok(Some(Said { text, session: self.session.clone(), answers_prompt }))
             }
             // Before the program takes anything up it can fail as a whole, so with a prompt open any failure counts.
-            Outcome::Failure(failure) if self.prompt.is_some() => Err(failure),
+            Outcome::Failure(failure) if self.prompt.is_some() => {
+                let told = self.limit_resets_at.filter(|_| failure.kind == FailureKind::Quota);
+                Err(Failure { retry_at: failure.retry_at.or(told), ..failure })
+            }
             Outcome::Failure(failure) => {
                 say!("claude: work that nobody waits for failed: {}", failure.reason);
                 Ok(None)

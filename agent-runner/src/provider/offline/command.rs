@@ -25,7 +25,8 @@ const HELP: &str = "\
 !help · !recall · !session
 !read FILE · !write FILE TEXT · !run COMMAND · !env NAME · !connect HOST:PORT
 !send TEXT · !send-to CHAT TEXT · !internal TEXT · !long BYTES
-!silent · !sleep SECONDS · !hang · !fail REASON · !fail-as KIND REASON · !crash · !flood BYTES";
+!silent · !sleep SECONDS · !hang · !fail REASON · !fail-as KIND REASON · !fail-until FILE KIND REASON · !crash
+!flood BYTES";
 
 /// A message that is to be done rather than heard.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +47,7 @@ pub(super) enum Command {
     Sleep { time: Duration },
     Hang,
     Fail { kind: FailureKind, reason: String },
+    FailUntil { file: String, kind: FailureKind, reason: String },
     Crash,
     Flood { bytes: u64 },
 }
@@ -104,16 +106,25 @@ pub(super) fn parse(text: &str) -> Option<Command> {
             Command::Fail { kind: FailureKind::Other, reason }
         }
         "fail-as" => {
-            let (kind, reason) = split(rest);
-            // As the kind is written on the wire: login, quota, overload, refused, no_session, other.
-            let kind = serde_json::from_value(kind.into()).ok().filter(|kind| *kind != FailureKind::Unknown)?;
-            let reason = if reason.is_empty() { "asked to fail" } else { reason };
-            Command::Fail { kind, reason: reason.to_owned() }
+            let (kind, reason) = kind_of_failure(rest)?;
+            Command::Fail { kind, reason }
+        }
+        "fail-until" => {
+            let (file, rest) = split(rest);
+            let (kind, reason) = kind_of_failure(rest)?;
+            Command::FailUntil { file: file.to_owned(), kind, reason }
         }
         "crash" => Command::Crash,
         "flood" => Command::Flood { bytes: bytes(rest)? },
         _ => return None,
     })
+}
+
+/// `KIND REASON`, the kind as it is written on the wire: login, quota, overload, refused, no_session, other.
+fn kind_of_failure(text: &str) -> Option<(FailureKind, String)> {
+    let (kind, reason) = split(text);
+    let kind = serde_json::from_value(kind.into()).ok().filter(|kind| *kind != FailureKind::Unknown)?;
+    Some((kind, if reason.is_empty() { "asked to fail" } else { reason }.to_owned()))
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -158,7 +169,13 @@ impl Tools<'_> {
                 format!("slept {time:?}")
             }
             Command::Hang => hang(),
-            Command::Fail { kind, reason } => return Err(Failure { kind: *kind, reason: reason.clone() }),
+            Command::Fail { kind, reason } => return Err(Failure::new(*kind, reason.clone())),
+            Command::FailUntil { file, kind, reason } => {
+                match tokio::fs::metadata(self.places.group.join(file)).await {
+                    Ok(_) => format!("found {file}"),
+                    Err(_) => return Err(Failure::new(*kind, reason.clone())),
+                }
+            }
             Command::Crash => std::process::exit(CRASH),
             Command::Flood { bytes } => {
                 let bytes = *bytes;
@@ -325,6 +342,10 @@ mod tests {
         let fail = Command::Fail { kind: FailureKind::NoSession, reason: "gone away".to_owned() };
         assert_eq!(parse("!fail-as no_session gone away"), Some(fail));
         assert_eq!(parse("!fail-as whim why"), None);
+        let until =
+            Command::FailUntil { file: "key".to_owned(), kind: FailureKind::Login, reason: "asked to fail".to_owned() };
+        assert_eq!(parse("!fail-until key login"), Some(until));
+        assert_eq!(parse("!fail-until key"), None);
         assert_eq!(parse("!sleep -1"), None);
     }
 }

@@ -76,10 +76,10 @@ impl Offline {
         let Some(session) = &self.start.session else { return Ok(Memory::new(folder)) };
         match Memory::open(&folder, session) {
             Ok(Some(memory)) => Ok(memory),
-            Ok(None) => Err(Failure {
-                kind: FailureKind::NoSession,
-                reason: format!("no conversation found with session id {session}"),
-            }),
+            Ok(None) => {
+                let reason = format!("no conversation found with session id {session}");
+                Err(Failure::new(FailureKind::NoSession, reason))
+            }
             Err(error) => Err(Failure::other(format!("cannot read the session {session} in {folder:?}: {error}"))),
         }
     }

@@ -30,7 +30,7 @@ mod row;
 mod tests;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -125,7 +125,7 @@ impl Deliverer {
         let this = Arc::new(self);
         let mut workers: JoinSet<Emptied> = JoinSet::new();
         let mut busy: HashMap<Id, Busy> = HashMap::new();
-        let mut worker_of: HashMap<ChatId, Id> = HashMap::new();
+        let mut worker_of: BTreeMap<ChatId, Id> = BTreeMap::new();
         let mut parked: BTreeSet<ChatId> = BTreeSet::new();
         loop {
             let (chats, retry) = tokio::select! {
@@ -155,7 +155,10 @@ impl Deliverer {
             if retry {
                 wanted.append(&mut parked);
                 // A worker that is just now finding its channel gone parks after this: it must look once more.
-                busy.values_mut().for_each(Busy::nudge);
+                // In the order of their chats, so that the same history happens twice.
+                for id in worker_of.values() {
+                    busy.get_mut(id).into_iter().for_each(Busy::nudge);
+                }
             }
             for chat in wanted {
                 parked.remove(&chat);

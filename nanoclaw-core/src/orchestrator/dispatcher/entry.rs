@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) tasks: VecDeque<TaskId>,
     /// Runs in a row that failed and count as tries.
     pub(super) failures: u32,
+    /// Up to here messages are handed over one by one, since more of them together have failed.
+    pub(super) careful_through: Seq,
     /// What keeps its runs from answering; until one has answered.
     pub(super) trouble: Option<Trouble>,
     /// Runs in a row that met it.
@@ -107,6 +109,7 @@ impl Entry {
             answered: Seq::ZERO,
             tasks: VecDeque::new(),
             failures: 0,
+            careful_through: Seq::ZERO,
             trouble: None,
             troubled: 0,
             told: false,
@@ -126,6 +129,11 @@ impl Entry {
 
     pub(super) fn has_work(&self) -> bool {
         !self.tasks.is_empty() || self.newest > self.handed
+    }
+
+    /// Whether what it is handed next must be one message alone.
+    pub(super) fn careful(&self) -> bool {
+        self.answered < self.careful_through
     }
 
     pub(super) fn all_answered(&self) -> bool {

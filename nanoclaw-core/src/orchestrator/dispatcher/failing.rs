@@ -40,7 +40,16 @@ impl Dispatcher {
             Retry::WhenMended { trouble, after } => self.pause(run, trouble, after, ending, now, actions),
             Retry::Later | Retry::Never => {
                 entry.failures += 1;
-                if retry == Retry::Never || entry.failures >= self.settings.max_failures {
+                let alone = entry.careful();
+                if !alone && (retry == Retry::Never || entry.failures >= self.settings.single_after) {
+                    entry.careful_through = entry.newest;
+                }
+                if retry == Retry::Never && !alone {
+                    // One of several messages may be the one that is refused: each is tried alone before any is set aside.
+                    let retry_in = run_retry_delay(1, group);
+                    actions.push(Action::ReportFailure { group: group.clone(), reason: ending.to_string(), retry_in });
+                    self.enter(group, State::BackingOff, Some(now + retry_in), now);
+                } else if retry == Retry::Never || entry.failures >= self.settings.max_failures {
                     // What the failed run had in its hands; when it never got that far, everything that waits.
                     let through = if handed > entry.answered { handed } else { entry.newest };
                     actions.push(Action::GiveUp { group: group.clone(), through, reason: ending.to_string() });

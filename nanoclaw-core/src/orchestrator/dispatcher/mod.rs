@@ -112,6 +112,12 @@ impl Dispatcher {
         self.shutting_down && self.live.is_empty()
     }
 
+    /// Whether a group waits for the end of a trouble.
+    #[must_use]
+    pub fn is_paused(&self, group: &GroupFolder) -> bool {
+        self.groups.get(group).is_some_and(|entry| entry.state == State::Paused)
+    }
+
     /// Where every group stands, by folder.
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {
@@ -133,7 +139,8 @@ impl Dispatcher {
     fn take(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
             Event::GroupAdded { group, times, last_run, newest, failures, adopted } => {
-                let entry = Entry { newest, failures, ..Entry::new(times, last_run, now) };
+                let careful_through = if failures >= self.settings.single_after { newest } else { Seq::ZERO };
+                let entry = Entry { newest, failures, careful_through, ..Entry::new(times, last_run, now) };
                 self.add(group.clone(), entry, now);
                 if let Some(run) = adopted {
                     self.adopt(&group, run.kind, run.handed, run.answered, now);
@@ -310,7 +317,9 @@ impl Dispatcher {
         }
         // While others wait for a slot, or a task of its own does, an agent finishes what it has and gets no more:
         // otherwise a lively chat would hold its slot for ever (fault F15).
-        let may_feed = !slot_wanted && entry.tasks.is_empty();
+        // And where one of several messages may be the one that fails, each is answered before the next is handed over.
+        let one_by_one = entry.careful() && !entry.all_answered();
+        let may_feed = !slot_wanted && entry.tasks.is_empty() && !one_by_one;
         let times = entry.times;
         if entry.newest > entry.handed && may_feed {
             if !entry.feeding && !entry.full {
@@ -385,10 +394,9 @@ impl Dispatcher {
     }
 
     fn start(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
-        let single = self.settings.single_after;
         let entry = self.groups.get_mut(group).expect("only known groups wait");
         let kind = entry.tasks.pop_front().map_or(RunKind::Chat, RunKind::Task);
-        let prompt = if entry.failures >= single { PromptSize::Single } else { PromptSize::Full };
+        let prompt = if entry.careful() { PromptSize::Single } else { PromptSize::Full };
         entry.last_run = entry.last_run.next();
         (entry.full, entry.beats) = (false, false);
         let (run, deadline) = (entry.run(group), now + entry.times.run);

@@ -245,12 +245,33 @@ fn f6_f10_a_failing_run_is_tried_again_with_growing_delays_then_given_up_loudly(
 }
 
 #[test]
-fn a_message_that_can_never_be_answered_is_set_aside_at_once() {
+fn a_prompt_that_is_refused_is_tried_message_by_message_and_only_the_refused_one_is_set_aside() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);
-    let ending = RunEnding::Failed { reason: "the prompt is refused".into(), retry: Retry::Never };
-    let expected = Action::GiveUp { group: folder("a"), through: Seq(1), reason: ending.to_string() };
-    assert_eq!(bench.ends(run("a", 1), ending), [expected]);
+    bench.message("a", 2);
+    bench.message("a", 3);
+    let refused = RunEnding::Failed { reason: "the prompt is refused".into(), retry: Retry::Never };
+    bench.says(run("a", 1), RunWord::Handed { through: Seq(3) });
+    let report = bench.ends(run("a", 1), refused.clone());
+    assert!(matches!(&report[..], [Action::ReportFailure { .. }]), "nothing is set aside yet: {report:?}");
+    assert_eq!(bench.wait(Duration::from_secs(6)), [start_with("a", 2, PromptSize::Single)]);
+    bench.says(run("a", 2), RunWord::Handed { through: Seq(1) });
+    assert_eq!(bench.says(run("a", 2), RunWord::Started), [], "the next waits until the first is answered");
+    assert_eq!(
+        bench.says(run("a", 2), RunWord::Answered { through: Seq(1) }),
+        [Action::Feed { run: run("a", 2) }],
+        "it is the next one's turn, alone again"
+    );
+    bench.says(run("a", 2), RunWord::Handed { through: Seq(2) });
+    let expected = Action::GiveUp { group: folder("a"), through: Seq(2), reason: refused.to_string() };
+    assert_eq!(bench.ends(run("a", 2), refused), [expected]);
+    let next = bench.tell(Event::GaveUp { group: folder("a"), through: Seq(2) });
+    assert_eq!(next, [start_with("a", 3, PromptSize::Single)]);
+    bench.message("a", 4);
+    bench.says(run("a", 3), RunWord::Handed { through: Seq(3) });
+    bench.says(run("a", 3), RunWord::Started);
+    let fed = bench.says(run("a", 3), RunWord::Answered { through: Seq(3) });
+    assert_eq!(fed, [Action::Feed { run: run("a", 3) }], "what came later is fed as ever");
 }
 
 fn troubled(trouble: Trouble, after: Option<Duration>) -> RunEnding {
@@ -378,8 +399,11 @@ fn a_shutdown_that_leaves_containers_lets_go_of_each_and_ends() {
 fn should_giving_up_itself_fail_the_messages_are_tried_again() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);
-    bench.ends(run("a", 1), RunEnding::NotStarted { reason: "x".into(), retry: Retry::Never });
-    assert_eq!(bench.wait(Duration::from_secs(88)), [start("a", 2)]);
+    let never = RunEnding::NotStarted { reason: "x".into(), retry: Retry::Never };
+    bench.ends(run("a", 1), never.clone());
+    bench.wait(Duration::from_secs(6));
+    bench.ends(run("a", 2), never);
+    assert_eq!(bench.wait(Duration::from_secs(88)), [start_with("a", 3, PromptSize::Single)]);
 }
 
 #[test]

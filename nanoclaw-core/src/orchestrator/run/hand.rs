@@ -1,6 +1,6 @@
 //! What the agent is handed: follow-ups, and the wish that it end.
 
-use super::live::Live;
+use super::{limits_of, live::Live};
 use crate::{
     channel::Typing,
     orchestrator::{
@@ -19,7 +19,7 @@ impl Live<'_> {
     pub(super) async fn feed(&mut self) {
         let (store, settings) = (&*self.context.store, &self.context.settings);
         let after = self.ledger.handed_through();
-        let mut limits = self.context.launcher.tuning(&self.group.folder).prompt;
+        let mut limits = limits_of(self.context, self.group, self.prompt);
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
         let lying = self.ledger.untaken();
         if lying.messages >= limits.messages.max(1) {

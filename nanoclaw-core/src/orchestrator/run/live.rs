@@ -16,7 +16,7 @@ use crate::{
     orchestrator::{
         batch::Batch,
         blocks::{BlockSource, Ledger},
-        event::{RunWord, StopReason},
+        event::{PromptSize, RunWord, StopReason},
     },
     protocol::{PROTOCOL_VERSION, input::ContainerInput, markers::Decoder},
     run::{Retry, RunEnding, RunId, RunKind},
@@ -33,6 +33,8 @@ pub(super) struct Live<'a> {
     pub(super) context: &'a RunContext,
     pub(super) group: &'a Group,
     pub(super) id: &'a RunId,
+    /// How much it is handed at a time.
+    pub(super) prompt: PromptSize,
     pub(super) words: &'a Words,
     pub(super) folders: Arc<Folders>,
     pub(super) output_watch: FolderWatch,
@@ -79,6 +81,7 @@ impl<'a> Live<'a> {
         context: &'a RunContext,
         group: &'a Group,
         id: &'a RunId,
+        prompt: PromptSize,
         batch: &Batch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
@@ -91,6 +94,7 @@ impl<'a> Live<'a> {
         let in_house = |error: MailboxError| not_started(&error, HOST);
         let mut live = Self::new(context, group, id, words, &Mailbox::new(mailbox), log, guard).map_err(in_house)?;
         live.ledger = Ledger::new(batch.handed);
+        live.prompt = prompt;
         context.remove_unsure(&group.folder).await.map_err(|error| not_started(&error, retry_of(&error)))?;
         // What an earlier run was handed as a file and did not take is pending in the store and part of this prompt
         // (fault F52).
@@ -163,6 +167,7 @@ impl<'a> Live<'a> {
             more_requests_at: None,
             prompt_in_doubt: false,
             typing: TypingSign::new(context.channels.clone(), group),
+            prompt: PromptSize::Full,
         })
     }
 

@@ -30,7 +30,7 @@ use tokio::sync::{broadcast, mpsc};
 use self::live::{Left, Live};
 use super::{
     Notice,
-    batch::next_batch,
+    batch::{PromptLimits, next_batch},
     channels::Channels,
     control::Input,
     deliverer::Nudges,
@@ -56,6 +56,8 @@ pub struct RunSettings {
     pub assistant_name: String,
     /// The zone in which the agent is told times.
     pub zone: jiff::tz::TimeZone,
+    /// What the owner is told to do when the login for the model does not work: sentences.
+    pub login_help: String,
     /// How long an agent that was asked to end may take before it is stopped.
     pub close_grace: Duration,
     /// How long a container that is stopped may take before it is killed.
@@ -72,6 +74,7 @@ impl Default for RunSettings {
         Self {
             assistant_name: "Andy".to_owned(),
             zone: jiff::tz::TimeZone::UTC,
+            login_help: "`nanoclaw doctor` says what is wrong with it and where it goes.".to_owned(),
             close_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
             stdin_limit: Duration::from_secs(60),
@@ -156,10 +159,7 @@ async fn start_and_serve(
         let reason = format!("there is no task {task}");
         return Left::Ended(RunEnding::NotStarted { reason, retry: Retry::Never });
     }
-    let mut limits = context.launcher.tuning(&group.folder).prompt;
-    if prompt == PromptSize::Single {
-        limits.messages = 1;
-    }
+    let limits = limits_of(context, group, prompt);
     let batch = match next_batch(&*context.store, &group.folder, Seq::ZERO, limits, &context.settings.zone).await {
         Ok(Some(batch)) => batch,
         Ok(None) => {
@@ -179,7 +179,7 @@ async fn start_and_serve(
         return Left::Ended(not_started(&error, HOST));
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, "run opened");
-    let left = match Live::start(context, group, id, &batch, words).await {
+    let left = match Live::start(context, group, id, prompt, &batch, words).await {
         Ok((live, container)) => live.serve(container, commands).await,
         Err(ending) => Left::Ended(ending),
     };
@@ -193,6 +193,15 @@ async fn leave(store: &dyn Store, id: &RunId, left: &Left) {
         Left::Ended(ending) => close(store, id, ending).await,
         Left::Running => tracing::info!(run = %id, "the run goes on without this host"),
     }
+}
+
+/// How much is handed over at a time.
+fn limits_of(context: &RunContext, group: &Group, prompt: PromptSize) -> PromptLimits {
+    let mut limits = context.launcher.tuning(&group.folder).prompt;
+    if prompt == PromptSize::Single {
+        limits.messages = 1;
+    }
+    limits
 }
 
 async fn close(store: &dyn Store, id: &RunId, ending: &RunEnding) {

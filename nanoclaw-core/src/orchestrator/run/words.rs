@@ -13,8 +13,9 @@ use crate::{
         markers::{Found, MAX_BLOCK_BYTES},
         output::{Block, FailureKind, JournalEntry, Status},
     },
-    run::{BlockNumber, Retry},
+    run::{BlockNumber, Retry, Trouble},
     store::{BlockCommit, BlockOutcome, SessionContext, Store, StoreError},
+    time::Timestamp,
 };
 
 /// A journal file holds a whole block and a little around it.
@@ -25,6 +26,30 @@ const JOURNAL_ROUNDS: u32 = 64;
 const LAST_WORDS_BYTES: usize = 600;
 /// How often a commit is tried before the run is given up.
 const COMMIT_TRIES: u32 = 8;
+
+/// The shortest and the longest wait for a quota that is believed, whatever an agent says of it. The longest limits that are
+/// known are a week's.
+const QUOTA_SOONEST: Duration = Duration::from_secs(60);
+const QUOTA_LATEST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// What a failure of this kind means for what the agent was asked.
+fn retry_of_failure(kind: FailureKind, retry_at: Option<Timestamp>, now: Timestamp) -> Retry {
+    let when_mended = |trouble, after| Retry::WhenMended { trouble, after };
+    match kind {
+        FailureKind::Login => when_mended(Trouble::Login, None),
+        FailureKind::Quota => {
+            let wait = |at: Timestamp| {
+                let ms = u64::try_from(at.as_ms().saturating_sub(now.as_ms())).unwrap_or(0);
+                Duration::from_millis(ms).clamp(QUOTA_SOONEST, QUOTA_LATEST)
+            };
+            when_mended(Trouble::Quota, retry_at.map(wait))
+        }
+        // The model's service is down or busy, which says nothing about what it was asked: nothing is set aside for it.
+        FailureKind::Overload => when_mended(Trouble::Host, None),
+        FailureKind::Refused => Retry::Never,
+        FailureKind::NoSession | FailureKind::Other | FailureKind::Unknown => Retry::Later,
+    }
+}
 
 impl Live<'_> {
     pub(super) async fn take_found(&mut self, found: Vec<Found>) {
@@ -127,15 +152,7 @@ impl Live<'_> {
         {
             tracing::error!(run = %self.id, %error, "cannot forget a session that cannot be resumed");
         }
-        let retry = match kind {
-            FailureKind::Login | FailureKind::Refused => Retry::Never,
-            FailureKind::Quota
-            | FailureKind::Overload
-            | FailureKind::NoSession
-            | FailureKind::Other
-            | FailureKind::Unknown => Retry::Later,
-        };
-        self.failure = Some((reason, retry));
+        self.failure = Some((reason, retry_of_failure(kind, block.retry_at, Timestamp::now())));
     }
 
     /// A full disk passes, and so does a busy database: the block is tried again for a while, and the journal keeps it
@@ -187,4 +204,39 @@ impl Live<'_> {
 async fn committed_before(store: &dyn Store, commit: &BlockCommit) -> Option<OutboxId> {
     let row = store.delivery(&commit.reply.as_ref()?.key).await.ok().flatten();
     row.map(|row| row.delivery.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f42_only_what_is_the_messages_own_fault_counts_against_them() {
+        let retry = |kind| retry_of_failure(kind, None, Timestamp::from_ms(0));
+        let waits_for = |kind| match retry(kind) {
+            Retry::WhenMended { trouble, after: None } => Some(trouble),
+            _ => None,
+        };
+        assert_eq!(waits_for(FailureKind::Login), Some(Trouble::Login));
+        assert_eq!(waits_for(FailureKind::Quota), Some(Trouble::Quota));
+        assert_eq!(waits_for(FailureKind::Overload), Some(Trouble::Host));
+        assert_eq!(retry(FailureKind::Refused), Retry::Never);
+        for kind in [FailureKind::NoSession, FailureKind::Other, FailureKind::Unknown] {
+            assert_eq!(retry(kind), Retry::Later);
+        }
+    }
+
+    #[test]
+    fn a_quota_is_waited_for_until_its_reset_but_no_absurd_time() {
+        let now = Timestamp::from_ms(1_000_000);
+        let wait = |at: i64| match retry_of_failure(FailureKind::Quota, Some(Timestamp::from_ms(at)), now) {
+            Retry::WhenMended { trouble: Trouble::Quota, after: Some(after) } => after,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wait(1_000_000 + 7_200_000), Duration::from_secs(7200));
+        for past in [1_000_000, 0, i64::MIN] {
+            assert_eq!(wait(past), QUOTA_SOONEST);
+        }
+        assert_eq!(wait(i64::MAX), QUOTA_LATEST);
+    }
 }

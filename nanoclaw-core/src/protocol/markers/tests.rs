@@ -10,6 +10,7 @@ fn reply(text: &str) -> Block {
         new_session_id: None,
         error: None,
         failure: None,
+        retry_at: None,
         answered_seq: None,
     }
 }

@@ -156,6 +156,10 @@ impl Agent<'_> {
             world.note(|| format!("agent {} leaves without a word", self.name));
             return Some(Exit::Code(0));
         }
+        if let Some(number) = asked.iter().find(|number| is_poisoned(**number)) {
+            self.fail(FailureKind::Refused, format!("simulated poison in [{number}]")).await;
+            return Some(Exit::Code(1));
+        }
         if world.fault(|rates| rates.turn_fails) {
             let kinds = [
                 FailureKind::Other,
@@ -165,13 +169,7 @@ impl Agent<'_> {
                 FailureKind::Login,
             ];
             let failure = world.one_of(&kinds);
-            self.say(Block {
-                status: Status::Error,
-                error: Some(format!("simulated {failure:?}")),
-                failure: Some(failure),
-                ..silent(self.answered)
-            })
-            .await;
+            self.fail(failure, format!("simulated {failure:?}")).await;
             return Some(Exit::Code(1));
         }
         if world.chance(|rates| rates.request) {
@@ -190,6 +188,12 @@ impl Agent<'_> {
         let text = format!("re {} by {}", numbers.join(" "), self.name);
         self.say(Block { result: Some(text), ..silent(self.answered) }).await;
         self.broken.then_some(Exit::Code(1))
+    }
+
+    async fn fail(&mut self, failure: FailureKind, error: String) {
+        let block =
+            Block { status: Status::Error, error: Some(error), failure: Some(failure), ..silent(self.answered) };
+        self.say(block).await;
     }
 
     /// What came as files, all of it, or `None` when the agent is to end. What lies there is taken before a request to end
@@ -280,6 +284,11 @@ impl Agent<'_> {
     }
 }
 
+/// Whether a message is one that no agent can answer, however often it is asked.
+fn is_poisoned(number: u64) -> bool {
+    number % 29 == 4
+}
+
 /// A success without words.
 fn silent(answered: Option<Seq>) -> Block {
     Block {
@@ -288,6 +297,7 @@ fn silent(answered: Option<Seq>) -> Block {
         new_session_id: None,
         error: None,
         failure: None,
+        retry_at: None,
         answered_seq: answered,
     }
 }

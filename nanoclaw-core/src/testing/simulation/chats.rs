@@ -65,7 +65,7 @@ impl ChatLog {
         if !self.keys.insert(delivery.key.clone()) {
             return false;
         }
-        for number in numbers_in(&delivery.text) {
+        for number in answered_by(&delivery.key, &delivery.text) {
             *self.answers.entry(number).or_default() += 1;
         }
         if let Some(through) = gave_up_through(&delivery.key) {
@@ -89,6 +89,16 @@ impl ChatLog {
         });
         owed.map(|(number, _)| *number).collect()
     }
+}
+
+/// The messages that what is shown answers: those in a reply of the agent. A word of the host names messages too.
+pub(super) fn answered_by(key: &DeliveryKey, text: &str) -> Vec<u64> {
+    if is_of_host(key) { Vec::new() } else { numbers_in(text) }
+}
+
+/// Whether it is the host itself that speaks.
+pub(super) fn is_of_host(key: &DeliveryKey) -> bool {
+    key.is_alert() || gave_up_through(key).is_some()
 }
 
 /// The numbers of messages in a prompt or an answer: `[7]`.

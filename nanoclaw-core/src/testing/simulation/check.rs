@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Facts,
-    chats::{self, ChatLog, gave_up_through, numbers_in},
+    chats::{self, ChatLog, answered_by, gave_up_through, is_of_host},
     hosts::{Lasting, store},
 };
 use crate::{
@@ -67,10 +67,10 @@ async fn check_chat(lasting: &Lasting, log: &ChatLog, group: &Group, facts: &mut
         let row = store(lasting.store.delivery(&shown.key).await)?;
         let Some(row) = row else { return Err(format!("invention: {} is shown and was never posted", shown.key)) };
         places.push(row.delivery.id);
-        if gave_up_through(&shown.key).is_none() && !texts.insert(&shown.text) {
+        if !is_of_host(&shown.key) && !texts.insert(&shown.text) {
             return Err(format!("twice: {:?} was shown in {} under two keys", shown.text, group.chat));
         }
-        for number in numbers_in(&shown.text) {
+        for number in answered_by(&shown.key, &shown.text) {
             if last_number.replace(number).is_some_and(|last| last >= number) {
                 return Err(format!("order: [{number}] was answered late in {}", group.chat));
             }

@@ -29,8 +29,9 @@ use crate::{
     },
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GroupRecovery, NewRun, Resolution, Resolved,
-        SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
+        Resolved, SessionContext, SetAside, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution,
+        TurnResolved,
     },
     testing::{FakeRuntime, MemoryStore, fake_runtime::Created},
     time::Timestamp,
@@ -96,7 +97,10 @@ store_calls! {
     fn hand_over(run: &RunId, handed: Handed, at: Timestamp) -> ();
     fn turns_taken(run: &RunId, through: Seq, at: Timestamp) -> ();
     fn close_run(run: &RunId, ending: &RunEnding, at: Timestamp) -> ();
-    fn give_up(group: &GroupFolder, through: Seq, notice: &NewDelivery, at: Timestamp) -> ();
+    fn give_up(group: &GroupFolder, given_up: &GiveUp, at: Timestamp) -> Option<SetAside>;
+    fn set_aside(group: Option<&GroupFolder>, resolved: bool, limit: u32) -> Vec<SetAside>;
+    fn resolve_set_aside(group: &GroupFolder, last: Seq, resolution: TurnResolution, at: Timestamp) -> TurnResolved;
+    fn messages_between(chat: &ChatId, messages: Handed, limit: u32) -> Vec<StoredMessage>;
     fn runs(group: Option<&GroupFolder>, limit: u32) -> Vec<StoredRun>;
     fn open_runs() -> Vec<StoredRun>;
     fn turns(run: &RunId) -> Vec<StoredTurn>;

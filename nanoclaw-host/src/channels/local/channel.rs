@@ -29,8 +29,8 @@ const REMEMBERED_KEYS: usize = 16;
 /// How many notes may wait for replies to be shown.
 const MAX_HELD: usize = 256;
 
-/// How long word of a give-up waits for the message that tells the chat of it.
-const GAVE_UP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long word of a give-up or a trouble waits for the message that tells the chat of it.
+const TOLD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a terminal may take to show a reply before it counts as not there: one that was suspended shows it when it goes
 /// on, which may be tomorrow. Less than the orchestrator waits, so that this is no failed try.
@@ -155,9 +155,15 @@ impl LocalChannel {
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 self.tell_after(chat, None, &ToTerminal::Trouble { reason: reason.clone(), retry_in_ms });
             }
+            Notice::Paused { chat, trouble, reason, retry_in, told, .. } => {
+                let until = told.clone().map(|key| HeldUntil::Key(key, Instant::now() + TOLD_PATIENCE));
+                let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                let paused = ToTerminal::Paused { trouble: *trouble, reason: reason.clone(), retry_in_ms };
+                self.tell_after(chat, until, &paused);
+            }
             Notice::GaveUp { group, chat, through, reason } => {
                 // Should the message never come, the terminal must not wait for ever.
-                let until = HeldUntil::Key(DeliveryKey::gave_up(group, *through), Instant::now() + GAVE_UP_PATIENCE);
+                let until = HeldUntil::Key(DeliveryKey::gave_up(group, *through), Instant::now() + TOLD_PATIENCE);
                 self.tell_after(chat, Some(until), &ToTerminal::GaveUp { through: *through, reason: reason.clone() });
             }
         }

@@ -5,11 +5,12 @@ use nanoclaw_core::{
     chat::ChatId,
     delivery::DeliveryKey,
     message::{PlatformMessageId, Seq},
+    run::Trouble,
 };
 use serde::{Deserialize, Serialize};
 
 /// The version that this program speaks.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a terminal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,15 @@ pub enum ToTerminal {
     /// A run failed; what it had not answered is tried again.
     Trouble {
         /// Why.
+        reason: String,
+        /// When the next try is.
+        retry_in_ms: u64,
+    },
+    /// What was said waits for the end of a trouble that is not its fault.
+    Paused {
+        /// What has to be mended.
+        trouble: Trouble,
+        /// How the run ended that met it.
         reason: String,
         /// When the next try is.
         retry_in_ms: u64,

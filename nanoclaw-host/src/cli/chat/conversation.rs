@@ -11,6 +11,7 @@ use nanoclaw_core::{
     chat::ChatId,
     delivery::DeliveryKey,
     message::{PlatformMessageId, Seq},
+    run::Trouble,
     time::Timestamp,
 };
 use tokio::{
@@ -71,6 +72,8 @@ pub(super) enum Heard {
     Typing { on: bool },
     /// A run failed and is tried again.
     Trouble { reason: String, retry_in: Duration },
+    /// What was said here waits for the end of a trouble; it is kept.
+    Paused { trouble: Trouble, reason: String, retry_in: Duration },
     /// Something that was said here was given up.
     GaveUp { reason: String },
     /// Something that was said here was not kept.
@@ -173,6 +176,11 @@ impl Conversation {
             }
             ToTerminal::Trouble { reason, retry_in_ms } => {
                 Heard::Trouble { reason, retry_in: Duration::from_millis(retry_in_ms) }
+            }
+            // Of others at the same chat: nothing that is waited for here.
+            ToTerminal::Paused { .. } if self.settled() => Heard::Progress,
+            ToTerminal::Paused { trouble, reason, retry_in_ms } => {
+                Heard::Paused { trouble, reason, retry_in: Duration::from_millis(retry_in_ms) }
             }
             ToTerminal::GaveUp { through, reason } => {
                 let ours = self.waiting_for > self.answered;

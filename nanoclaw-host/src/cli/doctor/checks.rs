@@ -6,7 +6,7 @@ use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeKind};
 
 use super::Check;
 use crate::{
-    admin::{AdminHandler as _, Client},
+    admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
     cli::{Place, output},
     config::{Config, ConfigErrors, ProcessEnvironment, Provider, RuntimeChoice},
@@ -28,8 +28,9 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
     if found {
         checks.push(service(&home).await);
         checks.push(disk(&home));
+        checks.push(turns(place, &home).await);
     } else {
-        checks.extend(["service", "disk"].map(|name| Check::skipped(name, "there is no home")));
+        checks.extend(["service", "disk", "turns"].map(|name| Check::skipped(name, "there is no home")));
     }
     match Config::load(&home, &ProcessEnvironment) {
         Ok(config) => {
@@ -107,6 +108,32 @@ fn disk(home: &Home) -> Check {
         LEAST_FREE_BYTES..COMFORTABLE_FREE_BYTES => Check::warning("disk", detail, help),
         COMFORTABLE_FREE_BYTES.. => Check::ok("disk", detail),
     }
+}
+
+/// Whether everything that was asked is answered or under way.
+async fn turns(place: &Place, home: &Home) -> Check {
+    if !home.database().exists() {
+        return Check::ok("turns", "nothing was said yet");
+    }
+    // What keeps the home from being asked is told by other checks.
+    let Ok((home, _)) = place.open().await else { return Check::skipped("turns", "the home cannot be asked") };
+    let turns = match home.turns(None, false).await {
+        Ok(turns) => turns,
+        Err(error) => return Check::skipped("turns", error.message),
+    };
+    let count = |state: TurnState| turns.iter().filter(|turn| turn.state == state).count();
+    let (aside, paused) = (count(TurnState::SetAside), count(TurnState::Paused));
+    let detail = match (aside, paused) {
+        (0, 0) => return Check::ok("turns", "nothing is set aside and nothing waits for the end of a trouble"),
+        (aside, 0) => format!("{aside} set aside after the last try"),
+        (0, paused) => format!("{paused} waiting for the end of a trouble"),
+        (aside, paused) => format!("{aside} set aside after the last try, {paused} waiting for the end of a trouble"),
+    };
+    Check::warning(
+        "turns",
+        detail,
+        "`nanoclaw turns list` shows them, `nanoclaw turns retry --all` has them tried again",
+    )
 }
 
 fn configuration(home: &Home, config: &Config) -> Check {

@@ -2,7 +2,6 @@
 
 use nanoclaw_core::{
     chat::ChatMetadata,
-    delivery::NewDelivery,
     group::GroupFolder,
     message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
     store::Accepted,
@@ -12,7 +11,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     failure::Problem,
-    groups, outbox,
+    groups,
     rows::{self, Word},
 };
 
@@ -44,13 +43,28 @@ pub(super) async fn accept(
     if !known.try_get::<bool, _>("registered")? {
         return Ok(Accepted::Unregistered);
     }
+    match insert(write, message, wakes, at).await? {
+        Some(seq) => Ok(Accepted::Stored(seq)),
+        None => Err(Problem::Refused("the message is there and was not there a moment ago".to_owned())),
+    }
+}
+
+/// Puts a message at the end of the inbox; `None` when the chat has one of this id, and then nothing changed.
+pub(super) async fn insert(
+    write: &mut SqliteConnection,
+    message: &InboundMessage,
+    wakes: Wakes,
+    at: Timestamp,
+) -> Result<Option<Seq>, Problem> {
     let attachments = serde_json::to_string(&message.attachments)
         .map_err(|error| Problem::Refused(format!("the attachments cannot be written as JSON: {error}")))?;
     let quote = message.quote.as_ref();
-    let seq: i64 = sqlx::query_scalar(
+    // Not ON CONFLICT, which would use up a place each time.
+    let seq: Option<i64> = sqlx::query_scalar(
         "INSERT INTO messages (chat, id, channel, chat_kind, sender, sender_name, author, text, sent_at_ms,
                                quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+         WHERE NOT EXISTS (SELECT 1 FROM messages WHERE chat = $1 AND id = $2)
          RETURNING seq",
     )
     .bind(message.chat.as_str())
@@ -68,9 +82,9 @@ pub(super) async fn accept(
     .bind(attachments)
     .bind(i64::from(wakes == Wakes::Yes))
     .bind(at.as_ms())
-    .fetch_one(write)
+    .fetch_optional(write)
     .await?;
-    Ok(Accepted::Stored(Seq(seq)))
+    Ok(seq.map(Seq))
 }
 
 /// Of group $1, beyond message $2, at most $3.
@@ -131,43 +145,7 @@ pub(super) async fn given_up(
     found.iter().map(message).collect()
 }
 
-pub(super) async fn give_up(
-    write: &mut SqliteConnection,
-    group: &GroupFolder,
-    through: Seq,
-    notice: &NewDelivery,
-    at: Timestamp,
-) -> Result<(), Problem> {
-    let known = sqlx::query(
-        "SELECT chat, answered_through, (SELECT COALESCE(MAX(seq), 0) FROM messages) AS inbox_end
-         FROM groups WHERE folder = $1",
-    )
-    .bind(group.as_str())
-    .fetch_optional(&mut *write)
-    .await?
-    .ok_or_else(|| Problem::no_group(group))?;
-    let (cursor, inbox_end): (i64, i64) = (known.try_get("answered_through")?, known.try_get("inbox_end")?);
-    let through = through.0.min(inbox_end);
-    if through <= cursor {
-        return Ok(());
-    }
-    sqlx::query("UPDATE messages SET given_up_at_ms = $1 WHERE chat = $2 AND seq > $3 AND seq <= $4")
-        .bind(at.as_ms())
-        .bind(known.try_get::<&str, _>("chat")?)
-        .bind(cursor)
-        .bind(through)
-        .execute(&mut *write)
-        .await?;
-    sqlx::query("UPDATE groups SET answered_through = $1, failures = 0 WHERE folder = $2")
-        .bind(through)
-        .bind(group.as_str())
-        .execute(&mut *write)
-        .await?;
-    outbox::post(write, notice, at).await?;
-    Ok(())
-}
-
-fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
+pub(super) fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
     let quote = rows::optional_id::<PlatformMessageId>(row, "quote_id")?;
     let quote = match quote {
         Some(id) => {

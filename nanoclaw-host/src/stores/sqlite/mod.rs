@@ -1,10 +1,11 @@
 //! The store in SQLite, through sqlx.
 //!
-//! One connection writes, and every write is one `BEGIN IMMEDIATE` transaction on it; a few others read. The journal is a
+//! One connection writes, in transactions that writes share which come at the same time; a few others read. The journal is a
 //! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
 //!
 //! This file is the map from the port to the files that know the tables: `groups`, `inbox`, `runs`, `sessions`,
-//! `outbox`. How a database is opened is in `open`, what its failures mean to people in `failure`.
+//! `set_aside`, `outbox`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
+//! `failure`.
 
 mod failure;
 mod groups;
@@ -14,8 +15,10 @@ mod outbox;
 mod rows;
 mod runs;
 mod sessions;
+mod set_aside;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{path::Path, sync::Arc};
 
@@ -29,21 +32,26 @@ use nanoclaw_core::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GroupRecovery, NewRun, Resolution, Resolved,
-        SessionContext, Store, StoreError, StoredDelivery, StoredRun, StoredTurn,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
+        Resolved, SessionContext, SetAside, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution,
+        TurnResolved,
     },
     time::Timestamp,
 };
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::SqlitePool;
 
-use self::failure::Problem;
+pub use self::writer::Written;
+use self::{
+    failure::Problem,
+    writer::{Write, Writer},
+};
 
 /// A database file, open. Dropping it loses nothing; [`close`](Self::close) also folds the log into the file.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: Arc<Path>,
-    /// Has at most one connection, so that writers wait for each other here, in order, and not in SQLite's lock.
-    writer: SqlitePool,
+    /// Writers wait for each other here, in order, and not in SQLite's lock.
+    writer: Writer,
     readers: SqlitePool,
 }
 
@@ -57,7 +65,9 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let path: Arc<Path> = path.into();
         match open::open(&path).await {
-            Ok((writer, readers)) => Ok(Self { path, writer, readers }),
+            Ok((connection, options, readers)) => {
+                Ok(Self { writer: Writer::new(Arc::clone(&path), connection, options), path, readers })
+            }
             Err(problem) => Err(problem.explain("open the database", &path)),
         }
     }
@@ -68,40 +78,18 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    /// How much was written since it was opened, and in how many commits.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.writer.written()
+    }
+
     async fn begin(&self, action: &'static str) -> Result<Write, StoreError> {
-        // A plain BEGIN that reads first and writes later fails at once with "database is locked" when another writer came
-        // in between, whatever the busy timeout.
-        match self.writer.begin_with("BEGIN IMMEDIATE").await {
-            Ok(transaction) => Ok(Write { transaction, action, path: Arc::clone(&self.path) }),
-            Err(error) => Err(Problem::from(error).explain(action, &self.path)),
-        }
+        self.writer.begin(action).await
     }
 
     fn told<T>(&self, action: &'static str, read: Result<T, Problem>) -> Result<T, StoreError> {
         read.map_err(|problem| problem.explain(action, &self.path))
-    }
-}
-
-/// A write that has begun.
-struct Write {
-    transaction: Transaction<'static, Sqlite>,
-    action: &'static str,
-    path: Arc<Path>,
-}
-
-impl Write {
-    /// Commits what was done, or undoes it when it failed in the middle.
-    async fn finish<T>(self, done: Result<T, Problem>) -> Result<T, StoreError> {
-        let finished = match done {
-            Ok(value) => self.transaction.commit().await.map(|()| value).map_err(Problem::from),
-            Err(problem) => {
-                // SQLite undoes some failures itself (a full disk) and then refuses this; `open` sees to it that such a
-                // connection is not used again.
-                let _ = self.transaction.rollback().await;
-                Err(problem)
-            }
-        };
-        finished.map_err(|problem| problem.explain(self.action, &self.path))
     }
 }
 
@@ -207,13 +195,42 @@ impl Store for SqliteStore {
     async fn give_up(
         &self,
         group: &GroupFolder,
-        through: Seq,
-        notice: &NewDelivery,
+        given_up: &GiveUp,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<SetAside>, StoreError> {
         let mut write = self.begin("give up messages").await?;
-        let done = inbox::give_up(&mut write.transaction, group, through, notice, at).await;
+        let done = set_aside::give_up(&mut write.transaction, group, given_up, at).await;
         write.finish(done).await
+    }
+
+    async fn set_aside(
+        &self,
+        group: Option<&GroupFolder>,
+        resolved: bool,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        self.told("list what was set aside", set_aside::list(&self.readers, group, resolved, limit).await)
+    }
+
+    async fn resolve_set_aside(
+        &self,
+        group: &GroupFolder,
+        last: Seq,
+        resolution: TurnResolution,
+        at: Timestamp,
+    ) -> Result<TurnResolved, StoreError> {
+        let mut write = self.begin("decide about messages that were set aside").await?;
+        let done = set_aside::resolve(&mut write.transaction, group, last, resolution, at).await;
+        write.finish(done).await
+    }
+
+    async fn messages_between(
+        &self,
+        chat: &ChatId,
+        messages: Handed,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.told("read messages", set_aside::messages_between(&self.readers, chat, messages, limit).await)
     }
 
     async fn runs(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<StoredRun>, StoreError> {

@@ -9,7 +9,7 @@ use std::{
 
 use nanoclaw_core::store::StoreError;
 use sqlx::{
-    ConnectOptions, Connection, SqlitePool,
+    ConnectOptions, Connection, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -21,8 +21,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// Reads wait for each other only when more than this many happen at once; each costs a thread and its page cache.
 const READERS: u32 = 4;
 
-/// Opens `path`: the pool of the one writer and the pool of the readers.
-pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Problem> {
+/// Opens `path`: the connection that writes, with what makes another one like it, and the pool of the readers.
+pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqliteConnectOptions, SqlitePool), Problem> {
     look_before_writing(path).await?;
     make_private(path)?;
 
@@ -31,26 +31,17 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Proble
         .busy_timeout(Duration::from_secs(5))
         .foreign_keys(true)
         .disable_statement_logging();
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        // Neither ages nor idles: connections stay, and no timer wakes an idle host.
-        .max_lifetime(None)
-        .idle_timeout(None)
-        // The pool pings on release, which is enough within one process.
-        .test_before_acquire(false)
-        // When SQLite itself undid a transaction (a full disk), sqlx goes on counting it as open and refuses every next
-        // BEGIN on that connection. Such a connection is replaced.
-        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full))
-        .await?;
-    migrate(&writer, path).await?;
+    let writing = options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let mut writer = writing.connect().await?;
+    migrate(&mut writer, path).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
+        // Neither ages nor idles: connections stay, and no timer wakes an idle host.
         .max_lifetime(None)
         .idle_timeout(None)
         .test_before_acquire(false)
         .connect_lazy_with(options.read_only(true));
-    Ok((writer, readers))
+    Ok((writer, writing, readers))
 }
 
 /// Refuses, without writing a byte, what is not ours or is newer than this program.
@@ -81,7 +72,7 @@ async fn look_before_writing(path: &Path) -> Result<(), Problem> {
     looked
 }
 
-async fn look(connection: &mut sqlx::SqliteConnection, path: &Path) -> Result<(), Problem> {
+async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(), Problem> {
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *connection).await?;
     let has = |name: &str| tables.iter().any(|table| table == name);
@@ -118,7 +109,7 @@ fn make_private(path: &Path) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), Problem> {
+async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), Problem> {
     match MIGRATIONS.run(writer).await {
         Ok(()) => Ok(()),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(error.into()),

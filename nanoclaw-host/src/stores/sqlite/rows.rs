@@ -6,7 +6,7 @@ use nanoclaw_core::{
     group::GroupRole,
     message::Author,
     runtime::RuntimeKind,
-    store::{DeliveryState, TurnState},
+    store::{DeliveryState, SetAsideState, TurnState},
     time::Timestamp,
 };
 use sqlx::{Row, sqlite::SqliteRow};
@@ -86,4 +86,5 @@ words! {
     DeliveryState {
         Pending = "pending", Sending = "sending", Sent = "sent", Failed = "failed", Unknown = "unknown", Dropped = "dropped"
     }
+    SetAsideState { Kept = "kept", Retried = "retried", Dropped = "dropped" }
 }

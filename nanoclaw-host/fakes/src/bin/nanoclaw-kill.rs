@@ -1,0 +1,170 @@
+//! Makes `docs/scorecard.md`: kills the real host, its containers, its engine and its disk while messages flow, and counts
+//! what is lost and what is said twice. The harness is `nanoclaw_fakes::kill`.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is its output, and how it goes is told besides"
+)]
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use nanoclaw_fakes::kill::{self, Engine, Fault, On, Plan, Scorecard};
+
+/// Kills nanoclaw in every way while messages flow, and counts what is lost and what is said twice.
+///
+/// Ends with 1 when anything was. Docker rows need root and dockerd, of which it starts one of its own; the row with the full disk needs
+/// root.
+#[derive(Parser)]
+struct Arguments {
+    /// The program under test, built with failpoints; agent-runner lies beside it
+    #[arg(long, required_unless_present = "render")]
+    program: Option<PathBuf>,
+    /// On which runtimes; both when none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    runtime: Vec<On>,
+    /// Which faults; all when none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    fault: Vec<Fault>,
+    /// Only these failpoints
+    #[arg(long, value_delimiter = ',')]
+    point: Vec<String>,
+    /// At how many passings of each failpoint the host dies
+    #[arg(long, default_value_t = 3)]
+    passings: u32,
+    /// How often the fault of each other row happens, at least
+    #[arg(long, default_value_t = 60)]
+    kills: u64,
+    /// How many groups there are
+    #[arg(long, default_value_t = 20)]
+    groups: usize,
+    /// How many messages are said in each group
+    #[arg(long, default_value_t = 50)]
+    messages: usize,
+    /// How many containers there are at once
+    #[arg(long, default_value_t = 5)]
+    cap: usize,
+    /// What chance begins with
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where homes are made; a folder on a real disk with a short path. Homes in which something went wrong are left there
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Leave all homes there
+    #[arg(long)]
+    keep: bool,
+    /// Write all figures here as JSON; rows that are there already and are not made now are kept
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the page here
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// A sentence for the page about how these rows were made
+    #[arg(long)]
+    note: Option<String>,
+    /// Kill nothing: make the page of these rows, which --json wrote
+    #[arg(long)]
+    render: Vec<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<std::process::ExitCode> {
+    let arguments = Arguments::parse();
+    if !arguments.render.is_empty() {
+        return render(&arguments.render, arguments.markdown.as_deref(), arguments.note.as_deref());
+    }
+    let folder = arguments.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("nanoclaw-kill"));
+    std::fs::create_dir_all(&folder)?;
+    let program = arguments.program.context("--program is missing")?;
+    let program = program.canonicalize().context("there is no such program under test")?;
+    let plan = Plan {
+        groups: arguments.groups,
+        messages: arguments.messages,
+        cap: arguments.cap,
+        kills: arguments.kills,
+        points: arguments.point,
+        passings: arguments.passings,
+        seed: arguments.seed,
+        keep: arguments.keep,
+        ..Plan::full(program.clone(), folder.clone())
+    };
+    let mut card = match &arguments.json {
+        Some(path) if path.exists() => serde_json::from_str(&std::fs::read_to_string(path)?)?,
+        _ => kill::scorecard(&plan),
+    };
+    let runtimes = match arguments.runtime.is_empty() {
+        true => vec![On::Sandbox, On::Docker],
+        false => arguments.runtime,
+    };
+    for on in runtimes {
+        let mut engine = match on {
+            On::Sandbox => None,
+            On::Docker => Some(Engine::start(&folder.join("engine"), &program).await?),
+        };
+        for fault in faults(&arguments.fault).into_iter().filter(|fault| fault.exists_on(on)) {
+            eprintln!("{} on {on}", fault.describe());
+            card.add(kill::row(&plan, on, fault, &mut engine, &|line| eprintln!("  {line}")).await?);
+            write(&card, arguments.json.as_deref(), arguments.markdown.as_deref(), arguments.note.as_deref())?;
+        }
+        if let Some(engine) = engine {
+            engine.stop().await?;
+        }
+    }
+    Ok(show(&card))
+}
+
+/// The rows of several runs as one page.
+fn render(
+    files: &[PathBuf],
+    page: Option<&std::path::Path>,
+    note: Option<&str>,
+) -> anyhow::Result<std::process::ExitCode> {
+    let mut all: Option<Scorecard> = None;
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let card: Scorecard = serde_json::from_str(&text)?;
+        match &mut all {
+            Some(all) => card.rows.into_iter().for_each(|row| all.add(row)),
+            None => all = Some(card),
+        }
+    }
+    let all = all.unwrap_or_default();
+    write(&all, None, page, note)?;
+    Ok(show(&all))
+}
+
+fn show(card: &Scorecard) -> std::process::ExitCode {
+    println!("{}", card.table());
+    for row in &card.rows {
+        for trouble in &row.troubles {
+            println!("{} on {}: {trouble}", row.fault.describe(), row.runtime);
+        }
+    }
+    u8::from(!card.is_clean()).into()
+}
+
+fn faults(named: &[Fault]) -> Vec<Fault> {
+    use Fault::{Channel, Containers, Disk, Engine, Failpoints, Freeze, Kill, Restart};
+    match named {
+        [] => vec![Failpoints, Kill, Restart, Containers, Engine, Disk, Channel, Freeze],
+        some => some.to_vec(),
+    }
+}
+
+/// After each row, so that an hour's work does not hang on the last one.
+fn write(
+    card: &Scorecard,
+    json: Option<&std::path::Path>,
+    page: Option<&std::path::Path>,
+    note: Option<&str>,
+) -> anyhow::Result<()> {
+    if let Some(path) = json {
+        std::fs::write(path, serde_json::to_string_pretty(card)?)?;
+    }
+    if let Some(path) = page {
+        std::fs::write(path, card.markdown(note))?;
+    }
+    Ok(())
+}

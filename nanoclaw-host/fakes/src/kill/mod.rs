@@ -1,0 +1,249 @@
+//! Kills the real host, its containers, its engine and its disk while messages flow, and counts what becomes of them.
+//!
+//! A *round* is one home in which a fixed number of messages flows through a fixed number of groups, with one fault
+//! happening all the time. A *row* is as many rounds as the fault needs. At the end of a round no fault happens any more,
+//! the host is started once more, and everything must have been answered, once.
+//!
+//! * `house`: a home, and the program in it;  * `engine`: a Docker daemon of its own;
+//! * `lives`: faults that end the host;  * `troubles`: faults that the host lives through;
+//! * `report`: the table.
+
+mod chance;
+mod engine;
+mod house;
+mod lives;
+mod report;
+mod round;
+mod troubles;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+pub use chance::Chance;
+pub use engine::Engine;
+pub use report::{Scorecard, scorecard};
+
+use crate::chat_service::Tally;
+use round::Round;
+
+/// Which runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum On {
+    /// The embedded sandbox.
+    Sandbox,
+    /// Docker, by a daemon of the harness's own.
+    Docker,
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::Docker => "docker",
+        })
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The host kills itself at each failpoint in turn.
+    Failpoints,
+    /// The host is killed at random times.
+    Kill,
+    /// The host is asked to end, as by `systemctl restart`, at random times.
+    Restart,
+    /// Containers are killed.
+    Containers,
+    /// The Docker daemon is stopped or killed, and started again.
+    Engine,
+    /// The disk of the home is full for a while; half of the time the host is killed meanwhile.
+    Disk,
+    /// The chat service reads nothing for a while.
+    Channel,
+    /// The host is stopped by SIGSTOP for a while.
+    Freeze,
+}
+
+impl Fault {
+    /// For people.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Failpoints => "kill -9 at every failpoint",
+            Self::Kill => "kill -9 at random times",
+            Self::Restart => "restart (TERM) at random times",
+            Self::Containers => "containers killed",
+            Self::Engine => "Docker daemon stopped or killed",
+            Self::Disk => "disk full, also with kill -9",
+            Self::Channel => "chat service reads nothing",
+            Self::Freeze => "host frozen (SIGSTOP)",
+        }
+    }
+
+    /// Whether it can happen on a runtime.
+    #[must_use]
+    pub fn exists_on(self, on: On) -> bool {
+        self != Self::Engine || on == On::Docker
+    }
+}
+
+/// How a scorecard is made.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The program under test, built with failpoints, `agent-runner` beside it.
+    pub program: PathBuf,
+    /// Where homes are made; on a real disk. What failed is kept there.
+    pub folder: PathBuf,
+    /// Groups of a round.
+    pub groups: usize,
+    /// Messages of each group.
+    pub messages: usize,
+    /// Containers at once.
+    pub cap: usize,
+    /// How often a row's fault is to happen at least.
+    pub kills: u64,
+    /// Only these failpoints; all when empty.
+    pub points: Vec<String>,
+    /// At how many passings of each failpoint the host dies: its first, second, …
+    pub passings: u32,
+    /// How many messages are said for each life of a host.
+    pub messages_per_life: usize,
+    /// Homes are kept although nothing went wrong in them.
+    pub keep: bool,
+    /// What chance begins with.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// The plan of the scorecard.
+    #[must_use]
+    pub fn full(program: PathBuf, folder: PathBuf) -> Self {
+        Self {
+            program,
+            folder,
+            groups: 20,
+            messages: 50,
+            cap: 5,
+            kills: 60,
+            points: Vec::new(),
+            passings: 3,
+            messages_per_life: 25,
+            keep: false,
+            seed: 1,
+        }
+    }
+}
+
+/// What came of one fault on one runtime.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Row {
+    /// What went wrong.
+    pub fault: Fault,
+    /// On which runtime.
+    pub runtime: On,
+    /// How often it went wrong.
+    pub kills: u64,
+    /// In how many homes, one after the other.
+    pub rounds: u32,
+    /// What became of the messages.
+    pub tally: Tally,
+    /// From the death of each host to the line with which the next one says that it is ready, in ms.
+    pub ready_ms: Vec<f64>,
+    /// Failpoints that the host never passed, with the passing that was waited for.
+    pub not_passed: Vec<String>,
+    /// What was not as it should be beside the counts: a host that did not end, or was not ready.
+    pub troubles: Vec<String>,
+    /// How long all this took.
+    pub seconds: f64,
+}
+
+impl Row {
+    /// Whether nothing was lost, doubled or stuck.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.tally.lost() == 0
+            && self.tally.duplicated == 0
+            && self.tally.texts_changed == 0
+            && self.tally.other_texts.is_empty()
+            && self.troubles.is_empty()
+    }
+}
+
+/// Makes one row. `say` is told how it goes, a line at a time.
+///
+/// # Errors
+/// When the harness itself cannot work; what the host does wrong is in the row.
+pub async fn row(
+    plan: &Plan,
+    on: On,
+    fault: Fault,
+    engine: &mut Option<Engine>,
+    say: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Row> {
+    let begun = std::time::Instant::now();
+    let mut row = Row {
+        fault,
+        runtime: on,
+        kills: 0,
+        rounds: 0,
+        tally: Tally::default(),
+        ready_ms: Vec::new(),
+        not_passed: Vec::new(),
+        troubles: Vec::new(),
+        seconds: 0.0,
+    };
+    let mut points = match fault {
+        Fault::Failpoints => lives::Points::of(plan).await?,
+        _ => lives::Points::default(),
+    };
+    loop {
+        row.rounds += 1;
+        let name = format!("{on}-{fault:?}-{}", row.rounds).to_lowercase();
+        let mut round = Round::begin(plan, on, engine.as_ref(), &name, fault, row.rounds).await?;
+        let before = row.kills;
+        let done = match fault {
+            Fault::Failpoints => lives::failpoints(&mut round, &mut points, &mut row).await,
+            Fault::Kill => lives::random_kills(&mut round, &mut row).await,
+            Fault::Restart => lives::restarts(&mut round, &mut row).await,
+            Fault::Containers => troubles::containers(&mut round, engine.as_ref(), &mut row).await,
+            Fault::Engine => troubles::engine(&mut round, engine.as_mut().context("needs Docker")?, &mut row).await,
+            Fault::Disk => troubles::disk(&mut round, &mut row).await,
+            Fault::Channel => troubles::channel(&mut round, &mut row).await,
+            Fault::Freeze => troubles::freeze(&mut round, &mut row).await,
+        };
+        if let Err(error) = done {
+            row.troubles.push(format!("{name}: {error:#}"));
+        }
+        let kills = row.kills - before;
+        // Nobody can answer without it.
+        if let Some(engine) = engine {
+            engine.up_again().await?;
+        }
+        let tally = round.finish(&name, &mut row).await?;
+        say(&format!(
+            "{name}: {kills} kills, {} said, {} answered, {} doubled, {} sent again",
+            tally.said, tally.answered, tally.duplicated, tally.sent_again
+        ));
+        row.tally.add(tally);
+        let enough = match fault {
+            Fault::Failpoints => points.is_done(),
+            _ => row.kills >= plan.kills,
+        };
+        // A fault that stopped happening is not waited for.
+        if enough || kills == 0 || row.rounds >= MOST_ROUNDS {
+            break;
+        }
+    }
+    row.seconds = begun.elapsed().as_secs_f64();
+    Ok(row)
+}
+
+/// No row takes more rounds than this, whatever it is waiting for.
+const MOST_ROUNDS: u32 = 40;
+/// How long nothing may get on before what is missing counts as lost.
+pub(crate) const STUCK: Duration = Duration::from_secs(120);
