@@ -75,6 +75,12 @@ fn a_message_a_tool_a_follow_up_and_the_session_in_the_next_run() {
     let first = agent.block();
     assert_answer(&first, "made by a tool", 3);
     assert_eq!(fs::read_to_string(home.path("group/made.txt")).unwrap(), "made by a tool\n");
+    // Where its size is looked at before it is resumed (fault F45).
+    let transcript = format!("{}.jsonl", first.new_session_id.as_ref().unwrap());
+    common::until("the session's transcript", || {
+        let projects = fs::read_dir(home.path("home/.claude/projects")).into_iter().flatten().flatten();
+        projects.into_iter().any(|project| project.path().join(&transcript).is_file())
+    });
 
     home.follow_up(&message("and now this"), 8);
     let second = agent.block();
@@ -219,6 +225,42 @@ background=',"origin":{"kind":"task-notification"}'
     let mut running = Running::start(home.command(&["run"]).env(PROVIDER, "claude").env(CLAUDE, program));
     running.send(&serde_json::to_vec(input).unwrap());
     running
+}
+
+/// A transcript as Claude Code would have it, of this many bytes.
+fn transcript(home: &Home, session: &str, bytes: u64) {
+    let folder = home.path("home/.claude/projects/-workspace-group");
+    fs::create_dir_all(&folder).unwrap();
+    fs::File::create(folder.join(format!("{session}.jsonl"))).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn f45_a_session_that_has_grown_too_large_is_not_resumed_and_a_new_one_begins_in_the_same_run() {
+    const BOUND: u64 = 64 << 20;
+    let home = Home::new();
+    transcript(&home, "grown", BOUND + 1);
+    transcript(&home, "fits", BOUND);
+    let script = "echo \"$*\" >> started; next; started $id; result answered; next";
+    let with =
+        |session: &str| ContainerInput { session_id: Some(session.parse().unwrap()), ..input(&message("hello"), 1) };
+    let started = |home: &Home| fs::read_to_string(home.path("group/started")).unwrap();
+
+    let mut agent = scripted(&home, script, &with("grown"));
+    let block = agent.block();
+    assert_eq!((block.result.as_deref(), block.answered_seq), (Some("answered"), Some(Seq(1))));
+    assert!(block.new_session_id.is_some_and(|session| session.as_str() == "s"));
+    agent.until_it_says("the session grown is too large to be resumed");
+    agent.until_it_says("starting a new session");
+    let once = started(&home);
+    assert!(once.lines().count() == 1 && !once.contains("--resume"), "{once}");
+
+    // One that fits, and one of which nothing is known, are resumed as ever.
+    for session in ["fits", "unknown", "../grown"] {
+        fs::remove_file(home.path("group/started")).unwrap();
+        let mut agent = scripted(&home, script, &with(session));
+        assert_eq!(agent.block().result.as_deref(), Some("answered"));
+        assert!(started(&home).contains(&format!("--resume {session}")), "{}", started(&home));
+    }
 }
 
 #[test]

@@ -12,12 +12,14 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use common::{Home, Running, exists, input, message, pid_in, until};
 use nanoclaw_core::{
     protocol::{
         environment::{GATEWAY_SOCKET, RUN},
+        fence::FENCED_CODE,
         markers::Found,
     },
     run::{BlockNumber, RunNumber},
@@ -306,4 +308,132 @@ fn as_process_1_it_reaps_passes_signals_on_and_leaves_nobody() {
     let init: u32 = fs::read_to_string(Path::new(&children)).unwrap().trim().parse().unwrap();
     assert!(Command::new("kill").args(["-TERM", &init.to_string()]).status().unwrap().success());
     assert_eq!(outside.code(), 6, "{}", outside.errors());
+}
+
+/// A command that is at work until somebody ends it, and does not let TERM do so.
+const STUBBORN: &str = "trap '' TERM; echo up > up; while :; do sleep 0.01; done";
+
+fn fence(home: &Home, oldest: u32) {
+    home.mailbox.fence(RunNumber(oldest)).unwrap();
+}
+
+fn fenced() -> i32 {
+    i32::from(FENCED_CODE)
+}
+
+#[test]
+fn f24_the_command_of_a_run_that_a_later_one_has_fenced_ends_within_its_grace() {
+    let home = Home::new();
+    let mut init = home.init(&format!("(setsid sleep 1000 & echo $! > far); {STUBBORN}"));
+    until("it is at work", || home.path("group/up").exists());
+    let far = pid_in(&home.path("group/far"));
+    let before = Instant::now();
+    fence(&home, 8);
+    assert_eq!(init.code(), fenced(), "{}", init.errors());
+    let took = before.elapsed();
+    assert!(took < Duration::from_secs(5), "by the watch, not by the slow re-scan: {took:?}");
+    assert!(!exists(far), "nobody is left");
+    let said = init.errors();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("run 7 is over, the oldest that may go on is 8"), "{said}");
+}
+
+#[test]
+fn f24_a_fenced_command_that_listens_may_clean_up_and_is_heard_no_more() {
+    let home = Home::new();
+    let mut init = home.init(&foreign(
+        "trap 'block late; echo clean > clean; exit 5' TERM; block early; while :; do sleep 0.01; done",
+    ));
+    assert_eq!(init.block().result.as_deref(), Some("early"));
+    fence(&home, 9);
+    assert_eq!(init.code(), fenced(), "whatever the command says: {}", init.errors());
+    assert!(home.path("group/clean").exists());
+    assert_eq!(results(&home), [(1, Some("early".to_owned()))]);
+}
+
+#[test]
+fn f24_our_agent_takes_nothing_that_is_handed_over_after_the_fence() {
+    let home = Home::new();
+    let program = env!("CARGO_BIN_EXE_agent-runner");
+    let mut init = Running::start(home.command(&["init", "--", program, "run"]).env(RUN, "7"));
+    init.send(&serde_json::to_vec(&input(&message("hello"), 3)).unwrap());
+    assert_eq!(init.block().result.as_deref(), Some("heard hello"));
+    fence(&home, 8);
+    init.until_it_says("is over");
+    home.follow_up(&message("for the next run"), 4);
+    assert_eq!(init.code(), fenced());
+    assert_eq!(home.names("input").len(), 1);
+}
+
+#[test]
+fn f24_a_container_that_starts_after_its_successor_ends_at_once() {
+    let home = Home::new();
+    fence(&home, 8);
+    let mut init = home.init("touch started");
+    assert_eq!(init.code(), fenced());
+    assert!(!home.path("group/started").exists());
+    assert!(init.errors().contains("the command is not started"), "{}", init.errors());
+}
+
+#[test]
+fn a_fence_that_is_not_beyond_the_run_changes_nothing() {
+    let home = Home::new();
+    home.make_gate();
+    fence(&home, 7);
+    let mut init = home.init(&foreign("block one; cat gate; block two; exit 3"));
+    assert_eq!(init.block().result.as_deref(), Some("one"));
+    for oldest in [0, 6, 7] {
+        fence(&home, oldest);
+    }
+    drop(home.reached());
+    assert_eq!(init.block().result.as_deref(), Some("two"));
+    assert_eq!((init.code(), init.errors().as_str()), (3, ""));
+}
+
+#[test]
+fn what_is_no_fence_changes_nothing_and_holds_nobody_up() {
+    let home = Home::new();
+    home.make_gate();
+    let place = home.path("ipc/fence");
+    let elsewhere = home.path("elsewhere");
+    fs::write(&elsewhere, "99\n").unwrap();
+    let script = foreign("block one; cat gate; block two");
+    let put: [&dyn Fn(); 5] = [
+        &|| fs::write(&place, "ninety-nine").unwrap(),
+        &|| fs::write(&place, vec![b'9'; 1 << 20]).unwrap(),
+        &|| assert!(Command::new("mkfifo").arg(&place).status().unwrap().success()),
+        &|| std::os::unix::fs::symlink(&elsewhere, &place).unwrap(),
+        &|| fs::create_dir(&place).unwrap(),
+    ];
+    for put in put {
+        // Once there before the command, and once put there while it is at work.
+        put();
+        let mut init = home.init(&script);
+        assert_eq!(init.block().result.as_deref(), Some("one"));
+        let _ = fs::remove_file(&place).or_else(|_| fs::remove_dir(&place));
+        put();
+        // Something that is looked at, after what was put there.
+        fence_is_looked_at(&home);
+        drop(home.reached());
+        assert_eq!(init.block().result.as_deref(), Some("two"));
+        assert_eq!((init.code(), init.errors().as_str()), (0, ""));
+        fs::remove_file(&place).or_else(|_| fs::remove_dir(&place)).unwrap();
+        for name in home.names("output") {
+            fs::remove_file(home.path("ipc/output").join(name)).unwrap();
+        }
+    }
+}
+
+/// Makes init look again.
+fn fence_is_looked_at(home: &Home) {
+    home.mailbox.top().unwrap().write_fleeting("another", b"").unwrap();
+}
+
+#[test]
+fn without_a_run_number_a_fence_changes_nothing() {
+    let home = Home::new();
+    fence(&home, 99);
+    let mut init = Running::start(&mut home.command(&["init", "--", "sh", "-c", &foreign("block one")]));
+    assert_eq!(init.block().result.as_deref(), Some("one"));
+    assert_eq!((init.code(), init.errors().as_str()), (0, ""));
 }

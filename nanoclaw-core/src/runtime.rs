@@ -292,6 +292,16 @@ pub struct Container {
     pub exit: ExitWatch,
 }
 
+/// A container that an earlier host started, as far as it can be taken up again.
+pub struct AdoptedContainer {
+    /// How it ended, once it has.
+    pub exit: ExitWatch,
+    /// What it writes to standard error from about now on, as in [`Container::output`]; what it wrote before is lost. Nothing
+    /// of its standard output, which is in its journal. Dropping it lets the container go on unheard. `None` when it cannot
+    /// be heard.
+    pub errors: Option<mpsc::Receiver<Output>>,
+}
+
 /// Makes an [`ExitWatch`] of a future.
 pub fn exit_watch(exit: impl Future<Output = Exit> + Send + 'static) -> ExitWatch {
     use futures_util::FutureExt;
@@ -448,13 +458,13 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// The typed reasons of [`RuntimeError`].
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError>;
 
-    /// Watches a container that an earlier host started, one that [`list`](Self::list) gave as running. Its streams are not
-    /// taken up again: what it says comes by its mailbox. Nothing about the container changes.
+    /// Watches a container that an earlier host started, one that [`list`](Self::list) gave as running, and listens to its
+    /// standard error if it can. What it says to its host comes by its mailbox. Nothing about the container changes.
     ///
     /// # Errors
     /// [`RuntimeError::Gone`] when it has ended or is not there. A runtime whose containers cannot outlive the host knows none
     /// but its own, which it gives a watch on as well.
-    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError>;
+    async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError>;
 
     /// Asks the container to end (TERM), waits for `grace`, then kills it. Returns when it has ended.
     ///

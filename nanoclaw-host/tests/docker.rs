@@ -219,6 +219,55 @@ async fn an_engine_that_goes_away_leaves_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_host_that_adopts_a_container_hears_its_errors_and_one_that_goes_holds_it_up_no_more() {
+    let Some(engine) = Engine::get().await else { return };
+    let context = engine.suite(&engine.runtime).await;
+    let folder = engine.folder.path().join("shared");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // More than any buffer on the way holds, while the second of three hosts listens and reads nothing.
+    let script = "echo up; wait_for() { until [ -e /shared/$1 ]; do sleep 0.05; done; }
+                  wait_for one; echo one >&2
+                  wait_for two; head -c 8000000 /dev/zero >&2
+                  wait_for three; echo three >&2; exit 3";
+    let mut spec = context.spec(script);
+    spec.mounts.push(Mount { source: folder.clone(), target: "/shared".to_owned(), access: Access::ReadOnly });
+    let mut container = engine.runtime.start(&spec).await.unwrap();
+    assert_eq!(container.output.recv().await, Some(Output::Stdout("up\n".into())));
+    let id = container.id.clone();
+    drop(container);
+    let tell = async |name: &str| {
+        // An engine may say that it listens a moment before it does.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        std::fs::write(folder.join(name), "").unwrap();
+    };
+    let socket = EngineRuntime::default_socket(RuntimeKind::Docker);
+    let host = async || EngineRuntime::connect(RuntimeKind::Docker, &socket).await.unwrap().adopt(&id).await.unwrap();
+
+    let mut first = host().await;
+    tell("one").await;
+    let heard = timeout(SOON, first.errors.as_mut().unwrap().recv()).await.expect("it is heard");
+    assert_eq!(heard, Some(Output::Stderr("one\n".into())));
+    drop(first);
+    let second = host().await;
+    tell("two").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(second);
+    let third = host().await;
+    tell("three").await;
+    let mut errors = third.errors.unwrap();
+    let mut last = Vec::new();
+    while let Some(piece) = timeout(SOON, errors.recv()).await.expect("its words end") {
+        let Output::Stderr(bytes) = piece else { panic!("{piece:?}") };
+        last.extend_from_slice(&bytes);
+    }
+    let exit = timeout(SOON, third.exit).await.expect("nobody holds it up");
+    engine.remove().await;
+    assert_eq!(exit, Exit::Code(3));
+    assert!(last.ends_with(b"three\n"), "{:?}", String::from_utf8_lossy(&last[last.len().saturating_sub(100)..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_that_runs_out_in_a_child_is_told_too() {
     let Some(engine) = Engine::get().await else { return };
     let context = engine.suite(&engine.runtime).await;

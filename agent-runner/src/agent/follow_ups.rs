@@ -29,7 +29,10 @@ impl FollowUps {
     /// Opens and watches the folder.
     pub(crate) fn open(mailbox: &Mailbox) -> Result<Self, MailboxError> {
         let folder = mailbox.input()?;
-        let watch = Watcher::new()?.watch(folder.path())?;
+        let (watch, without) = Watcher::watch_or_rescan(folder.path());
+        if let Some(error) = without {
+            say!("looking for follow-ups every few seconds only: {}", with_causes(&error));
+        }
         // The host holds to its own bounds; a file that it wrote is not refused for its size.
         Ok(Self { folder, watch, limits: Limits { file_bytes: 64 * 1024 * 1024, ..Limits::default() } })
     }

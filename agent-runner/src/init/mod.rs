@@ -2,9 +2,10 @@
 //!
 //! It gives any program that speaks the container contract what it need not know of: loopback leads to the gateway
 //! ([`gateway`]), every block is in the journal before it goes out ([`relay`]), orphans are reaped and signals passed on
-//! ([`processes`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
+//! ([`processes`]), and it ends when its run must not go on ([`fence`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
 //! own on standard error.
 
+mod fence;
 mod gateway;
 mod processes;
 mod relay;
@@ -15,14 +16,22 @@ use std::{
     io,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::Context as _;
+use nanoclaw_core::protocol::fence::FENCED_CODE;
 use rustix::process::{Pid, Signal};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
-use self::{gateway::Forwarder, processes::Signals, relay::Journal};
+use self::{fence::Fence, gateway::Forwarder, processes::Signals, relay::Journal};
 use crate::{log::say, places::Places};
 
 /// The exit code when the command could not be started, as shells have it.
@@ -34,7 +43,12 @@ const NOT_READY: u8 = 1;
 /// waited for: what is in the journal is safe.
 const LAST_OUTPUT: Duration = Duration::from_secs(10);
 
-/// Runs `command` and returns the exit code to end with: the command's own, or 128 and the signal that ended it.
+/// How long the command of a fenced run may take to end when it is asked to, which our agent does at once. Short, because
+/// an agent that does not listen could take what is meant for its successor meanwhile.
+const FENCED_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `command` and returns the exit code to end with: the command's own, or 128 and the signal that ended it, or
+/// [`FENCED_CODE`] when a later run has taken its place.
 pub(crate) fn main(command: &[OsString]) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -57,6 +71,11 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
     // Before the command exists: the kernel drops a signal to process 1 that has no handler yet.
     let mut signals = Signals::catch().context("cannot catch signals")?;
     processes::adopt_orphans();
+    let mut fence = places.run.map(|run| Fence::watch(places.mailbox.clone(), run));
+    if let Some((run, oldest)) = fence.as_ref().and_then(Fence::passed) {
+        say!("init: run {run} is over, the oldest that may go on is {oldest}; the command is not started");
+        return Ok(FENCED_CODE);
+    }
     let gateway = match &places.gateway {
         Some(socket) => Some(Forwarder::listen(socket.clone()).await.context("cannot listen for the gateway")?),
         None => None,
@@ -70,7 +89,8 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
         }
     };
     let pid = Pid::from_child(&child);
-    let mut relayed = start_relay(&mut child, &places)?;
+    let fenced = Arc::<AtomicBool>::default();
+    let mut relayed = start_relay(&mut child, &places, fenced.clone())?;
 
     let serve = async {
         match &gateway {
@@ -80,28 +100,49 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
     };
     tokio::pin!(serve);
 
+    let mut kill_at: Option<Instant> = None;
     let status = loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::CHILD => {
                     if let Some(status) = processes::reap(Some(pid)) {
-                        break status;
+                        break Some(status);
                     }
                 }
                 // To all of the command's processes. How long they may take is the runtime's to say: it asked, and it
                 // kills when its patience ends.
                 signal => processes::signal_group(pid, signal),
             },
-            () = &mut serve => {}
+            (run, oldest) = Fence::passes(&mut fence), if kill_at.is_none() => {
+                // First of all: no word of the command's goes out as this run's from here on.
+                fenced.store(true, Ordering::Release);
+                processes::signal_group(pid, Signal::TERM);
+                say!("init: run {run} is over, the oldest that may go on is {oldest}; ending the command");
+                kill_at = Some(Instant::now() + FENCED_GRACE);
+            }
+            () = sleep_until(kill_at), if kill_at.is_some() => break None,
+            () = &mut serve, if kill_at.is_none() => {}
         }
     };
 
     // What the command left behind would hold its standard output open, and a container ends with its command.
     processes::kill_the_rest(pid).await;
-    if tokio::time::timeout(LAST_OUTPUT, &mut relayed).await.is_err() {
+    if kill_at.is_some() {
+        // Nothing is owed to anybody but the end of a write that is on its way.
+        let _ = timeout(FENCED_GRACE, &mut relayed).await;
+        return Ok(FENCED_CODE);
+    }
+    if timeout(LAST_OUTPUT, &mut relayed).await.is_err() {
         say!("init: the last output was not read for {LAST_OUTPUT:?}; ending without it");
     }
-    Ok(processes::exit_code(status))
+    Ok(status.map_or(FENCED_CODE, processes::exit_code))
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn spawn(command: &[OsString], gateway: Option<&Forwarder>) -> io::Result<Child> {
@@ -115,7 +156,7 @@ fn spawn(command: &[OsString], gateway: Option<&Forwarder>) -> io::Result<Child>
 
 /// Starts the relay of the command's standard output on a thread of its own: it reads, syncs and writes, all blocking,
 /// and must not hold up the gateway. The result is told when the output has ended and all of it has gone out.
-fn start_relay(child: &mut Child, places: &Places) -> anyhow::Result<oneshot::Receiver<()>> {
+fn start_relay(child: &mut Child, places: &Places, fenced: Arc<AtomicBool>) -> anyhow::Result<oneshot::Receiver<()>> {
     let from = child.stdout.take().context("the command has no standard output")?;
     let to = File::from(io::stdout().as_fd().try_clone_to_owned().context("cannot take standard output")?);
     let journal = places.run.map(|run| Journal::new(places.mailbox.clone(), run));
@@ -123,7 +164,7 @@ fn start_relay(child: &mut Child, places: &Places) -> anyhow::Result<oneshot::Re
     std::thread::Builder::new()
         .name("relay".to_owned())
         .spawn(move || {
-            relay::relay(from, to, journal);
+            relay::relay(from, to, journal, &fenced);
             let _ = done.send(());
         })
         .context("cannot start the relay")?;

@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     io::{ErrorKind, Read, Write},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -24,8 +25,8 @@ use crate::log::say;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Passes `from` on to `to` until `from` ends. A `to` that fails (the host died) ends nothing: reading and journalling go
-/// on, for the next host to find.
-pub(crate) fn relay(mut from: impl Read, to: impl Write, mut journal: Option<Journal>) {
+/// on, for the next host to find. Once the run is `fenced`, what comes is read and dropped.
+pub(crate) fn relay(mut from: impl Read, to: impl Write, mut journal: Option<Journal>, fenced: &AtomicBool) {
     let mut to = Some(to);
     let mut decoder = Decoder::new();
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -39,6 +40,10 @@ pub(crate) fn relay(mut from: impl Read, to: impl Write, mut journal: Option<Jou
                 break;
             }
         };
+        if fenced.load(Ordering::Acquire) {
+            journal = None;
+            to = None;
+        }
         if let Some(journal) = &mut journal {
             journal.keep(decoder.feed(bytes));
         }
@@ -50,7 +55,9 @@ pub(crate) fn relay(mut from: impl Read, to: impl Write, mut journal: Option<Jou
             to = None;
         }
     }
-    if let Some(journal) = &mut journal {
+    if let Some(journal) = &mut journal
+        && !fenced.load(Ordering::Acquire)
+    {
         journal.keep(decoder.finish());
         journal.finish();
     }

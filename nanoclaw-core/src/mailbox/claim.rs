@@ -88,6 +88,20 @@ impl Folder {
         Ok(claimed)
     }
 
+    /// The content of the file `name`, of at most `limit` bytes; `None` when there is none, or nothing that is a file to
+    /// read. For a file that may be anything or nothing, and is asked for again.
+    ///
+    /// # Errors
+    /// [`MailboxError::BadName`], or when the host itself is short of something (open files, memory).
+    pub(super) fn read_if_there(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, MailboxError> {
+        self.check_plain(name)?;
+        match self.read(name, limit) {
+            Ok(content) => Ok(content.ok()),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.error("open", name, errno)),
+        }
+    }
+
     /// The first `most` names of files to read, sorted.
     fn first_names(&self, most: usize) -> Result<Vec<String>, MailboxError> {
         // The largest of the names kept is on top, and goes when a smaller one comes.

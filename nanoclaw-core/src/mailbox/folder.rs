@@ -93,7 +93,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// The root itself, for files that lie beside the folders.
+    /// The root itself, for files that lie beside the folders: the [fence](crate::protocol::fence).
     pub fn top(&self) -> Result<Folder, MailboxError> {
         Folder::open(&self.root)
     }

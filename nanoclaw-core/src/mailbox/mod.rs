@@ -6,6 +6,7 @@
 //! as folders and held, so that swapping one for a link leads nowhere.
 
 mod claim;
+mod fence;
 mod folder;
 mod watch;
 mod write;

@@ -11,6 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::run::RunNumber;
 
 fn mailbox() -> (TempDir, Mailbox) {
     let directory = tempfile::tempdir().unwrap();
@@ -375,4 +376,46 @@ fn clearing_removes_all_but_temporary_names() {
     assert_eq!(folder.clear().unwrap(), 5);
     assert_eq!(names(directory.path()), [".c.json.tmp"]);
     assert_eq!(folder.clear().unwrap(), 0);
+}
+
+#[test]
+fn a_fence_is_read_as_it_was_written_whatever_lay_in_its_place() {
+    let (_directory, mailbox) = mailbox();
+    assert_eq!(mailbox.oldest_run().unwrap(), None);
+    mailbox.fence(RunNumber(7)).unwrap();
+    mailbox.fence(RunNumber(3)).unwrap();
+    assert_eq!(mailbox.oldest_run().unwrap(), Some(RunNumber(3)), "the last word counts: numbers may begin anew");
+    let place = mailbox.root().join("fence");
+    for name in ["fence", ".fence.tmp"] {
+        fs::remove_file(&place).unwrap();
+        let folder = mailbox.root().join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        mailbox.fence(RunNumber(8)).unwrap();
+        assert_eq!(mailbox.oldest_run().unwrap(), Some(RunNumber(8)), "over a folder named {name}");
+    }
+}
+
+#[test]
+fn what_is_no_fence_says_nothing() {
+    let (directory, mailbox) = mailbox();
+    let place = mailbox.root().join("fence");
+    let elsewhere = directory.path().join("elsewhere");
+    fs::write(&elsewhere, "9\n").unwrap();
+    let long = format!("{}9", " ".repeat(1000));
+    for text in ["", "nine", "-9", "9 9", "99999999999", "9\0", long.as_str()] {
+        fs::write(&place, text).unwrap();
+        assert_eq!(mailbox.oldest_run().unwrap(), None, "{text:?}");
+        fs::remove_file(&place).unwrap();
+    }
+    fifo(&place);
+    assert_eq!(mailbox.oldest_run().unwrap(), None, "a FIFO");
+    fs::remove_file(&place).unwrap();
+    symlink(&elsewhere, &place).unwrap();
+    assert_eq!(mailbox.oldest_run().unwrap(), None, "a link");
+    mailbox.fence(RunNumber(4)).unwrap();
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "9\n", "nothing is written through it");
+    fs::remove_file(&place).unwrap();
+    fs::create_dir(&place).unwrap();
+    assert_eq!(mailbox.oldest_run().unwrap(), None, "a folder");
 }

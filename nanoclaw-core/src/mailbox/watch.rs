@@ -78,6 +78,15 @@ impl Watcher {
         Ok(Self { shared: Some(Arc::new(Shared { watches, table, _stop: stop.drop_guard() })) })
     }
 
+    /// Watches `folder` with a watcher of its own; by the re-scan alone where the system has no watch left, and then with the
+    /// reason why.
+    pub fn watch_or_rescan(folder: &Path) -> (FolderWatch, Option<MailboxError>) {
+        match Self::new().and_then(|watcher| watcher.watch(folder)) {
+            Ok(watch) => (watch, None),
+            Err(error) => (FolderWatch { kernel: None, notify: Arc::default(), look_at: Instant::now() }, Some(error)),
+        }
+    }
+
     /// Watches `folder` until the result is dropped. The first [`FolderWatch::changed`] returns at once, so that what
     /// lies there already is seen.
     ///

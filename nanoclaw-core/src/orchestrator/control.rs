@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
-    task::{Id, JoinSet},
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -23,7 +23,8 @@ use super::{
     dispatcher::{DispatchSettings, Dispatcher},
     event::{Action, AtShutdown, Event, GroupStatus, RunWord},
     recovery::{self, Survey, SurveyError},
-    run::{self, Adoptee, Command, RunContext, RunSettings},
+    retry::runtime_retry_delay,
+    run::{self, Adoptee, Command, Doubts, RunContext, RunSettings},
     telling::{Pause, of_given_up, tell_of_pause},
 };
 use crate::{
@@ -111,8 +112,9 @@ const QUEUE: usize = 1024;
 const COMMANDS: usize = 5;
 /// How long the start waits for what adopted containers have said.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// The longest delay between two questions to a runtime that does not answer.
-const LONGEST_SURVEY_DELAY: Duration = Duration::from_secs(30);
+/// How many surveys try soon to remove what is dead and hurts nobody, and the pause between the later ones.
+const DEAD_SURVEYS: u32 = 6;
+const DEAD_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// How long messages may take to be sent that are due when the host ends.
 const DRAIN: Duration = Duration::from_secs(5);
 /// The most messages that a chat is told of when they are set aside.
@@ -137,7 +139,7 @@ impl Orchestrator {
             notices: notices.clone(),
             watcher: Watcher::new()?,
             settings: settings.run,
-            unsure: Mutex::default(),
+            doubts: Doubts::default(),
         });
         let mut main_loop = Loop {
             dispatcher: Dispatcher::new(settings.dispatch),
@@ -349,7 +351,7 @@ struct Loop {
     events: mpsc::Sender<Input>,
     workers: JoinSet<Ended>,
     /// Which run a worker is for, by the worker's id, so that one that panics is known.
-    running: HashMap<Id, RunId>,
+    running: HashMap<Id, (RunId, Work)>,
     runs: HashMap<RunId, mpsc::Sender<Command>>,
     /// Open runs of an earlier host of which nobody knows how they stand. They hold their slots and their commands wait,
     /// until that is known.
@@ -359,12 +361,27 @@ struct Loop {
     paused: HashMap<GroupFolder, (Pause, Instant)>,
 }
 
-/// Whether somebody has to look again what an earlier host left.
+/// What a run's worker is there for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Run,
+    /// Cleaning up after one that failed.
+    CleanUp,
+}
+
+/// Whether somebody has to look again which containers there are that nobody wants, or nobody knows.
 enum LookAgain {
     No,
     /// Then, after as many tries.
-    At(Instant, u32),
-    Looking(u32),
+    At(Instant, u32, Urgency),
+    Looking(u32, AbortHandle),
+}
+
+/// Whether somebody waits for what is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Pressing,
+    Leisurely,
 }
 
 /// What a worker leaves when it ends.
@@ -384,8 +401,8 @@ impl Loop {
         while !self.dispatcher.drained() {
             let deadline = self.dispatcher.next_deadline();
             let look_again_at = match self.look_again {
-                LookAgain::At(at, _) => Some(at),
-                LookAgain::No | LookAgain::Looking(_) => None,
+                LookAgain::At(at, ..) => Some(at),
+                LookAgain::No | LookAgain::Looking(..) => None,
             };
             // A tick leaves no deadline that has passed, and only so many workers can have ended: neither can keep the
             // queue, which has no end, from being heard.
@@ -419,10 +436,8 @@ impl Loop {
                 },
             }
         }
-        // Nothing but the notes of messages given up can be left, and questions to a runtime that does not answer.
-        if matches!(self.look_again, LookAgain::Looking(_)) {
-            self.workers.abort_all();
-        }
+        // Nothing but the notes of messages given up can be left.
+        self.stop_looking();
         while self.workers.join_next().await.is_some() {}
     }
 
@@ -450,12 +465,16 @@ impl Loop {
     /// Looks what became of the runs in `left` and makes the dispatcher know every group, those first whose runs go on or may
     /// go on. What is returned resolves when what the adopted ones said meanwhile is committed.
     async fn take_in(&mut self, left: Vec<StoredRun>) -> Result<Vec<oneshot::Receiver<()>>, StartError> {
-        let (adopted, left) = match recovery::survey(&self.context, &left).await {
-            Ok(Survey { adopted, .. }) => (adopted, Vec::new()),
+        let Survey { adopted, held: left, left_over, .. } = match recovery::survey(&self.context, &left).await {
+            Ok(survey) => survey,
             Err(SurveyError::Store(error)) => return Err(error.into()),
             Err(SurveyError::Runtime(error)) => {
                 tracing::error!(error = with_causes(&error), "cannot learn which containers the last host left");
-                (Vec::new(), left)
+                let groups = self.context.store.groups().await?.into_iter().map(|group| group.folder);
+                for group in groups.chain(left.iter().map(|run| run.id.group.clone())) {
+                    self.context.doubts.note(&group);
+                }
+                Survey { held: left, ..Survey::default() }
             }
         };
         let mut recovered = self.context.store.recover().await?;
@@ -474,13 +493,15 @@ impl Loop {
         for adoptee in adopted {
             let (sender, commands) = mpsc::channel(COMMANDS);
             self.runs.insert(adoptee.run.id.clone(), sender);
-            caught_up.extend(self.adopt(adoptee, commands));
+            caught_up.push(self.adopt(adoptee, commands));
         }
         for run in &left {
             let (sender, commands) = mpsc::channel(COMMANDS);
             self.runs.insert(run.id.clone(), sender);
             self.held.insert(run.id.clone(), (run.clone(), commands));
         }
+        // First, so that nothing is started in a slot that is taken.
+        self.count_left_over(left_over, |run| recovered.iter().any(|known| known.group.folder == run.group)).await;
         for GroupRecovery { group, last_run, waiting, failures } in recovered {
             let event = Event::GroupAdded {
                 times: self.context.launcher.tuning(&group.folder).times,
@@ -492,56 +513,64 @@ impl Loop {
             };
             self.handle(event).await;
         }
-        if !left.is_empty() {
-            self.survey_failed(1);
-        }
+        self.look_again(0);
         Ok(caught_up)
     }
 
-    /// Starts the worker of an adopted run; `None` when its group was removed.
-    fn adopt(&mut self, adoptee: Adoptee, commands: mpsc::Receiver<Command>) -> Option<oneshot::Receiver<()>> {
+    /// Starts the worker of an adopted run. What it is to do waits in `commands`, be it that its group was removed meanwhile.
+    fn adopt(&mut self, adoptee: Adoptee, commands: mpsc::Receiver<Command>) -> oneshot::Receiver<()> {
         let run = adoptee.run.id.clone();
-        let group = self.directory.get(&run.group)?;
         let (caught_up, seen) = oneshot::channel();
         let (context, events) = (self.context.clone(), self.events.clone());
         let worker = self
             .workers
-            .spawn(async move { Ended::Run(run::adopt(context, group, adoptee, commands, events, caught_up).await) });
-        self.running.insert(worker.id(), run);
-        Some(seen)
+            .spawn(async move { Ended::Run(run::adopt(context, adoptee, commands, events, caught_up).await) });
+        self.running.insert(worker.id(), (run, Work::Run));
+        seen
+    }
+
+    /// Says how many containers live, or may, that no group's run accounts for: those that a survey found, and those of held
+    /// runs whose groups are not `known`.
+    async fn count_left_over(&mut self, found: usize, known: impl Fn(&RunId) -> bool) {
+        let of_nobody = self.held.keys().filter(|run| !known(run)).count();
+        self.handle(Event::LeftOver { containers: found + of_nobody }).await;
     }
 
     fn survey_again(&mut self) {
-        let LookAgain::At(_, tries) = self.look_again else { return };
-        self.look_again = LookAgain::Looking(tries);
+        let LookAgain::At(_, tries, _) = self.look_again else { return };
         let context = self.context.clone();
         let left: Vec<StoredRun> = self.held.values().map(|(run, _)| run.clone()).collect();
-        self.workers.spawn(async move { Ended::Surveyed(recovery::survey(&context, &left).await) });
+        let looking = self.workers.spawn(async move { Ended::Surveyed(recovery::survey(&context, &left).await) });
+        self.look_again = LookAgain::Looking(tries, looking);
     }
 
     async fn surveyed(&mut self, result: Result<Survey, SurveyError>) {
-        let LookAgain::Looking(tries) = self.look_again else { return };
-        let Survey { adopted, ended } = match result {
+        let LookAgain::Looking(tries, _) = self.look_again else { return };
+        self.look_again = LookAgain::No;
+        let Survey { adopted, ended, held, left_over } = match result {
             Ok(survey) => survey,
             Err(error) => {
-                tracing::error!(
-                    error = with_causes(&error),
-                    "it is still not known which containers the last host left"
-                );
-                return self.survey_failed(tries + 1);
+                tracing::error!(error = with_causes(&error), "it is still not known which containers there are");
+                return self.look_again(tries);
             }
         };
-        self.look_again = LookAgain::No;
         for adoptee in adopted {
             if let Some((_, commands)) = self.held.remove(&adoptee.run.id) {
                 self.adopt(adoptee, commands);
             }
         }
         let mut ended: HashMap<RunId, RunEnding> = ended.into_iter().collect();
-        for run in std::mem::take(&mut self.held).into_keys() {
+        let over: Vec<RunId> =
+            self.held.keys().filter(|run| held.iter().all(|held| held.id != **run)).cloned().collect();
+        for run in over {
+            self.held.remove(&run);
             let ending = ended.remove(&run).unwrap_or(RunEnding::HostEnded);
             self.held_ended(run, RunWord::Ended { ending }).await;
         }
+        let groups: Vec<GroupFolder> = self.held.keys().map(|run| run.group.clone()).collect();
+        let unknown: Vec<GroupFolder> = groups.into_iter().filter(|group| !self.dispatcher.knows(group)).collect();
+        self.count_left_over(left_over, |run| !unknown.contains(&run.group)).await;
+        self.look_again(tries);
     }
 
     /// A held run is over, or nobody waits for it any more.
@@ -554,15 +583,42 @@ impl Loop {
         self.handle(Event::Run { run, word }).await;
     }
 
-    fn survey_failed(&mut self, tries: u32) {
-        let delay = Duration::from_secs(1 << (tries - 1).min(5)).min(LONGEST_SURVEY_DELAY);
-        let groups: Vec<_> = self.held.keys().map(|run| run.group.as_str()).collect();
-        tracing::error!(
-            ?groups,
-            ?delay,
-            "the groups whose runs were open wait until it is known whether their containers live"
-        );
-        self.look_again = LookAgain::At(Instant::now() + delay, tries);
+    /// Plans the next survey if there is any need of one; `tries` were made for what is pressing.
+    fn look_again(&mut self, tries: u32) {
+        if self.dispatcher.is_shutting_down() {
+            return;
+        }
+        let urgency =
+            if self.held.is_empty() && !self.context.doubts.any() { Urgency::Leisurely } else { Urgency::Pressing };
+        if urgency == Urgency::Leisurely && !self.context.doubts.any_dead() {
+            return;
+        }
+        let tries = tries.saturating_add(1);
+        let delay =
+            if urgency == Urgency::Leisurely && tries > DEAD_SURVEYS { DEAD_PAUSE } else { runtime_retry_delay(tries) };
+        let at = Instant::now() + delay;
+        self.look_again = match self.look_again {
+            LookAgain::No => LookAgain::At(at, tries, urgency),
+            LookAgain::At(planned, _, Urgency::Leisurely) if urgency == Urgency::Pressing => {
+                LookAgain::At(planned.min(at), tries, urgency)
+            }
+            // Who looks now plans anew when that is over.
+            LookAgain::At(..) | LookAgain::Looking(..) => return,
+        };
+        if !self.held.is_empty() {
+            let groups: Vec<_> = self.held.keys().map(|run| run.group.as_str()).collect();
+            tracing::error!(
+                ?groups,
+                ?delay,
+                "the groups whose runs were open wait until it is known whether their containers live"
+            );
+        }
+    }
+
+    fn stop_looking(&mut self) {
+        if let LookAgain::Looking(_, looking) = std::mem::replace(&mut self.look_again, LookAgain::No) {
+            looking.abort();
+        }
     }
 
     // --- acting -----------------------------------------------------------------------------------------------------
@@ -581,7 +637,7 @@ impl Loop {
         }
         if ends {
             // Nobody can do anything about these; the next host looks again.
-            self.look_again = LookAgain::No;
+            self.stop_looking();
             for run in std::mem::take(&mut self.held).into_keys() {
                 self.runs.remove(&run);
                 self.dispatcher.handle(Event::Run { run, word: RunWord::Detached }, Instant::now());
@@ -614,7 +670,7 @@ impl Loop {
                     };
                     Ended::Run(run::run(context, group, id, kind, prompt, commands, events).await)
                 });
-                self.running.insert(worker.id(), run);
+                self.running.insert(worker.id(), (run, Work::Run));
             }
             Action::Feed { run } => self.command(&run, Command::Feed),
             Action::Close { run } => self.command(&run, Command::Close),
@@ -670,25 +726,49 @@ impl Loop {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) -> Option<Event> {
+    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) -> Option<Event> {
         let (id, word) = match ended {
             Ok((id, Ended::Run(word))) => (id, word),
             Ok((_, Ended::GaveUp(event))) => return event,
             Ok((_, Ended::Surveyed(_) | Ended::Told)) => return None,
-            Err(error) => {
-                tracing::error!(%error, "a worker failed");
-                if let LookAgain::Looking(tries) = self.look_again
-                    && !self.running.contains_key(&error.id())
-                {
-                    self.survey_failed(tries + 1);
-                }
-                let ending = RunEnding::Lost { reason: "its worker failed; see the log".to_owned() };
-                (error.id(), RunWord::Ended { ending })
-            }
+            Err(error) if error.is_cancelled() => return None,
+            Err(error) => (error.id(), self.failed(&error)?),
         };
-        let run = self.running.remove(&id)?;
+        let (run, _) = self.running.remove(&id)?;
         self.runs.remove(&run);
+        self.look_again(0);
         Some(Event::Run { run, word })
+    }
+
+    /// A worker panicked; the last word of its run, if it is over by that.
+    fn failed(&mut self, error: &JoinError) -> Option<RunWord> {
+        tracing::error!(%error, "a worker failed");
+        if let LookAgain::Looking(tries, looking) = &self.look_again
+            && looking.id() == error.id()
+        {
+            let tries = *tries;
+            self.look_again = LookAgain::No;
+            self.look_again(tries);
+        }
+        let (run, work) = self.running.get(&error.id()).cloned()?;
+        if self.dispatcher.is_shutting_down() {
+            // It stays open; the next host sees to it.
+            return Some(RunWord::Detached);
+        }
+        if work == Work::CleanUp {
+            // Once is enough. Whether its container lives is looked into before the group's next run, and by a survey.
+            self.context.doubts.abandon(&run);
+            return Some(RunWord::Ended { ending: run::worker_failed() });
+        }
+        self.running.remove(&error.id());
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        self.runs.insert(run.clone(), sender);
+        let (context, events, id) = (self.context.clone(), self.events.clone(), run.clone());
+        let group = self.directory.get(&run.group);
+        let worker =
+            self.workers.spawn(async move { Ended::Run(run::clean_up(context, group, id, commands, events).await) });
+        self.running.insert(worker.id(), (run, Work::CleanUp));
+        None
     }
 }
 

@@ -77,6 +77,11 @@ pub enum Event {
         /// Which group; `None` means all.
         group: Option<GroupFolder>,
     },
+    /// So many containers live, or may, that are of no run that a group here has: each takes a slot until it is gone.
+    LeftOver {
+        /// How many; replaces what was said before.
+        containers: usize,
+    },
     /// The host is to end: start nothing more.
     Shutdown {
         /// What is to become of the containers that run.
@@ -151,9 +156,11 @@ pub enum RunWord {
     /// The agent gives signs of life by itself, and the worker ends the run when they stop: from now on its silence is work.
     /// Said once.
     Beats,
+    /// Nothing is wanted of the container any more but that it goes, which takes a while.
+    Ending,
     /// The host ends, and the container goes on without it.
     Detached,
-    /// The container is gone and the run is closed.
+    /// The container is gone, or dead and of no use to anybody, and the run is closed.
     Ended {
         /// How.
         ending: RunEnding,

@@ -16,6 +16,13 @@ pub(super) fn run_retry_delay(failures: u32, group: &GroupFolder) -> Duration {
     Duration::from_secs(5 << failures.saturating_sub(1).min(4)).mul_f64(jitter(0.1, (failures, group)))
 }
 
+/// The delay before a runtime is asked again for what it failed to do `failed` times in a row: 1, 2, 4, 8, 16, then 30
+/// seconds.
+#[must_use]
+pub(super) fn runtime_retry_delay(failed: u32) -> Duration {
+    Duration::from_secs(1 << failed.saturating_sub(1).min(5)).min(Duration::from_secs(30))
+}
+
 /// A factor from 1 - `part` to 1 + `part`. It comes from `salt`, not from chance: it spreads as well, and what happened once
 /// happens again.
 fn jitter(part: f64, salt: impl Hash) -> f64 {
@@ -78,6 +85,13 @@ mod tests {
         let delay = |name: &str| run_retry_delay(5, &GroupFolder::new(name).unwrap());
         assert_ne!(delay("family"), delay("work"));
         assert_eq!(delay("family"), delay("family"));
+    }
+
+    #[test]
+    fn a_runtime_is_asked_again_after_a_second_then_more_rarely_up_to_half_a_minute() {
+        for (failed, seconds) in [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (7, 30), (u32::MAX, 30)] {
+            assert_eq!(runtime_retry_delay(failed), Duration::from_secs(seconds), "{failed}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod alive;
 pub mod environment;
+pub mod fence;
 pub mod input;
 pub mod markers;
 pub mod output;

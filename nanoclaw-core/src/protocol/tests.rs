@@ -315,3 +315,15 @@ fn answer() {
         ]
         "#);
 }
+
+#[test]
+fn a_fence_is_a_number_and_nothing_else() {
+    assert_snapshot!(super::fence::text(RunNumber(12)).escape_default(), @r"12\n");
+    let read = super::fence::oldest;
+    assert_eq!(read(super::fence::text(RunNumber(u32::MAX)).as_bytes()), Some(RunNumber(u32::MAX)));
+    assert_eq!((read(b"12"), read(b" 12 \n")), (Some(RunNumber(12)), Some(RunNumber(12))));
+    assert_eq!(
+        (read(b""), read(b"1 2"), read(b"-1"), read(b"4294967296"), read(b"\xff")),
+        (None, None, None, None, None)
+    );
+}

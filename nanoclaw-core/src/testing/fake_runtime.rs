@@ -6,7 +6,7 @@ mod commands;
 use std::{
     collections::{BTreeMap, VecDeque},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -20,9 +20,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::runtime::{
-    Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerStdin,
-    ContainerSummary, Exit, ExitWatch, ImageRef, InstallId, Labels, Output, RuntimeError, RuntimeKind, StopOutcome,
-    exit_watch,
+    AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
+    ContainerStdin, ContainerSummary, Exit, ExitWatch, ImageRef, InstallId, Labels, Output, RuntimeError, RuntimeKind,
+    StopOutcome, exit_watch,
 };
 
 /// What a container does: a future that ends when the container does. Killing the container drops it.
@@ -51,17 +51,33 @@ impl FakeContainer {
 
 /// The writing end of a fake container's output.
 #[derive(Clone)]
-pub struct FakeOutput(mpsc::Sender<Output>);
+pub struct FakeOutput {
+    /// To whom it was handed when it was started.
+    first: mpsc::Sender<Output>,
+    /// To those who adopted it.
+    later: Listeners,
+}
+
+type Listeners = Arc<Mutex<Vec<mpsc::Sender<Output>>>>;
 
 impl FakeOutput {
     /// Writes to standard output; waits while nobody reads, and does nothing when nobody can any more.
     pub async fn stdout(&self, bytes: impl Into<Bytes>) {
-        let _ = self.0.send(Output::Stdout(bytes.into())).await;
+        let _ = self.first.send(Output::Stdout(bytes.into())).await;
     }
 
-    /// Writes to standard error, likewise.
+    /// Writes to standard error, likewise; who adopted the container hears it too.
     pub async fn stderr(&self, bytes: impl Into<Bytes>) {
-        let _ = self.0.send(Output::Stderr(bytes.into())).await;
+        let bytes = bytes.into();
+        let _ = self.first.send(Output::Stderr(bytes.clone())).await;
+        let later = {
+            let mut later = lock(&self.later);
+            later.retain(|listener| !listener.is_closed());
+            later.clone()
+        };
+        for listener in later {
+            let _ = listener.send(Output::Stderr(bytes.clone())).await;
+        }
     }
 }
 
@@ -72,18 +88,43 @@ pub struct FakeRuntime {
     capabilities: Capabilities,
     has_images: bool,
     start_takes: Duration,
+    adopt_takes: Duration,
     lists_twice: bool,
+    keeps_dead: bool,
     state: Arc<Mutex<State>>,
 }
+
+/// What a runtime is asked about containers that it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// To end this one.
+    Stop(&'a ContainerId),
+    /// To kill and remove this one.
+    Remove(&'a ContainerId),
+    /// To watch this one.
+    Adopt(&'a ContainerId),
+    /// To list them.
+    List,
+}
+
+type Obstacle = Arc<dyn Fn(Asked<'_>) -> Option<RuntimeError> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     /// In an order that is the same every time.
     live: BTreeMap<ContainerId, Live>,
     most_live: usize,
+    most_live_of_a_group: usize,
+    obstacle: Option<Obstacle>,
     started: Vec<ContainerSpec>,
     next_failures: VecDeque<RuntimeError>,
     next_list_failures: VecDeque<RuntimeError>,
+}
+
+impl State {
+    fn living(&self) -> impl Iterator<Item = &Live> {
+        self.live.values().filter(|live| !live.dead)
+    }
 }
 
 struct Live {
@@ -91,7 +132,13 @@ struct Live {
     stop: CancellationToken,
     kill: CancellationToken,
     lose: CancellationToken,
+    /// Cancelled when who started it is to see nothing more of it.
+    unseen: CancellationToken,
     exit: Option<ExitWatch>,
+    /// It has ended, and is listed until it is removed.
+    dead: bool,
+    /// Its output's, for as long as it has one.
+    listeners: Weak<Mutex<Vec<mpsc::Sender<Output>>>>,
 }
 
 impl FakeRuntime {
@@ -116,7 +163,9 @@ impl FakeRuntime {
             },
             has_images: true,
             start_takes: Duration::ZERO,
+            adopt_takes: Duration::ZERO,
             lists_twice: false,
+            keeps_dead: false,
             state: Arc::default(),
         }
     }
@@ -158,6 +207,12 @@ impl FakeRuntime {
         Self { start_takes, ..self }
     }
 
+    /// The same, taking this long until it watches a container of an earlier host.
+    #[must_use]
+    pub fn with_slow_adopts(self, adopt_takes: Duration) -> Self {
+        Self { adopt_takes, ..self }
+    }
+
     /// Makes the next start fail that has no failure waiting yet; once for each call.
     pub fn fail_next_start(&self, error: RuntimeError) {
         self.state().next_failures.push_back(error);
@@ -169,21 +224,49 @@ impl FakeRuntime {
         Self { lists_twice: true, ..self }
     }
 
+    /// The same, listing containers that have ended until they are removed, as an engine does that was interrupted.
+    #[must_use]
+    pub fn keeping_dead(self) -> Self {
+        Self { keeps_dead: true, ..self }
+    }
+
+    /// From now on these questions fail; nothing is done then.
+    pub fn obstruct(&self, obstacle: impl Fn(Asked<'_>) -> Option<RuntimeError> + Send + Sync + 'static) {
+        self.state().obstacle = Some(Arc::new(obstacle));
+    }
+
+    /// Nothing fails any more for that reason.
+    pub fn clear_obstacle(&self) {
+        self.state().obstacle = None;
+    }
+
     /// Makes the next listing fail that has no failure waiting yet; once for each call.
     pub fn fail_next_list(&self, error: RuntimeError) {
         self.state().next_list_failures.push_back(error);
     }
 
-    /// How many containers there are now, counted from the beginning of their start.
+    /// How many containers live now, counted from the beginning of their start.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.state().live.len()
+        self.state().living().count()
+    }
+
+    /// How many have ended and are not removed.
+    #[must_use]
+    pub fn dead(&self) -> usize {
+        self.state().live.values().filter(|live| live.dead).count()
     }
 
     /// How many there were at most at one time.
     #[must_use]
     pub fn most_live(&self) -> usize {
         self.state().most_live
+    }
+
+    /// How many lived at most at one time that were of one group.
+    #[must_use]
+    pub fn most_live_of_a_group(&self) -> usize {
+        self.state().most_live_of_a_group
     }
 
     /// The specs of all starts that were tried, in order.
@@ -199,6 +282,14 @@ impl FakeRuntime {
         }
     }
 
+    /// Ends what its starter sees of every container, as an engine does that goes down and leaves them running: exits are
+    /// unknown.
+    pub fn lose_sight(&self) {
+        for live in self.state().live.values() {
+            live.unseen.cancel();
+        }
+    }
+
     /// The first half of a start. What is created is gone again when it is dropped.
     ///
     /// # Errors
@@ -206,7 +297,8 @@ impl FakeRuntime {
     pub fn create(&self, spec: &ContainerSpec) -> Result<Created, RuntimeError> {
         let id = ContainerId::new(spec.name.as_str())
             .map_err(|error| RuntimeError::Other { action: "name the container", reason: error.to_string() })?;
-        let (stop, kill, lose) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        let (lose, unseen) = (CancellationToken::new(), CancellationToken::new());
         let mut state = self.state();
         state.started.push(spec.clone());
         if let Some(error) = state.next_failures.pop_front() {
@@ -222,12 +314,18 @@ impl FakeRuntime {
             stop: stop.clone(),
             kill: kill.clone(),
             lose: lose.clone(),
+            unseen: unseen.clone(),
             exit: None,
+            dead: false,
+            listeners: Weak::new(),
         };
         state.live.insert(id.clone(), live);
-        state.most_live = state.most_live.max(state.live.len());
-        let listed = Listed { id, state: Arc::clone(&self.state) };
-        Ok(Created { spec: spec.clone(), listed, stop, kill, lose })
+        state.most_live = state.most_live.max(state.living().count());
+        let of_group =
+            |live: &&Live| live.labels.install == spec.labels.install && live.labels.run.group == spec.labels.run.group;
+        state.most_live_of_a_group = state.most_live_of_a_group.max(state.living().filter(of_group).count());
+        let listed = Listed { id, state: Arc::clone(&self.state), keeps_dead: self.keeps_dead };
+        Ok(Created { spec: spec.clone(), listed, stop, kill, lose, unseen })
     }
 
     /// The second half.
@@ -235,14 +333,16 @@ impl FakeRuntime {
     /// # Errors
     /// [`RuntimeError::Gone`] when it was removed meanwhile.
     pub fn begin(&self, created: Created) -> Result<Container, RuntimeError> {
-        let Created { spec, listed, stop, kill, lose } = created;
+        let Created { spec, listed, stop, kill, lose, unseen } = created;
         let id = listed.id.clone();
         if kill.is_cancelled() {
             return Err(RuntimeError::Gone { id });
         }
         let (stdin, input) = tokio::io::duplex(64 << 10);
         let (sender, output) = mpsc::channel(64);
-        let inside = FakeContainer { spec, input, output: FakeOutput(sender), stop };
+        let listeners = Listeners::default();
+        let heard = Arc::downgrade(&listeners);
+        let inside = FakeContainer { spec, input, output: FakeOutput { first: sender, later: listeners }, stop };
         let running = AssertUnwindSafe((self.agent)(inside)).catch_unwind();
         let worker = tokio::spawn(async move {
             let _listed = listed;
@@ -257,12 +357,25 @@ impl FakeRuntime {
         let exit = exit_watch(async move { worker.await.unwrap_or(Exit::Unknown) });
         if let Some(live) = self.state().live.get_mut(&id) {
             live.exit = Some(exit.clone());
+            live.listeners = heard;
         }
-        Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit })
+        let seen = exit_watch(async move {
+            tokio::select! {
+                biased;
+                exit = exit => exit,
+                () = unseen.cancelled() => Exit::Unknown,
+            }
+        });
+        Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit: seen })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    fn obstructed(&self, asked: Asked<'_>) -> Result<(), RuntimeError> {
+        let obstacle = self.state().obstacle.clone();
+        obstacle.and_then(|obstacle| obstacle(asked)).map_or(Ok(()), Err)
     }
 
     fn check(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
@@ -289,7 +402,7 @@ impl FakeRuntime {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic in a test's own closure must not hide behind a second one.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -301,6 +414,7 @@ pub struct Created {
     stop: CancellationToken,
     kill: CancellationToken,
     lose: CancellationToken,
+    unseen: CancellationToken,
 }
 
 impl Created {
@@ -314,11 +428,16 @@ impl Created {
 struct Listed {
     id: ContainerId,
     state: Arc<Mutex<State>>,
+    keeps_dead: bool,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        lock(&self.state).live.remove(&self.id);
+        let mut state = lock(&self.state);
+        match state.live.get_mut(&self.id) {
+            Some(live) if self.keeps_dead && live.exit.is_some() => live.dead = true,
+            _ => drop(state.live.remove(&self.id)),
+        }
     }
 }
 
@@ -344,13 +463,26 @@ impl ContainerRuntime for FakeRuntime {
         self.begin(created)
     }
 
-    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
-        let exit = self.state().live.get(id).and_then(|live| live.exit.clone());
+    async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
+        self.obstructed(Asked::Adopt(id))?;
+        if !self.adopt_takes.is_zero() {
+            tokio::time::sleep(self.adopt_takes).await;
+        }
+        let state = self.state();
+        let live = state.live.get(id).filter(|live| !live.dead);
+        let live = live.and_then(|live| Some((live.exit.clone()?, live.listeners.clone())));
         // Asked as an engine is, so that a test can end a container between two of its host's questions.
-        exit.filter(|exit| exit.peek().is_none()).ok_or_else(|| RuntimeError::Gone { id: id.clone() })
+        let (exit, listeners) =
+            live.filter(|(exit, _)| exit.peek().is_none()).ok_or_else(|| RuntimeError::Gone { id: id.clone() })?;
+        let (sender, errors) = mpsc::channel(64);
+        if let Some(listeners) = listeners.upgrade() {
+            lock(&listeners).push(sender);
+        }
+        Ok(AdoptedContainer { exit, errors: Some(errors) })
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
+        self.obstructed(Asked::Stop(id))?;
         let (exit, kill) = match self.state().live.get(id) {
             Some(live) => {
                 live.stop.cancel();
@@ -368,6 +500,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.obstructed(Asked::Remove(id))?;
         let exit = {
             let mut state = self.state();
             let Some(live) = state.live.get(id) else { return Ok(()) };
@@ -381,10 +514,12 @@ impl ContainerRuntime for FakeRuntime {
         if let Some(exit) = exit {
             exit.await;
         }
+        self.state().live.remove(id);
         Ok(())
     }
 
     async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        self.obstructed(Asked::List)?;
         let mut state = self.state();
         if let Some(error) = state.next_list_failures.pop_front() {
             return Err(error);
@@ -394,7 +529,7 @@ impl ContainerRuntime for FakeRuntime {
             id: id.clone(),
             group: live.labels.run.group.clone(),
             number: live.labels.run.number,
-            running: live.exit.as_ref().is_some_and(|exit| exit.peek().is_none()),
+            running: !live.dead && live.exit.as_ref().is_some_and(|exit| exit.peek().is_none()),
         };
         let once: Vec<ContainerSummary> = ours.map(summary).collect();
         Ok(if self.lists_twice { [once.clone(), once].concat() } else { once })

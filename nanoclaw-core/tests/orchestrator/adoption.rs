@@ -7,14 +7,14 @@ use nanoclaw_core::{
     delivery::DeliveryKey,
     group::GroupFolder,
     message::Seq,
-    orchestrator::Receipt,
+    orchestrator::{Notice, Receipt},
     protocol::{
         input::{FollowUp, follow_up_name},
         output::JournalEntry,
     },
-    run::{BlockNumber, Handed, RunId, RunNumber},
+    run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
     runtime::{ContainerRuntime, Exit, RuntimeError, RuntimeKind},
-    store::{Store, TurnState},
+    store::{NewRun, Store, TurnState},
     time::Timestamp,
 };
 use tokio::sync::Notify;
@@ -536,4 +536,92 @@ async fn a_block_with_words_and_no_answer_moves_no_cursor_even_as_the_first_of_i
     let run = house.store.open_runs().await.unwrap().remove(0);
     assert_eq!((run.names_messages, run.runtime), (Some(true), RuntimeKind::Fake));
     house.state("busy").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f24_earlier_runs_are_fenced_before_a_new_one_has_a_container() {
+    let house = House::new(async |mut agent: Agent| {
+        let said = format!("fenced before {:?}", agent.mailbox.oldest_run().unwrap());
+        agent.say(1, &block(Some(&said)).answered(agent.input.last_seq)).await;
+        Exit::Code(0)
+    })
+    .await;
+    house.runtime.fail_next_start(RuntimeError::TimedOut { action: "start the container" });
+    house.write("one").await;
+    waiting("the run is over", async || run_endings(&*house.store).await == [Some("not_started".to_owned())]).await;
+    assert_eq!(house.mailbox("main").oldest_run().unwrap(), Some(RunNumber(1)), "whether it starts or not");
+    house.shown(&["fenced before Some(RunNumber(2))"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f24_earlier_runs_are_fenced_before_their_follow_ups_are_taken_away() {
+    let empty = House::empty(slow).await;
+    empty.store.add_group(&super::support::main_group()).await.unwrap();
+    // What cannot be removed, so that everything that comes after it does not happen.
+    let mailbox = empty.mailbox("main");
+    mailbox.create().unwrap();
+    let input = mailbox.input().unwrap();
+    for name in (0..64).map(|number| format!(".refused-{number}")).chain(["0.json".to_owned()]) {
+        std::fs::create_dir_all(input.path().join(name).join("full")).unwrap();
+    }
+    let house = empty.start().await;
+    house.write("one").await;
+    waiting("the run is over", async || run_endings(&*house.store).await == [Some("not_started".to_owned())]).await;
+    assert_eq!(house.runtime.specs().len(), 0);
+    assert_eq!(mailbox.oldest_run().unwrap(), Some(RunNumber(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f24_a_run_of_another_runtime_is_fenced_when_it_is_finished() {
+    let empty = House::empty(slow).await;
+    empty.store.add_group(&super::support::main_group()).await.unwrap();
+    let (message, wakes) = (empty.message("test:main", "one"), nanoclaw_core::message::Wakes::Yes);
+    empty.store.accept(&message, wakes, Timestamp::now()).await.unwrap();
+    // The last host had Docker, and nobody asks that now whether the container lives.
+    let run = run_of("main", 1);
+    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Docker, at: Timestamp::now() };
+    empty.store.open_run(&opened).await.unwrap();
+    let handed = Handed { first: Seq(1), last: Seq(1) };
+    empty.store.hand_over(&run, handed, Timestamp::now()).await.unwrap();
+    let mailbox = empty.mailbox("main");
+    mailbox.create().unwrap();
+    let said = block(Some("heard one")).answered(Some(Seq(1))).0;
+    let entry = JournalEntry { run: RunNumber(1), number: BlockNumber(1), block: said };
+    mailbox.output().unwrap().write(&entry.file_name(), &serde_json::to_vec(&entry).unwrap()).unwrap();
+    let house = empty.start().await;
+    assert_eq!(mailbox.oldest_run().unwrap(), Some(RunNumber(2)));
+    house.shown(&["heard one"]).await;
+    assert_eq!(run_endings(&*house.store).await, [Some("host_ended".to_owned())]);
+    assert_eq!(house.runtime.specs().len(), 0, "no later run was there to do it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_run_that_crashes_is_told_of_with_its_last_words() {
+    let house = House::new(async |agent: Agent| {
+        agent.output.stderr("reading the prompt\n").await;
+        tokio::time::sleep(LONG).await;
+        agent.output.stderr("still thinking\n").await;
+        tokio::time::sleep(LONG).await;
+        agent.output.stderr("thread 'main' panicked: no idea\n").await;
+        Exit::Code(101)
+    })
+    .await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.let_go().await;
+    // Said to nobody.
+    tokio::time::sleep(LONG).await;
+    let house = house.restart().await;
+    let mut notices = house.orchestrator.notices();
+    let reason = loop {
+        if let Notice::RunFailed { reason, .. } = notices.recv().await.unwrap() {
+            break reason;
+        }
+    };
+    assert!(reason.ends_with("code 101: thread 'main' panicked: no idea"), "{reason}");
+    let log = house.log(&run_of("main", 1));
+    let lines: Vec<&str> = log.lines().collect();
+    let [first, host, last] = lines[..] else { panic!("{log}") };
+    assert_eq!((first, last), ("stderr: reading the prompt", "stderr: thread 'main' panicked: no idea"));
+    assert!(host.starts_with("host: ") && host.contains("is missing"), "what is not here is named: {host}");
 }

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod found_by_simulation;
+mod gone;
 mod limits;
 mod support;
 
@@ -478,7 +479,9 @@ async fn f14_a_worker_that_panics_costs_its_run_and_nothing_else() {
     house.write("one").await;
     house.shown(&["heard one"]).await;
     let runs = house.store.runs(None, 10).await.unwrap();
-    assert_eq!(runs.last().unwrap().ending.as_deref(), Some("lost"));
+    let first = runs.last().unwrap();
+    assert_eq!(first.ending.as_deref(), Some("failed"), "it counts as a try");
+    assert_eq!(first.detail.as_deref(), Some("failed: its worker failed; see the log"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -391,12 +391,19 @@ impl Launcher for TestLauncher {
             tmp_bytes: 1 << 20,
             labels: Labels { install: self.install.clone(), run: run.clone() },
         };
-        Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+        Ok(Launch { spec, mailbox, log: self.log(run), guard: Box::new(()) })
     }
 
-    async fn rejoin(&self, group: &Group, _run: &RunId) -> Result<Rejoined, LaunchError> {
+    async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
         let mailbox = self.mailbox(&group.folder);
-        Ok(Rejoined { mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+        Ok(Rejoined { mailbox, log: self.log(run), guard: Box::new(()) })
+    }
+}
+
+impl TestLauncher {
+    fn log(&self, run: &RunId) -> Box<dyn std::io::Write + Send> {
+        let path = self.root.join(format!("{}-{}.log", run.group, run.number));
+        Box::new(std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap())
     }
 }
 
@@ -530,6 +537,11 @@ impl House {
 
     pub(crate) fn mailbox(&self, group: &str) -> Mailbox {
         Mailbox::new(self.folder.path().join(group))
+    }
+
+    /// The log of a run.
+    pub(crate) fn log(&self, run: &RunId) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{}-{}.log", run.group, run.number))).unwrap()
     }
 
     pub(crate) fn connect_channel(&self) {

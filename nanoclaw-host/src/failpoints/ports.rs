@@ -15,8 +15,8 @@ use nanoclaw_core::{
     message::{InboundMessage, Seq, StoredMessage, Wakes},
     run::{Handed, RunEnding, RunId, RunKind},
     runtime::{
-        Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerSummary,
-        ExitWatch, ImageRef, InstallId, RuntimeError, RuntimeKind, StopOutcome,
+        AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
+        ContainerSummary, ImageRef, InstallId, RuntimeError, RuntimeKind, StopOutcome,
     },
     session::SessionId,
     store::{
@@ -106,7 +106,7 @@ pass_on! {
         async fn probe(&self) -> Result<Capabilities, RuntimeError>;
         async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError>;
         async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError>;
-        async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError>;
+        async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError>;
         async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError>;
         async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError>;
         async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError>;

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use crate::{
     bridge::{Bridge, Chat, register},
-    claude,
+    claude, foreign,
     place::{On, Place, on_each_runtime},
     process::{Running, until},
 };
@@ -111,6 +111,74 @@ fn a_service_that_is_ended_while_it_starts_ends_well(place: &Place) {
     }
     place.nothing_is_left();
     assert_eq!(place.chat(&["hello"]).succeeded(), "heard hello\n");
+}
+
+/// A place with Docker whose next host has the sandbox; `None`, and a line that says so, where one is missing.
+fn place_that_loses_docker() -> Option<Place> {
+    Place::on(On::Sandbox)?;
+    Place::on(On::Docker)
+}
+
+#[test]
+fn f24_a_container_whose_engine_nobody_asks_any_more_ends_by_itself_and_its_message_is_answered_once() {
+    let Some(place) = place_that_loses_docker() else { return };
+    place.run(["init"]).succeeded();
+    register(&place);
+    let service = place.service_that_lets_go();
+    let mut bridge = Bridge::connect(&place);
+    // The first agent that is asked does not come to its end.
+    let command = "test -e once || { touch once; sleep 600; }; echo done";
+    bridge.message("1", &format!("!run {command}"));
+    at_work(&place, "once");
+    service.kill();
+    assert_eq!(place.containers(), 1);
+
+    let service = place.service_on(On::Sandbox);
+    let mut chat = Chat::default();
+    let mut bridge = Bridge::connect(&place);
+    assert_eq!(bridge.show(&mut chat), format!("ran {command}: done"));
+    for text in ["and this?", "and that?"] {
+        bridge.message(text, text);
+        assert_eq!(bridge.show(&mut chat), format!("heard {text}"));
+    }
+    until("the container that nobody stops has ended", || (place.containers() == 0).then_some(()));
+    assert_eq!(place.rows("SELECT CAST(run_number AS TEXT) FROM turns WHERE state = 'answered'"), ["2"; 3]);
+    assert_eq!(place.rows("SELECT text FROM outbox ORDER BY id"), chat.shown);
+    assert_eq!(place.rows("SELECT COALESCE(ending, '') FROM runs ORDER BY number"), ["host_ended", ""]);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+/// An agent of v1 knows nothing of fences, and looks for follow-ups at any time.
+#[test]
+fn f24_an_agent_of_v1_whose_engine_nobody_asks_any_more_takes_no_follow_up_of_its_successor() {
+    let Some(place) = place_that_loses_docker() else { return };
+    place.configure(&format!("[agent]\n{}", foreign::COMMAND));
+    register(&place);
+    foreign::install(&place, "tg_family");
+    let service = place.service_that_lets_go();
+    let mut chat = Chat::default();
+    let mut bridge = Bridge::connect(&place);
+    bridge.message("1", "hello");
+    assert_eq!(bridge.show(&mut chat), "the script read: hello");
+    service.kill();
+    assert_eq!(place.containers(), 1);
+
+    let service = place.service_on(On::Sandbox);
+    let mut bridge = Bridge::connect(&place);
+    for text in ["one", "two", "three", "four", "five"] {
+        bridge.message(text, text);
+        assert_eq!(bridge.show(&mut chat), format!("the script read: {text}"));
+    }
+    until("the container that nobody stops has ended", || (place.containers() == 0).then_some(()));
+    assert_eq!(
+        place.rows("SELECT CAST(run_number AS TEXT) FROM turns ORDER BY first_seq"),
+        ["1", "2", "2", "2", "2", "2"]
+    );
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
 }
 
 /// The real agent, cut off from its model in the middle of a request and in the middle of a tool.

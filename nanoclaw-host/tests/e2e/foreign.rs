@@ -49,9 +49,11 @@ while :; do
 done
 "#;
 
-const COMMAND: &str = "command = [\"/bin/sh\", \"/workspace/group/agent.sh\"]\n";
+/// The lines of a section of `nanoclaw.toml` that make it the agent.
+pub const COMMAND: &str = "command = [\"/bin/sh\", \"/workspace/group/agent.sh\"]\n";
 
-fn install(place: &Place, group: &str) {
+/// Puts it into the group's folder.
+pub fn install(place: &Place, group: &str) {
     std::fs::create_dir_all(place.group(group)).unwrap();
     std::fs::write(place.group(group).join("agent.sh"), AGENT).unwrap();
 }

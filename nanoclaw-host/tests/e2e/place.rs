@@ -197,11 +197,16 @@ impl Place {
         self.service_with(&["run"])
     }
 
+    /// The service on another runtime than the place's own: what `runtime = "auto"` comes to when that one is down. It stops
+    /// its containers when it is asked to end.
+    pub fn service_on(&self, on: On) -> Running {
+        let mut command = self.command(["run", "--stop-containers"]);
+        started(command.env("NANOCLAW_CONTAINER_RUNTIME", on.to_string()).env_remove("CONTAINER_IMAGE"))
+    }
+
     fn service_with(&self, arguments: &[&str]) -> Running {
         self.run(["init"]).succeeded();
-        let service = Running::start(&mut self.command(arguments));
-        service.until_stdout(|text| text.ends_with('\n'));
-        service
+        started(&mut self.command(arguments))
     }
 
     /// One column of one query on the database, as text.
@@ -334,6 +339,13 @@ impl Drop for Place {
             println!("the image {image} is left: something holds it");
         });
     }
+}
+
+/// The service that this command starts, once it says that it is ready.
+fn started(command: &mut Command) -> Running {
+    let service = Running::start(command);
+    service.until_stdout(|text| text.ends_with('\n'));
+    service
 }
 
 fn connect() -> Result<EngineRuntime, String> {

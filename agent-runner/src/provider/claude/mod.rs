@@ -3,6 +3,7 @@
 //! * [`process`] starts it and carries lines to and from it.
 //! * [`lines`] says what its lines mean.
 //! * [`failure`] says what kind of failure an error is.
+//! * [`transcript`] says which session is too large to be resumed.
 //!
 //! Which answer belongs to which prompt is not guessed: each prompt has an id of its own, and the program says when it
 //! takes that prompt up. It also speaks unasked, when a command in the background has ended; such an answer must not pass
@@ -11,6 +12,7 @@
 mod failure;
 mod lines;
 mod process;
+mod transcript;
 
 use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Timestamp};
 
@@ -68,6 +70,10 @@ impl Claude {
         self.prompt = Some(Asked { id, taken_up: false });
         self.logins_refused = 0;
         if self.process.is_none() {
+            if let Some(reason) = transcript::unfit(&self.start) {
+                self.not_started = Some(Failure::new(FailureKind::NoSession, reason));
+                return;
+            }
             match Process::start(&self.start) {
                 Ok(process) => self.process = Some(process),
                 Err(failure) => {

@@ -64,6 +64,8 @@ pub struct Dispatcher {
     deadlines: BTreeSet<(Instant, GroupFolder)>,
     /// Groups whose state holds a container.
     live: BTreeSet<GroupFolder>,
+    /// Containers that live, or may, and are no group's: they take slots.
+    left_over: usize,
     shutting_down: bool,
 }
 
@@ -77,6 +79,7 @@ impl Dispatcher {
             waiting: VecDeque::new(),
             deadlines: BTreeSet::new(),
             live: BTreeSet::new(),
+            left_over: 0,
             shutting_down: false,
         }
     }
@@ -110,6 +113,18 @@ impl Dispatcher {
     #[must_use]
     pub fn drained(&self) -> bool {
         self.shutting_down && self.live.is_empty()
+    }
+
+    /// Whether a shutdown was asked for.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    /// Whether a group is known, be it only that its last container is still ending.
+    #[must_use]
+    pub fn knows(&self, group: &GroupFolder) -> bool {
+        self.groups.contains_key(group)
     }
 
     /// Whether a group waits for the end of a trouble.
@@ -168,6 +183,7 @@ impl Dispatcher {
             Event::Run { run, word } => self.run_says(&run, word, now, actions),
             Event::GaveUp { group, through } => self.gave_up(&group, through, now),
             Event::TryNow { group } => self.try_now(group.as_ref(), now),
+            Event::LeftOver { containers } => self.left_over = containers,
             Event::Shutdown { containers } => self.shut_down(containers, now, actions),
             Event::Tick => {}
         }
@@ -290,6 +306,10 @@ impl Dispatcher {
                 entry.beats = true;
                 self.progress(&run.group, Progress::Sign, now);
             }
+            RunWord::Ending => {
+                let kind = entry.state.kind();
+                self.enter(&run.group, State::Stopping { kind }, None, now);
+            }
             RunWord::Detached => self.enter(&run.group, State::Detached, None, now),
             RunWord::Ended { ending } => self.ended(run, &ending, now, actions),
         }
@@ -360,14 +380,18 @@ impl Dispatcher {
 
     /// Whether somebody waits for a slot and there is none.
     fn slot_wanted(&self) -> bool {
-        !self.shutting_down && !self.waiting.is_empty() && self.live.len() >= self.settings.max_containers.get()
+        !self.shutting_down && !self.waiting.is_empty() && !self.has_slot()
+    }
+
+    fn has_slot(&self) -> bool {
+        self.live.len() + self.left_over < self.settings.max_containers.get()
     }
 
     fn fill_slots(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.shutting_down {
             return;
         }
-        while self.live.len() < self.settings.max_containers.get() {
+        while self.has_slot() {
             let Some(group) = self.waiting.front().cloned() else { return };
             self.start(&group, now, actions);
         }

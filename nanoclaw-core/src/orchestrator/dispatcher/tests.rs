@@ -105,6 +105,32 @@ fn a_message_to_an_idle_group_starts_a_run() {
 }
 
 #[test]
+fn f24_a_run_that_is_ending_gets_no_more_and_holds_its_slot_until_it_has_ended() {
+    let mut bench = Bench::new(1, &["a", "b"]);
+    bench.serve("a", 1, 1);
+    assert_eq!(bench.says(run("a", 1), RunWord::Ending), []);
+    assert_eq!(bench.state("a"), "stopping");
+    assert_eq!(bench.message("a", 2), []);
+    assert_eq!(bench.message("b", 3), []);
+    assert_eq!(bench.wait(Duration::from_secs(24 * 3600)), []);
+    assert_eq!(bench.ends(run("a", 1), RunEnding::Finished), [start("b", 1)]);
+    assert_eq!(bench.says(run("a", 1), RunWord::Ending), []);
+    assert_eq!(bench.state("a"), "waiting", "a late word");
+}
+
+#[test]
+fn containers_that_are_no_groups_take_slots() {
+    let mut bench = Bench::new(2, &["a", "b", "c"]);
+    assert_eq!(bench.tell(Event::LeftOver { containers: 1 }), []);
+    assert_eq!(bench.message("a", 1), [start("a", 1)]);
+    assert_eq!(bench.message("b", 2), []);
+    assert_eq!(bench.tell(Event::LeftOver { containers: 7 }), []);
+    assert_eq!(bench.ends(run("a", 1), RunEnding::Finished), []);
+    assert_eq!(bench.tell(Event::LeftOver { containers: 1 }), [start("b", 1)]);
+    assert_eq!(bench.tell(Event::LeftOver { containers: 0 }), [start("a", 2)]);
+}
+
+#[test]
 fn f24_messages_while_a_run_starts_never_start_a_second_one() {
     let mut bench = Bench::new(5, &["a"]);
     bench.message("a", 1);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Command, RunContext, Words, close, leave,
+    leftover::{Fate, Leftover},
     live::{Held, Left, Live},
     requests::finish_requests,
 };
@@ -26,19 +27,26 @@ use crate::{
     },
     protocol::input::{CLOSE_FILE, follow_up_name},
     run::{RunEnding, RunId},
-    runtime::{ContainerId, Exit, ExitWatch},
+    runtime::Exit,
     store::{StoreError, StoredRun, StoredTurn, TurnState},
 };
 
 /// A run whose container outlived its host, with all that its new worker needs.
 pub(in crate::orchestrator) struct Adoptee {
+    /// As it was registered when its container was found; it may be removed since.
+    pub(in crate::orchestrator) group: Arc<Group>,
     pub(in crate::orchestrator) run: StoredRun,
     /// In the order in which they were handed over; at least one.
     pub(in crate::orchestrator) turns: Vec<StoredTurn>,
-    pub(in crate::orchestrator) container: ContainerId,
-    pub(in crate::orchestrator) exit: ExitWatch,
+    pub(in crate::orchestrator) container: Held,
     pub(in crate::orchestrator) rejoined: Rejoined,
 }
+
+/// What the log of an adopted run says, where its container is heard and where it is not.
+const GOES_ON: &[u8] =
+    b"another host took over here; what the agent wrote while there was none, and all that it writes to \
+                         standard output, is missing";
+const ENDS: &[u8] = b"another host took over here, and cannot hear the agent: what it writes from now on is missing";
 
 /// How far a run got with `turns`, for the dispatcher. `cursor` is its group's.
 pub(in crate::orchestrator) fn stands(run: &StoredRun, turns: &[StoredTurn], cursor: Seq) -> Adopted {
@@ -52,20 +60,26 @@ pub(in crate::orchestrator) fn stands(run: &StoredRun, turns: &[StoredTurn], cur
 /// agent said while no host was there is committed.
 pub(in crate::orchestrator) async fn adopt(
     context: Arc<RunContext>,
-    group: Arc<Group>,
     adoptee: Adoptee,
     mut commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Input>,
     caught_up: oneshot::Sender<()>,
 ) -> RunWord {
-    let Adoptee { run, turns, container, exit, rejoined } = adoptee;
+    let Adoptee { group, run, turns, container, rejoined } = adoptee;
     let words = Words { run: run.id.clone(), events };
     let Rejoined { mailbox, log, guard } = rejoined;
-    tracing::info!(run = %run.id, %container, "adopting a container that outlived its host");
+    tracing::info!(run = %run.id, container = %container.id, "adopting a container that outlived its host");
     let live = Live::new(&context, &group, &run.id, &words, &Mailbox::new(mailbox), log, guard)
         .and_then(|live| live.resumed(&run, &turns));
     let left = match live {
         Ok(mut live) => {
+            live.write_log(
+                "host",
+                match container.output {
+                    Some(_) => GOES_ON,
+                    None => ENDS,
+                },
+            );
             live.drain_journal().await;
             live.answer_requests().await;
             live.note_taken().await;
@@ -73,14 +87,14 @@ pub(in crate::orchestrator) async fn adopt(
             if !live.ledger.all_answered() {
                 live.typing.show(Typing::On);
             }
-            live.serve(Held { id: container, output: None, exit }, &mut commands).await
+            live.serve(container, &mut commands).await
         }
         Err(error) => {
-            if let Err(error) = context.runtime.remove(&container).await {
-                tracing::error!(run = %run.id, %error, "cannot make sure that the container is gone; trying again before the next run");
-                context.unsure(&group.folder, container);
+            drop(caught_up);
+            match Leftover::new(&context, &words, &container.id, Exit::Unknown).see_gone(&mut commands, false).await {
+                Fate::Over => Left::Ended(RunEnding::Lost { reason: error.to_string() }),
+                Fate::LetGo => Left::Running,
             }
-            Left::Ended(RunEnding::Lost { reason: error.to_string() })
         }
     };
     leave(&*context.store, &run.id, &left).await;
@@ -90,8 +104,9 @@ pub(in crate::orchestrator) async fn adopt(
     }
 }
 
-/// Commits what a run said while nobody listened, closes it, since its container is gone, and says how it ended. What it did
-/// not answer is pending again.
+/// Commits what a run said while nobody listened, closes it, since its container is gone or will end by the
+/// [fence](crate::protocol::fence), and says how it ended. What it did not answer is pending again. It ended as `known` says;
+/// when nobody knows, as the agent says, or else with its host.
 ///
 /// # Errors
 /// When the store does not take it; the run stays open then.
@@ -100,10 +115,15 @@ pub(in crate::orchestrator) async fn finish(
     group: &Group,
     run: &StoredRun,
     turns: &[StoredTurn],
+    known: Option<RunEnding>,
 ) -> Result<RunEnding, StoreError> {
     // Nobody listens: there is no loop yet, or it knows nothing of this run.
     let words = Words { run: run.id.clone(), events: mpsc::channel(1).0 };
     let mailbox = Mailbox::new(context.launcher.mailbox(&group.folder));
+    // Its container may be one of another runtime, which nobody asks now: then this ends it.
+    if let Err(error) = mailbox.fence(run.id.number.next()) {
+        tracing::warn!(run = %run.id, %error, "cannot fence the run; the group's next one does");
+    }
     let live = Live::new(context, group, &run.id, &words, &mailbox, Box::new(std::io::sink()), Box::new(()))
         .and_then(|live| live.resumed(run, turns));
     let ending = match live {
@@ -124,6 +144,7 @@ pub(in crate::orchestrator) async fn finish(
             RunEnding::HostEnded
         }
     };
+    let ending = known.unwrap_or(ending);
     close(&*context.store, &run.id, &ending).await;
     Ok(ending)
 }

@@ -1,22 +1,16 @@
-//! How a run ends, and how its container is ended.
+//! How a run ends.
 
-use std::{future::Future, pin::Pin, time::Duration};
-
-use super::{RunContext, live::Live};
+use super::live::Live;
 use crate::{
     orchestrator::{
         blocks::LAST_NOTE,
         event::{RunWord, StopReason},
     },
     run::{Retry, RunEnding},
-    runtime::{ContainerId, ContainerRuntime, Exit, StopOutcome},
+    runtime::Exit,
     store::{BlockCommit, BlockOutcome},
     time::Timestamp,
 };
-
-/// How often stopping a container is tried, and the pause before the next try.
-const STOP_TRIES: u32 = 3;
-const STOP_PAUSE: Duration = Duration::from_secs(5);
 
 impl Live<'_> {
     pub(super) async fn ending(&mut self, exit: Exit) -> RunEnding {
@@ -74,64 +68,6 @@ impl Live<'_> {
             RunEnding::Finished
         } else {
             RunEnding::Failed { reason: "the agent ended without an answer".to_owned(), retry: Retry::Later }
-        }
-    }
-}
-
-/// The stopping of a container, tried again for as long as its end is not seen.
-#[derive(Default)]
-pub(super) struct Stopping {
-    tries: u32,
-    now: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Stopping {
-    /// Begins a try unless one goes on; `false` when it was tried too often.
-    pub(super) fn begin(&mut self, context: &RunContext, container: &ContainerId) -> bool {
-        if self.now.is_some() {
-            return true;
-        }
-        if self.tries == STOP_TRIES {
-            return false;
-        }
-        let pause = if self.tries == 0 { Duration::ZERO } else { STOP_PAUSE };
-        self.tries += 1;
-        let (runtime, container, grace) = (context.runtime.clone(), container.clone(), context.settings.stop_grace);
-        self.now = Some(Box::pin(async move {
-            tokio::time::sleep(pause).await;
-            stop(&*runtime, &container, grace).await;
-            // Its end is on its way; when it does not come, that was no success.
-            tokio::time::sleep(STOP_PAUSE).await;
-        }));
-        true
-    }
-
-    /// Whether the container is being stopped.
-    pub(super) fn begun(&self) -> bool {
-        self.tries > 0
-    }
-
-    /// Waits for the end of a try; for ever when there is none.
-    pub(super) async fn done(&mut self) {
-        match &mut self.now {
-            Some(stopping) => stopping.await,
-            None => std::future::pending().await,
-        }
-        self.now = None;
-    }
-}
-
-async fn stop(runtime: &dyn ContainerRuntime, container: &ContainerId, grace: Duration) {
-    match runtime.stop(container, grace).await {
-        Ok(StopOutcome::Killed) => {
-            tracing::warn!(%container, ?grace, "the container did not end when stopped and was killed")
-        }
-        Ok(StopOutcome::Ended | StopOutcome::Gone) => {}
-        Err(error) => {
-            tracing::error!(%container, %error, "cannot stop the container; trying to remove it");
-            if let Err(error) = runtime.remove(container).await {
-                tracing::error!(%container, %error, "cannot remove the container");
-            }
         }
     }
 }

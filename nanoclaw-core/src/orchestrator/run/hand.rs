@@ -52,7 +52,8 @@ impl Live<'_> {
             return self.lost = Some(error.to_string());
         }
         if let Err(error) = self.context.store.hand_over(self.id, batch.handed, Timestamp::now()).await {
-            let _ = self.with_folders(move |folders| folders.input.unstage(&name)).await;
+            // It may be noted all the same. As the file stays, whoever takes the run over knows that the agent does not
+            // have it, and the next run clears it away.
             return self.lost = Some(error.to_string());
         }
         self.ledger.handed(batch.handed, name.clone(), size);

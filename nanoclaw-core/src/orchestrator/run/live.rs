@@ -5,7 +5,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Command, HOST, RunContext, Words, beats::Beats, ending::Stopping, files::Folders, not_started, retry_of,
+    Command, HOST, RunContext, Words,
+    beats::Beats,
+    files::Folders,
+    leftover::{Fate, Leftover, Stopping, sleep_until},
+    not_started, retry_of,
     typing::TypingSign,
 };
 use crate::{
@@ -62,11 +66,11 @@ pub(super) struct Live<'a> {
 }
 
 /// What a worker holds of a container.
-pub(super) struct Held {
-    pub(super) id: ContainerId,
-    /// What it writes; `None` for one that an earlier host started.
-    pub(super) output: Option<mpsc::Receiver<Output>>,
-    pub(super) exit: ExitWatch,
+pub(in crate::orchestrator) struct Held {
+    pub(in crate::orchestrator) id: ContainerId,
+    /// What it writes, and nothing of standard output when an earlier host started it; `None` when it cannot be heard.
+    pub(in crate::orchestrator) output: Option<mpsc::Receiver<Output>>,
+    pub(in crate::orchestrator) exit: ExitWatch,
 }
 
 /// How a worker leaves its container.
@@ -92,10 +96,13 @@ impl<'a> Live<'a> {
             .map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
         let Launch { spec, mailbox, log, guard } = launch;
         let in_house = |error: MailboxError| not_started(&error, HOST);
-        let mut live = Self::new(context, group, id, words, &Mailbox::new(mailbox), log, guard).map_err(in_house)?;
+        let mailbox = Mailbox::new(mailbox);
+        let mut live = Self::new(context, group, id, words, &mailbox, log, guard).map_err(in_house)?;
         live.ledger = Ledger::new(batch.handed);
         live.prompt = prompt;
-        context.remove_unsure(&group.folder).await.map_err(|error| not_started(&error, retry_of(&error)))?;
+        // A container that nobody can reach shares the mailbox; from here on it takes nothing that is meant for this run.
+        mailbox.fence(id.number).map_err(in_house)?;
+        context.settle_doubts(&group.folder).await?;
         // What an earlier run was handed as a file and did not take is pending in the store and part of this prompt
         // (fault F52).
         let input = &live.folders.input;
@@ -107,8 +114,14 @@ impl<'a> Live<'a> {
         let session = context.store.session(&group.folder, &SessionContext::Chat).await;
         let session = session.map_err(|error| not_started(&error, HOST))?;
         context.store.hand_over(id, batch.handed, Timestamp::now()).await.map_err(|error| not_started(&error, HOST))?;
-        let mut container =
-            context.runtime.start(&spec).await.map_err(|error| not_started(&error, retry_of(&error)))?;
+        let mut container = context.runtime.start(&spec).await.map_err(|error| {
+            let retry = retry_of(&error);
+            if retry == HOST {
+                // It may have got further than the runtime could tell, or clear away.
+                context.doubts.note(&group.folder);
+            }
+            not_started(&error, retry)
+        })?;
         let input = ContainerInput {
             prompt: batch.text.clone(),
             session_id: session,
@@ -189,16 +202,21 @@ impl<'a> Live<'a> {
         let Held { id: container, mut output, exit: exit_watch } = held;
         let mut exit: Option<Exit> = None;
         let mut output_open = output.is_some();
-        let mut stop = Stopping::default();
+        let mut stop = Stopping::new(self.id, self.context.runtime.kind());
+        let mut leaving = false;
         let mut close_deadline: Option<Instant> = None;
         let mut output_deadline: Option<Instant> = None;
         while exit.is_none() || output_open {
-            if exit.is_none()
-                && (self.lost.is_some() || self.asked_to_end.is_some())
-                && !stop.begin(self.context, &container)
-            {
-                self.lost.get_or_insert_with(|| "its container cannot be stopped".to_owned());
-                break;
+            if exit.is_none() {
+                let to_end = self.lost.is_some() || self.asked_to_end.is_some();
+                // One that is being ended is seen to its end, if it takes its end.
+                if leaving && (!to_end || stop.has_failed()) {
+                    self.note_taken().await;
+                    return Left::Running;
+                }
+                if to_end {
+                    stop.begin(self.context, &container);
+                }
             }
             // What is bounded comes first; what the agent can flood comes last, so that a flood holds up nothing but the
             // agent's own requests, and those no longer than it lasts.
@@ -213,7 +231,10 @@ impl<'a> Live<'a> {
                     close_deadline = None;
                     self.asked_to_end.get_or_insert(StopReason::Wanted);
                 }
-                () = stop.done() => {}
+                ended = stop.done(&container) => if ended {
+                    exit = Some(Exit::Unknown);
+                    output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);
+                },
                 () = self.typing.keep_shown() => {}
                 Some(command) = commands.recv() => match command {
                     Command::Feed => self.feed().await,
@@ -223,12 +244,7 @@ impl<'a> Live<'a> {
                         close_deadline = Some(Instant::now() + self.context.settings.close_grace);
                     }
                     Command::Stop(why) => self.asked_to_end = Some(why),
-                    // One that has ended, or is being ended, is seen to its end.
-                    Command::Detach if exit.is_some() || self.asked_to_end.is_some() || self.lost.is_some() => {}
-                    Command::Detach => {
-                        self.note_taken().await;
-                        return Left::Running;
-                    }
+                    Command::Detach => leaving = true,
                 },
                 ended = exit_watch.clone(), if exit.is_none() => {
                     exit = Some(ended);
@@ -255,24 +271,24 @@ impl<'a> Live<'a> {
         self.take_found(rest).await;
         self.drain_journal().await;
         self.answer_last_requests().await;
-        let ending = self.ending(exit.unwrap_or(Exit::Unknown)).await;
-        self.note_taken().await;
         self.typing.hide().await;
-        if let Err(error) = self.context.runtime.remove(&container).await {
-            tracing::error!(run = %self.id, %error, "cannot make sure that the container is gone; trying again before the next run");
-            self.context.unsure(&self.group.folder, container);
+        let exit = exit.unwrap_or(Exit::Unknown);
+        let leftover = Leftover::new(self.context, self.words, &container, exit);
+        if leftover.see_gone(commands, leaving).await == Fate::LetGo {
+            self.note_taken().await;
+            return Left::Running;
         }
+        if exit == Exit::Unknown {
+            // It may have gone on until now.
+            self.drain_journal().await;
+            self.answer_last_requests().await;
+        }
+        let ending = self.ending(exit).await;
+        self.note_taken().await;
         Left::Ended(ending)
     }
 }
 
 async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
     output.as_mut()?.recv().await
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,7 +1,7 @@
 //! The worker of one run: owns a container from its first prompt to its removal.
 //!
 //! ```text
-//!  open run ─▶ prepare ─▶ note the turn ─▶ start container ─▶ write prompt ─▶ serve ─▶ drain ─▶ close run ─▶ remove
+//!  open run ─▶ prepare ─▶ note the turn ─▶ start container ─▶ write prompt ─▶ serve ─▶ drain ─▶ see it gone ─▶ close run
 //!                                                                             ▲   │
 //!                            feed: note the turn, write the file ─────────────┘   └─ block: commit, then tell
 //! ```
@@ -11,19 +11,18 @@
 
 mod adopt;
 mod beats;
+mod clean_up;
+mod doubts;
 mod ending;
 mod files;
 mod hand;
+mod leftover;
 mod live;
 mod requests;
 mod typing;
 mod words;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc};
 
@@ -37,17 +36,23 @@ use super::{
     event::{Event, PromptSize, RunWord, StopReason},
 };
 use crate::{
-    group::{Group, GroupFolder},
+    group::Group,
     launch::Launcher,
     mailbox::Watcher,
     message::Seq,
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
-    runtime::{ContainerId, ContainerRuntime, RuntimeError},
+    runtime::{ContainerRuntime, RuntimeError},
     store::{NewRun, Store},
     time::Timestamp,
 };
 
-pub(super) use self::adopt::{Adoptee, adopt, finish, stands};
+pub(super) use self::{
+    adopt::{Adoptee, adopt, finish, stands},
+    clean_up::{clean_up, worker_failed},
+    doubts::Doubts,
+    leftover::{Known, remedy},
+    live::Held,
+};
 
 /// The numbers and names that runs go by.
 #[derive(Debug, Clone)]
@@ -96,26 +101,7 @@ pub(super) struct RunContext {
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) watcher: Watcher,
     pub(super) settings: RunSettings,
-    /// Containers of runs that are over of which nobody knows whether they are gone; at most one a group.
-    pub(super) unsure: Mutex<BTreeMap<GroupFolder, ContainerId>>,
-}
-
-impl RunContext {
-    /// Nobody could make sure that `container` is gone.
-    fn unsure(&self, group: &GroupFolder, container: ContainerId) {
-        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), container);
-    }
-
-    /// Makes sure that no container of an earlier run of `group` lives, which would share the mailbox with the next one
-    /// (fault F24).
-    async fn remove_unsure(&self, group: &GroupFolder) -> Result<(), RuntimeError> {
-        let unsure = self.unsure.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
-        if let Some(container) = unsure {
-            self.runtime.remove(&container).await?;
-            self.unsure.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
-        }
-        Ok(())
-    }
+    pub(super) doubts: Doubts,
 }
 
 /// What the dispatcher asks of a run's worker.
@@ -129,7 +115,7 @@ pub(super) enum Command {
 }
 
 /// Runs one container for `group` and returns the worker's last word: how the run ended, after everything it said is
-/// committed and its container is removed; or that the worker has let go of it.
+/// committed and its container is gone; or that the worker has let go of it.
 pub(super) async fn run(
     context: Arc<RunContext>,
     group: Arc<Group>,

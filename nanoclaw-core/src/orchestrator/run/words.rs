@@ -75,7 +75,7 @@ impl Live<'_> {
         self.write_log("stderr", bytes.strip_suffix(b"\n").unwrap_or(bytes));
     }
 
-    fn write_log(&mut self, stream: &str, bytes: &[u8]) {
+    pub(super) fn write_log(&mut self, stream: &str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         for line in text.split('\n') {
             // A log that cannot be written must not stop an answer.

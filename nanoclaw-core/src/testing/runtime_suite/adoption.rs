@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Promise, SuiteContext,
-    context::{SOON, wait_for_text},
+    context::{SOON, collect, wait_for_text},
     expect_that, promise,
 };
 use crate::runtime::{Access, Container, ContainerId, ContainerSpec, Exit, ExitWatch, RuntimeError, StopOutcome};
@@ -18,6 +18,7 @@ use crate::runtime::{Access, Container, ContainerId, ContainerSpec, Exit, ExitWa
 pub(super) const PROMISES: &[Promise] = &[
     promise!(a_container_goes_on_without_its_host, OutlivesHost, "Its work, its files, its exit: all as before."),
     promise!(output_that_nobody_takes_holds_nobody_up, OutlivesHost, "Who writes to a dead host is not stuck."),
+    promise!(what_an_adopted_container_says_of_trouble_is_heard, OutlivesHost, "From then on, to its last word."),
     promise!(an_adopted_container_can_be_stopped, OutlivesHost, "Asked and ended, or asked and killed."),
     promise!(an_adopted_container_that_is_removed_has_ended, OutlivesHost, "Its exit comes, whatever it is."),
     promise!(adopting_what_has_ended_says_so, Nothing, "Gone, at once; nobody waits for ever."),
@@ -70,6 +71,30 @@ async fn output_that_nobody_takes_holds_nobody_up(context: &SuiteContext) -> Res
     Ok(())
 }
 
+async fn what_an_adopted_container_says_of_trouble_is_heard(context: &SuiteContext) -> Result<(), String> {
+    let script = "cat; echo up; until [ -e $DIR/one ]; do sleep 0.05; done; echo before; echo lost >&2; \
+                  echo > $DIR/lost; until [ -e $DIR/two ]; do sleep 0.05; done; echo after; echo last words >&2; exit 7";
+    let (spec, folder) = with_folder(context, script)?;
+    let id = left_alone(context.start(&spec).await?).await?;
+    context.file(&folder.join("one"), "", 0o644)?;
+    let since = Instant::now();
+    while !folder.join("lost").exists() {
+        expect_that!(since.elapsed() < SOON, "it does not go on without its host");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let adopted = context.runtime.adopt(&id).await.map_err(|error| format!("adopt failed: {error}"))?;
+    let mut errors = adopted.errors.ok_or("nothing can be heard of it")?;
+    // An engine may say that it listens a moment before it does.
+    sleep(Duration::from_millis(300)).await;
+    context.file(&folder.join("two"), "", 0o644)?;
+    let (stdout, stderr) = timeout(SOON, collect(&mut errors)).await.map_err(|_| "its words never end")?;
+    let exit = timeout(SOON, adopted.exit).await.map_err(|_| "no exit came")?;
+    let right = stdout.is_empty() && stderr == b"last words\n" && exit == Exit::Code(7);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    expect_that!(right, "heard {:?} and {:?}, then {exit}", text(&stdout), text(&stderr));
+    context.gone(&spec).await
+}
+
 async fn an_adopted_container_can_be_stopped(context: &SuiteContext) -> Result<(), String> {
     for (script, grace, wanted, by) in [
         ("trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done", SOON, StopOutcome::Ended, Exit::Code(3)),
@@ -107,8 +132,8 @@ async fn adopting_what_has_ended_says_so(context: &SuiteContext) -> Result<(), S
     let watch = context.runtime.adopt(&id).await;
     stdin.close().await;
     timeout(SOON, exit).await.map_err(|_| "no exit came")?;
-    if let Ok(watch) = watch {
-        timeout(SOON, watch).await.map_err(|_| "no exit came to the second watch")?;
+    if let Ok(adopted) = watch {
+        timeout(SOON, adopted.exit).await.map_err(|_| "no exit came to the second watch")?;
     }
     drop(output);
     context.gone(&spec).await?;
@@ -136,9 +161,10 @@ async fn left_alone(mut container: Container) -> Result<ContainerId, String> {
     Ok(container.id)
 }
 
+/// Adopts a container and listens to nothing of it.
 async fn adopt(context: &SuiteContext, id: &ContainerId) -> Result<ExitWatch, String> {
     let since = Instant::now();
-    let watch = context.runtime.adopt(id).await.map_err(|error| format!("adopt failed: {error}"))?;
+    let adopted = context.runtime.adopt(id).await.map_err(|error| format!("adopt failed: {error}"))?;
     expect_that!(since.elapsed() < SOON, "adopting took {:?}", since.elapsed());
-    Ok(watch)
+    Ok(adopted.exit)
 }

@@ -20,6 +20,12 @@ pub(super) async fn check(lasting: &Lasting, hosts: u32) -> Result<Facts, String
     if lasting.runtime.most_live() > cap {
         return Err(format!("cap: {} containers lived at a time, {cap} are allowed", lasting.runtime.most_live()));
     }
+    if lasting.runtime.most_live_of_a_group() > 1 {
+        return Err("fence: two containers of one group lived at a time, and shared its mailbox".to_owned());
+    }
+    if lasting.runtime.live() + lasting.runtime.dead() > 0 {
+        return Err("leak: the engine has containers, dead or alive".to_owned());
+    }
     let mut facts = Facts { hosts: hosts.into(), runs: lasting.runtime.specs().len() as u64, ..Facts::default() };
     let log = world.chats().clone();
     for plan in &world.plan.groups {

@@ -12,7 +12,7 @@ use super::{
     chats::{Line, Lines, SimulatedChannel, people},
     plan::{ClockJump, Restart},
     ports::{SimulatedLauncher, SimulatedRuntime, SimulatedStore},
-    world::{Host, World},
+    world::{Host, STUCK_BEYOND, World},
 };
 use crate::{
     orchestrator::{
@@ -78,7 +78,10 @@ pub(super) async fn play(lasting: &Lasting) -> Result<u32, String> {
         match host_life(lasting, host, &lines, &mut others, &mut restarts, purpose).await? {
             Ended::Crashed | Ended::InOrder => world.pause(0, 15_000).await,
             Ended::Settled if purpose == Purpose::Watch => return Ok(number),
-            Ended::Settled => purpose = Purpose::Watch,
+            Ended::Settled => {
+                purpose = Purpose::Watch;
+                tokio::time::sleep((world.plan.stormy + STUCK_BEYOND).saturating_sub(world.elapsed())).await;
+            }
         }
     }
 }
@@ -220,12 +223,19 @@ async fn weather(world: Arc<World>, runtime: Arc<FakeRuntime>) {
     enum Change {
         Jump(ClockJump),
         EngineLoss,
+        EngineAway,
+        EngineBack,
     }
     let jumps = world.plan.clock_jumps.iter().map(|(at, jump)| (*at, Change::Jump(*jump)));
     let losses = world.plan.engine_losses.iter().map(|at| (*at, Change::EngineLoss));
-    let mut changes: Vec<(Duration, Change)> = jumps.chain(losses).collect();
+    let away = world.plan.engine_away.iter();
+    let away = away.flat_map(|(at, long)| [(*at, Change::EngineAway), (*at + *long, Change::EngineBack)]);
+    let mut changes: Vec<(Duration, Change)> = jumps.chain(losses).chain(away).collect();
     changes.sort_by_key(|(at, _)| *at);
     for (at, change) in changes {
+        if at > world.plan.stormy {
+            break;
+        }
         tokio::time::sleep(at.saturating_sub(world.elapsed())).await;
         match change {
             Change::Jump(jump) => {
@@ -239,6 +249,15 @@ async fn weather(world: Arc<World>, runtime: Arc<FakeRuntime>) {
             Change::EngineLoss => {
                 world.note(|| "the engine goes down with all containers".to_owned());
                 runtime.lose_all();
+            }
+            Change::EngineAway => {
+                world.note(|| "the engine does not answer".to_owned());
+                world.set_engine_away(true);
+                runtime.lose_sight();
+            }
+            Change::EngineBack => {
+                world.note(|| "the engine answers again".to_owned());
+                world.set_engine_away(false);
             }
         }
     }

@@ -5,14 +5,15 @@
 //! and everything that goes wrong: hosts that crash before or after any call of a port and at any time, or are restarted in
 //! order; stores, channels, runtimes and launchers that fail, dawdle, or do what they are asked and say that they failed;
 //! messages that the platform delivers again; containers that die, hang, fail or leave; an engine that takes all of them
-//! along, or starts one when the host that asked for it is gone; a commit that comes after its host's death, when others serve;
+//! along, or does not answer for minutes while they go on, or starts one when the host that asked for it is gone; containers
+//! that can be neither stopped nor removed for minutes, dead or alive; a commit that comes after its host's death, when others serve;
 //! a clock that jumps. Then the faults stop, things settle, and it is checked that
 //!
 //! * every message that wakes is answered once, or given up with a notice in its chat, and never both;
 //! * nothing is shown twice (the channel deduplicates by key), and each chat in the order of its outbox;
-//! * there never were more containers than allowed;
+//! * there never were more containers alive than allowed, and never two of one group, which would share its mailbox;
 //! * nobody starves: all is settled within half an hour of virtual time after the last fault;
-//! * nothing leaks: no container, no open run or turn, and no worker of a host that has ended;
+//! * nothing leaks: no container, dead or alive, no open run or turn, and no worker of a host that has ended;
 //! * one more host over the same store says nothing new.
 //!
 //! A port that does what it is asked and says that it failed changes nothing of this: the person in the chat cannot tell
@@ -129,7 +130,8 @@ async fn play_here(seed: u64, trace: Trace) -> Played {
         store.add_group(&chats::group(group)).await.expect("planned groups differ");
     }
     let agents = world.clone();
-    let runtime = Arc::new(FakeRuntime::new(move |container| agent::live(agents.clone(), container)));
+    let runtime = FakeRuntime::new(move |container| agent::live(agents.clone(), container));
+    let runtime = Arc::new(if world.plan.keeps_dead { runtime.keeping_dead() } else { runtime });
     let install = store.install_id().await.expect("the store in memory knows its id");
     let lasting = Lasting { world: world.clone(), store, runtime, install };
     let outcome = match hosts::play(&lasting).await {

@@ -20,6 +20,10 @@ pub(super) struct Plan {
     pub(super) clock_jumps: Vec<(Duration, ClockJump)>,
     /// When the engine goes down and takes all containers along.
     pub(super) engine_losses: Vec<Duration>,
+    /// When the engine does not answer for a while; its containers go on, and nobody sees how they end.
+    pub(super) engine_away: Option<(Duration, Duration)>,
+    /// Whether the engine keeps containers that have ended until they are removed.
+    pub(super) keeps_dead: bool,
     pub(super) rates: Rates,
 }
 
@@ -79,6 +83,8 @@ pub(super) struct Rates {
     pub(super) start_hopeless: Rate,
     /// Stopping, removing or listing containers fails.
     pub(super) runtime_fails: Rate,
+    /// A container cannot be stopped or removed for some minutes, dead or alive.
+    pub(super) stuck: Rate,
     /// The launcher fails.
     pub(super) launch_fails: Rate,
     /// A container dies at some time.
@@ -119,6 +125,8 @@ impl Plan {
                 .collect(),
             engine_losses: (0..dice.one_of(&[0, 0, 0, 1, 2])).map(|_| within(dice, stormy)).collect(),
             rates: Rates::draw(dice),
+            engine_away: dice.chance(2500).then(|| (within(dice, stormy), Duration::from_secs(dice.between(2, 180)))),
+            keeps_dead: dice.chance(5000),
         }
     }
 }
@@ -174,6 +182,7 @@ impl Rates {
             request: rate(500, 3000),
             remark: rate(500, 3000),
             journal_fails: rate(300, 2000),
+            stuck: rate(300, 2000),
         }
     }
 }

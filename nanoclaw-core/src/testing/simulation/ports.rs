@@ -23,8 +23,8 @@ use crate::{
     protocol::environment::guest,
     run::{Handed, Retry, RunEnding, RunId, RunKind},
     runtime::{
-        Access, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
-        ContainerSummary, ExitWatch, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError, RuntimeKind,
+        Access, AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec,
+        ContainerStats, ContainerSummary, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError, RuntimeKind,
         StopOutcome,
     },
     session::SessionId,
@@ -175,6 +175,10 @@ impl SimulatedRuntime {
             never
         };
         let faults = CallFaults { fails, lies: never };
+        let effect = async {
+            self.answers()?;
+            effect.await
+        };
         let result = self.host.call(|| what.clone(), faults, effect, |reason| other("do it", reason)).await;
         match &result {
             Ok(_) => self.failures_in_a_row.store(0, Ordering::Relaxed),
@@ -187,14 +191,28 @@ impl SimulatedRuntime {
 }
 
 impl SimulatedRuntime {
+    fn answers(&self) -> Result<(), RuntimeError> {
+        let (reason, remedy) = ("nobody listens".to_owned(), "start it".to_owned());
+        let away = RuntimeError::Unavailable { runtime: self.inner.kind(), reason, remedy };
+        if self.host.world.is_engine_away() { Err(away) } else { Ok(()) }
+    }
+
+    fn gives_way(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        let busy = || other("end the container", "device or resource busy".to_owned());
+        if self.host.world.is_stuck(id) { Err(busy()) } else { Ok(()) }
+    }
+
     async fn start_in_steps(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        self.answers()?;
         let (host, engine) = (self.host.clone(), self.inner.clone());
         let mut start = HalfStarted { host, engine, created: Some(self.inner.create(spec)?) };
         if self.host.world.fault(|rates| rates.slow) {
             self.host.world.pause(0, 2000).await;
         }
         let created = start.created.take().expect("nobody else takes it");
-        self.inner.begin(created)
+        let container = self.inner.begin(created)?;
+        self.host.world.maybe_stuck(&container.id);
+        Ok(container)
     }
 }
 
@@ -260,16 +278,24 @@ impl ContainerRuntime for SimulatedRuntime {
         self.host.call(what, faults, self.start_in_steps(spec), |reason| other("start", reason)).await
     }
 
-    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+    async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
         self.call(format!("adopt {id}"), self.inner.adopt(id)).await
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
-        self.call(format!("stop {id}"), self.inner.stop(id, grace)).await
+        let stop = async {
+            self.gives_way(id)?;
+            self.inner.stop(id, grace).await
+        };
+        self.call(format!("stop {id}"), stop).await
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
-        self.call(format!("remove {id}"), self.inner.remove(id)).await
+        let remove = async {
+            self.gives_way(id)?;
+            self.inner.remove(id).await
+        };
+        self.call(format!("remove {id}"), remove).await
     }
 
     async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {

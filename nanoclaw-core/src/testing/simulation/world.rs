@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, Once, PoisonError,
@@ -17,7 +18,10 @@ use super::{
     dice::{Dice, Rate},
     plan::{Plan, Rates},
 };
-use crate::mailbox::Watcher;
+use crate::{mailbox::Watcher, runtime::ContainerId};
+
+/// How long containers may be stuck after the last fault.
+pub(super) const STUCK_BEYOND: Duration = Duration::from_secs(60);
 
 /// Everything that hosts, agents, people and the checks share.
 pub(super) struct World {
@@ -29,6 +33,9 @@ pub(super) struct World {
     pub(super) chats: Mutex<ChatLog>,
     epoch: Instant,
     stormy: AtomicBool,
+    engine_away: AtomicBool,
+    /// Until when these can be neither stopped nor removed.
+    stuck: Mutex<BTreeMap<ContainerId, Duration>>,
     dice: Mutex<Dice>,
     trace: Option<Mutex<Vec<String>>>,
 }
@@ -38,7 +45,18 @@ impl World {
         let chats = Mutex::new(ChatLog::default());
         let trace = traced.then(Mutex::default);
         let epoch = Instant::now();
-        Self { plan, root, watcher, chats, epoch, stormy: AtomicBool::new(true), dice: Mutex::new(dice), trace }
+        Self {
+            plan,
+            root,
+            watcher,
+            chats,
+            epoch,
+            stormy: AtomicBool::new(true),
+            engine_away: AtomicBool::new(false),
+            stuck: Mutex::default(),
+            dice: Mutex::new(dice),
+            trace,
+        }
     }
 
     /// Notes what happens, for whoever reads the trace of a seed that failed.
@@ -63,11 +81,34 @@ impl World {
     /// From now on nothing goes wrong any more.
     pub(super) fn calm_down(&self) {
         self.stormy.store(false, Ordering::Relaxed);
+        self.engine_away.store(false, Ordering::Relaxed);
         self.note(|| "--- no more faults ---".to_owned());
     }
 
     pub(super) fn is_stormy(&self) -> bool {
         self.stormy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_engine_away(&self, away: bool) {
+        self.engine_away.store(away && self.is_stormy(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_engine_away(&self) -> bool {
+        self.engine_away.load(Ordering::Relaxed)
+    }
+
+    /// Decides whether a container that has just started will not go when it is to.
+    pub(super) fn maybe_stuck(&self, container: &ContainerId) {
+        if self.fault(|rates| rates.stuck) {
+            let until = self.elapsed() + Duration::from_secs(self.between(10, 300));
+            let until = until.min(self.plan.stormy + STUCK_BEYOND);
+            self.note(|| format!("{container} cannot be stopped or removed until {:.3}", until.as_secs_f64()));
+            lock(&self.stuck).insert(container.clone(), until);
+        }
+    }
+
+    pub(super) fn is_stuck(&self, container: &ContainerId) -> bool {
+        lock(&self.stuck).get(container).is_some_and(|until| self.elapsed() < *until)
     }
 
     /// Whether this goes wrong now.

@@ -35,8 +35,8 @@ use nanoclaw_core::{
     group::GroupFolder,
     run::RunNumber,
     runtime::{
-        Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerSummary, Exit,
-        ExitWatch, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome, exit_watch,
+        AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
+        ContainerSummary, Exit, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome, exit_watch,
     },
 };
 use tokio::{
@@ -227,7 +227,7 @@ impl ContainerRuntime for EngineRuntime {
         }))
     }
 
-    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+    async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
         let running = match self.docker.inspect_container(id.as_str(), None).await {
             Ok(found) => found.state.and_then(|state| state.running).unwrap_or(false),
             Err(error) if errors::is_not_there(&error) => false,
@@ -238,7 +238,9 @@ impl ContainerRuntime for EngineRuntime {
         }
         let waiting = tokio::spawn(exit::exit_of_running(self.docker.clone(), id.clone(), self.killed.clone()));
         let waiting = AbortOnDropHandle::new(waiting);
-        Ok(exit_watch(async move { waiting.await.unwrap_or(Exit::Unknown) }))
+        let exit = exit_watch(async move { waiting.await.unwrap_or(Exit::Unknown) });
+        let errors = self.hear_errors(id, &exit).await;
+        Ok(AdoptedContainer { exit, errors })
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {

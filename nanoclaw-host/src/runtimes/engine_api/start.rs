@@ -1,5 +1,5 @@
 //! The start of a container: created, its exit awaited, attached, started, in this order, so that neither its first bytes
-//! nor its exit can be missed.
+//! nor its exit can be missed. And the attach to one that an earlier host started.
 
 use std::path::Path;
 
@@ -8,9 +8,10 @@ use bollard::{
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions},
 };
 use nanoclaw_core::runtime::{
-    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStdin, RuntimeError, exit_watch,
+    Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStdin, ExitWatch, Output, RuntimeError,
+    exit_watch,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -93,6 +94,25 @@ impl EngineRuntime {
         let started = self.docker.start_container(id.as_str(), None::<StartContainerOptions>).await;
         started.map_err(|error| self.bad_start(spec, "start the container", error))?;
         Ok(Container { id: id.clone(), stdin: ContainerStdin::new(stdin), output, exit })
+    }
+
+    /// Listens to the standard error of a container that runs. `None` when the engine does not let us, which costs its log
+    /// and nothing else.
+    pub(super) async fn hear_errors(&self, id: &ContainerId, exit: &ExitWatch) -> Option<mpsc::Receiver<Output>> {
+        let options = AttachContainerOptionsBuilder::default().stream(true).stderr(true).build();
+        let attached = match self.docker.attach_container(id.as_str(), Some(options)).await {
+            Ok(attached) => attached,
+            // It may have ended meanwhile.
+            Err(error) => {
+                tracing::warn!(container = %id, %error, "what an adopted container writes to standard error is not heard");
+                return None;
+            }
+        };
+        let (queue, errors) = mpsc::channel(OUTPUT_QUEUE);
+        // Nobody writes to it: the connection ends with the container, or when nobody listens any more.
+        let (_, nobody_writes) = oneshot::channel();
+        tokio::spawn(streams::pass_on(attached.output, queue, exit.clone(), nobody_writes));
+        Some(errors)
     }
 
     fn bad_start(&self, spec: &ContainerSpec, action: &'static str, error: EngineError) -> RuntimeError {

@@ -42,9 +42,9 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::runtime::{
-    Access, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats, ContainerStdin,
-    ContainerSummary, Exit, ExitWatch, ImageRef, InstallId, Labels, Limits, Mount, RuntimeError, RuntimeKind,
-    StopOutcome, exit_watch,
+    Access, AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
+    ContainerStdin, ContainerSummary, Exit, ExitWatch, ImageRef, InstallId, Labels, Limits, Mount, RuntimeError,
+    RuntimeKind, StopOutcome, exit_watch,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -243,9 +243,9 @@ impl ContainerRuntime for SandboxRuntime {
     }
 
     /// A container ends with the host that started it, so there are none of an earlier host.
-    async fn adopt(&self, id: &ContainerId) -> Result<ExitWatch, RuntimeError> {
+    async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
         let (_, exit) = self.containers.running(id).ok_or_else(|| RuntimeError::Gone { id: id.clone() })?;
-        Ok(exit)
+        Ok(AdoptedContainer { exit, errors: None })
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {

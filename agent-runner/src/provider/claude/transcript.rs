@@ -1,0 +1,45 @@
+//! The transcript of a session: the file in which Claude Code keeps it, and whether it is still fit to be resumed.
+//!
+//! It grows with every turn and is read whole when the session is resumed: what the model is shown is cut (compaction), the
+//! file is not. One that is too large makes each run slow at first, then ends the program for lack of memory, and the next
+//! run again (fault F45). So beyond a bound it is left where it is, and a new session begins.
+
+use std::{fs, path::PathBuf};
+
+use nanoclaw_core::session::SessionId;
+
+use super::super::Start;
+use crate::places::set;
+
+/// Read as JSON, line by line, a transcript takes several times its size in memory, beside the hundreds of MiB that the
+/// program needs anyway, within 2 GiB by default. A long conversation has a few MiB; what has this many has pictures and
+/// outputs of tools in it that the model has not been shown for a long time.
+const LARGEST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Where Claude Code has its own files, unless this says otherwise.
+const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
+
+/// Why the session that is to be resumed is not fit for it; `None` when it is, or nobody knows.
+pub(super) fn unfit(start: &Start) -> Option<String> {
+    let session = start.session.as_ref()?;
+    let bytes = size(start, session)?;
+    (bytes > LARGEST_BYTES).then(|| {
+        format!(
+            "the session {session} is too large to be resumed: its transcript has {} MiB, and more than {} are not read",
+            bytes >> 20,
+            LARGEST_BYTES >> 20
+        )
+    })
+}
+
+/// The size of `projects/<the working directory, in its own spelling>/<session>.jsonl`. The folder is looked for rather than
+/// spelled: there is one for each group, and versions differ in the spelling.
+fn size(start: &Start, session: &SessionId) -> Option<u64> {
+    if session.as_str().contains('/') {
+        return None;
+    }
+    let config = set(CONFIG_DIR).map_or_else(|| start.places.home.join(".claude"), PathBuf::from);
+    let name = format!("{session}.jsonl");
+    let projects = fs::read_dir(config.join("projects")).ok()?;
+    projects.flatten().filter_map(|project| Some(project.path().join(&name).metadata().ok()?.len())).max()
+}
