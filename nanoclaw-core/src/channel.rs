@@ -32,7 +32,7 @@ pub enum Repeat {
 }
 
 /// Why a message could not be sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum SendError {
     /// Nobody is there to take it, and it was not sent; it is sent as soon as the channel says that it is connected again.
     #[error("not connected: {reason}")]

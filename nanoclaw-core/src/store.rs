@@ -461,7 +461,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NoGroup`]; `Failed` when the number is not larger than the group's last.
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError>;
 
-    /// Notes that a range of messages was handed to the run as one turn. Called before the prompt is written.
+    /// Notes that a range of messages was handed to the run as one turn. Called before the prompt is written. The same range
+    /// again is the same turn and changes nothing, so that a call of which an error was told can be made again.
     ///
     /// # Errors
     /// `Failed` when the run is not the group's open run: what is handed to it would be answered by late words.
@@ -581,6 +582,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Failed` when there is no such row.
     async fn delivery_failed(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// An unknown row turned out not to have been sent, and `after` follows. Its tries stay as they are, since this one was
+    /// counted when it became unknown; `at` is when a notice is posted. Changes and posts nothing when the row is not
+    /// unknown.
+    ///
+    /// # Errors
+    /// `Failed` when there is no such row.
+    async fn delivery_not_sent(
         &self,
         id: OutboxId,
         error: &str,

@@ -519,6 +519,39 @@ async fn a_bridge_that_does_not_answer_is_tried_again_and_late_word_counts() {
 }
 
 #[tokio::test]
+async fn word_that_nobody_waits_for_goes_to_the_host_whichever_connection_it_comes_by() {
+    let host = Host::with(BridgeConfig { send_timeout: Duration::from_millis(50), ..BridgeConfig::default() });
+    let mut bridge = host.telegram().await;
+    outcome(send(&host.host.channel("telegram"), 1, "hi")).await.unwrap_err();
+    let key = bridge.hear().await["key"].clone();
+    bridge.say(json!({"type": "sent", "key": key, "platform_id": "7"})).await;
+    host.host.wait_for("late reply/family/1/1 sent 7 by telegram", 1).await;
+    drop(bridge);
+    host.host.wait_for("remove telegram", 1).await;
+    let mut bridge = host.telegram().await;
+    bridge.say(json!({"type": "failed", "key": key, "error": "slow down", "retry_after_ms": 5})).await;
+    host.host.wait_for("late reply/family/1/1 failed slow down by telegram", 1).await;
+    bridge.say(json!({"type": "failed", "key": key, "error": "no idea", "unknown": true})).await;
+    bridge.say(json!({"type": "not_found", "key": key})).await;
+    bridge.say(message("1", "x")).await;
+    assert_eq!(bridge.hear().await["type"], "accepted");
+    let late = host.host.calls().into_iter().filter(|call| call.starts_with("late")).count();
+    assert_eq!(late, 2, "what says nothing of the message goes nowhere");
+}
+
+#[tokio::test]
+async fn a_bridge_that_can_be_asked_is_asked_again_when_it_says_late_that_something_failed() {
+    let host = Host::start();
+    let hello = json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["finds"]});
+    let mut bridge = host.bridge(hello).await;
+    // It may mean a question that nobody waits for any more.
+    bridge.say(json!({"type": "failed", "key": "reply/family/1/1", "error": "no history"})).await;
+    bridge.say(json!({"type": "sent", "key": "reply/family/1/1"})).await;
+    host.host.wait_for("late reply/family/1/1 sent  by telegram", 1).await;
+    assert!(!host.host.calls().iter().any(|call| call.contains("failed")), "{:?}", host.host.calls());
+}
+
+#[tokio::test]
 async fn word_of_a_send_that_was_called_off_counts() {
     let host = Host::start();
     let mut bridge = host.telegram().await;

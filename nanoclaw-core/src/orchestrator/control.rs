@@ -18,7 +18,7 @@ use super::{
     Inbox, Notice,
     alerts::Alerts,
     channels::Channels,
-    deliverer::{Deliverer, DeliverySettings, Nudges},
+    deliverer::{Deliverer, DeliverySettings, HeardLate, LateWords, Nudges},
     directory::Directory,
     dispatcher::{DispatchSettings, Dispatcher},
     event::{Action, AtShutdown, Event, GroupStatus, RunWord},
@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    channel::Channel,
+    channel::{Channel, SendError},
     chat::ChannelName,
-    delivery::{DeliveryKey, NewDelivery, OutboxId},
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     launch::Launcher,
     mailbox::{MailboxError, Watcher},
@@ -39,8 +39,8 @@ use crate::{
     run::{RunEnding, RunId, RunNumber},
     runtime::ContainerRuntime,
     store::{
-        GiveUp, GroupRecovery, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, StoredRun,
-        TurnResolution, TurnResolved,
+        DeliveryState, GiveUp, GroupRecovery, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError,
+        StoredRun, TurnResolution, TurnResolved,
     },
     time::Timestamp,
 };
@@ -91,6 +91,7 @@ pub struct Orchestrator {
     directory: Directory,
     channels: Channels,
     nudges: Nudges,
+    late: LateWords,
     notices: broadcast::Sender<Notice>,
     events: mpsc::Sender<Input>,
     inbox: Inbox,
@@ -129,6 +130,7 @@ impl Orchestrator {
         let (events, inputs) = mpsc::channel(QUEUE);
         let (notices, _) = broadcast::channel(QUEUE);
         let (directory, channels, nudges) = (Directory::default(), Channels::default(), Nudges::default());
+        let late = LateWords::default();
         let inbox = Inbox::new(parts.store.clone(), directory.clone(), &settings.run.assistant_name, events.clone());
         let context = Arc::new(RunContext {
             store: parts.store.clone(),
@@ -165,6 +167,7 @@ impl Orchestrator {
             store: parts.store.clone(),
             channels: channels.clone(),
             nudges: nudges.clone(),
+            late: late.clone(),
             alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },
             settings: settings.delivery,
         };
@@ -180,7 +183,17 @@ impl Orchestrator {
             tracing::warn!("adopted containers said so much that it is still being committed");
         }
         Ok((
-            Self { store: parts.store, launcher: parts.launcher, directory, channels, nudges, notices, events, inbox },
+            Self {
+                store: parts.store,
+                launcher: parts.launcher,
+                directory,
+                channels,
+                nudges,
+                late,
+                notices,
+                events,
+                inbox,
+            },
             running,
         ))
     }
@@ -268,6 +281,39 @@ impl Orchestrator {
             self.nudges.chat(&row.delivery.chat);
         }
         Ok(resolved)
+    }
+
+    /// Takes what the channel of this name says of a send when nobody waits for it any more: of an earlier connection, an
+    /// earlier host, or after the time-out. `Ok`: it was sent; `Err` with `Retry` or `Permanent`: no send of this key went
+    /// out; any other error says nothing. Only rows of the channel's own chats are touched, and only while they are not
+    /// settled: then one that was sent counts as sent, and one that may have been sent, and was not, is tried again or
+    /// failed by the usual rules.
+    ///
+    /// # Errors
+    /// The store's: the word may be said again. Also when too many words wait.
+    pub async fn heard_late(
+        &self,
+        channel: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError> {
+        use DeliveryState::{Pending, Sending, Unknown};
+        let Some(row) = self.store.delivery(key).await? else { return Ok(HeardLate::Nothing) };
+        let chat = &row.delivery.chat;
+        if self.channels.of(chat).is_none_or(|owner| owner.name() != channel) {
+            return Ok(HeardLate::NotYours);
+        }
+        match (&word, row.state) {
+            (Ok(_), Pending | Sending | Unknown) => {}
+            (Err(SendError::Retry { .. } | SendError::Permanent { .. }), Sending | Unknown) => {}
+            _ => return Ok(HeardLate::Nothing),
+        }
+        if !self.late.note(chat, row.delivery.id, word) {
+            let reason = "too many words on earlier sends wait; say it again later".to_owned();
+            return Err(StoreError::Failed { action: "note what became of a message", reason });
+        }
+        self.nudges.chat(chat);
+        Ok(HeardLate::Taken)
     }
 
     /// Decides about what was set aside in a group up to the message `last`; what is retried wakes the agent.

@@ -38,6 +38,15 @@ impl Default for MemoryStore {
     }
 }
 
+/// What a call has done of which an error is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    NotDone,
+    /// Everything.
+    Done,
+}
+
 impl MemoryStore {
     /// An empty store.
     #[must_use]
@@ -62,6 +71,16 @@ impl MemoryStore {
         self.read().next_cursor_failure = Some(reason.to_owned());
     }
 
+    /// Makes the next question for messages fail.
+    pub fn fail_next_messages(&self, reason: &str) {
+        self.read().next_messages_failure = Some(reason.to_owned());
+    }
+
+    /// Makes the next so many hand-overs fail. With [`Effect::Done`] they happen all the same.
+    pub fn fail_next_hand_overs(&self, times: u32, effect: Effect) {
+        self.read().hand_over_failures = (times, effect);
+    }
+
     fn read(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
@@ -79,6 +98,8 @@ struct State {
     install: InstallId,
     broken: Option<String>,
     next_cursor_failure: Option<String>,
+    next_messages_failure: Option<String>,
+    hand_over_failures: (u32, Effect),
     chats: BTreeMap<ChatId, ChatMetadata>,
     groups: Vec<Registration>,
     /// In the order of their sequence numbers, which are their places in it counted from 1.
@@ -109,6 +130,8 @@ impl State {
             install,
             broken: None,
             next_cursor_failure: None,
+            next_messages_failure: None,
+            hand_over_failures: (0, Effect::NotDone),
             chats: BTreeMap::new(),
             groups: Vec::new(),
             messages: Vec::new(),
@@ -242,6 +265,23 @@ impl State {
         id
     }
 
+    /// What follows on a try with this row.
+    fn follow(&mut self, id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) {
+        let Some(row) = self.outbox.iter_mut().find(|row| row.delivery.id == id) else { return };
+        row.last_error = Some(error.to_owned());
+        let (next, not_before, notice) = match after {
+            AfterTry::TryAgain(not_before) => (DeliveryState::Pending, Some(*not_before), &None),
+            AfterTry::LookUp(not_before) => (DeliveryState::Sending, Some(*not_before), &None),
+            AfterTry::GiveUp(notice) => (DeliveryState::Failed, None, notice),
+            AfterTry::Ask(notice) => (DeliveryState::Unknown, None, notice),
+        };
+        row.state = next;
+        row.not_before = not_before.unwrap_or(row.not_before);
+        if let Some(notice) = notice {
+            self.post(notice, at);
+        }
+    }
+
     fn outbox_row(&mut self, id: OutboxId, action: &'static str) -> Result<&mut StoredDelivery, StoreError> {
         self.outbox
             .iter_mut()
@@ -360,7 +400,10 @@ impl Store for MemoryStore {
         after: Seq,
         limit: u32,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        let state = self.read();
+        let mut state = self.read();
+        if let Some(reason) = state.next_messages_failure.take() {
+            return Err(StoreError::Failed { action: "read messages", reason });
+        }
         let known = state.registration(group)?;
         Ok(state.beyond_cursor(known).filter(|stored| stored.seq > after).take(limited(limit)).cloned().collect())
     }
@@ -416,9 +459,20 @@ impl Store for MemoryStore {
         if state.open_run(run).is_none() {
             return Err(StoreError::Failed { action, reason: format!("{run} is not the group's open run") });
         }
-        let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
-        state.turns.push((run.clone(), turn));
-        Ok(())
+        let (failures, effect) = state.hand_over_failures;
+        let told = match failures.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                state.hand_over_failures.0 = left;
+                Err(StoreError::Failed { action, reason: "busy, as the test wants it".to_owned() })
+            }
+        };
+        let known = state.turns.iter().any(|(of, turn)| of == run && turn.handed == handed);
+        if !known && (told.is_ok() || effect == Effect::Done) {
+            let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
+            state.turns.push((run.clone(), turn));
+        }
+        told
     }
 
     async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError> {
@@ -648,21 +702,24 @@ impl Store for MemoryStore {
         let action = "note a failed delivery";
         let mut state = self.write(action)?;
         let row = state.outbox_row(id, action)?;
-        if !to_be_sent(&&*row) {
-            return Ok(());
+        if to_be_sent(&&*row) {
+            row.delivery.attempts += 1;
+            state.follow(id, error, after, at);
         }
-        row.delivery.attempts += 1;
-        row.last_error = Some(error.to_owned());
-        let (next, not_before, notice) = match after {
-            AfterTry::TryAgain(not_before) => (DeliveryState::Pending, Some(*not_before), &None),
-            AfterTry::LookUp(not_before) => (DeliveryState::Sending, Some(*not_before), &None),
-            AfterTry::GiveUp(notice) => (DeliveryState::Failed, None, notice),
-            AfterTry::Ask(notice) => (DeliveryState::Unknown, None, notice),
-        };
-        row.state = next;
-        row.not_before = not_before.unwrap_or(row.not_before);
-        if let Some(notice) = notice {
-            state.post(notice, at);
+        Ok(())
+    }
+
+    async fn delivery_not_sent(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let action = "note that a message was not sent after all";
+        let mut state = self.write(action)?;
+        if state.outbox_row(id, action)?.state == DeliveryState::Unknown {
+            state.follow(id, error, after, at);
         }
         Ok(())
     }

@@ -7,4 +7,4 @@ pub mod simulation;
 pub mod store_suite;
 
 pub use fake_runtime::FakeRuntime;
-pub use memory_store::MemoryStore;
+pub use memory_store::{Effect, MemoryStore};

@@ -52,6 +52,7 @@ macro_rules! store_suite {
             a_run_of_no_group_is_refused
             f24_opening_a_run_closes_the_one_before_as_lost
             messages_are_handed_to_the_open_run_only
+            handing_the_same_messages_over_again_is_the_same_turn
             a_block_commits_reply_cursor_session_and_turns_together
             a_block_without_an_answer_leaves_the_cursor
             a_block_committed_twice_counts_once
@@ -92,6 +93,7 @@ macro_rules! store_suite {
             a_row_that_is_not_there_is_refused
             a_row_that_is_being_sent_keeps_its_place_until_more_is_known
             giving_a_row_up_posts_the_notice_in_the_same_breath_and_once
+            a_row_of_which_nobody_knew_turns_out_not_to_have_been_sent
             a_person_decides_about_a_row_that_was_not_sent
             rows_are_shown_latest_first_by_state_and_chat
         }
@@ -458,6 +460,22 @@ pub async fn messages_are_handed_to_the_open_run_only(store: &dyn Store) {
         (turns[0].handed, turns[0].handed_at, turns[0].state, turns[0].ended_at),
         (handed, at(4), TurnState::Handed, None)
     );
+}
+
+/// See [`Store::hand_over`].
+pub async fn handing_the_same_messages_over_again_is_the_same_turn(store: &dyn Store) {
+    registered(store, "one").await;
+    let (first, second) = (told(store, "one", "m-1").await, told(store, "one", "m-2").await);
+    let run = opened(store, "one", 1).await;
+    let both = Handed { first, last: second };
+    for handed in [Handed { first, last: first }, both, both] {
+        store.hand_over(&run, handed, at(4)).await.unwrap();
+    }
+    let turns: Vec<_> = store.turns(&run).await.unwrap().into_iter().map(|turn| turn.handed).collect();
+    assert_eq!(turns, [Handed { first, last: first }, both]);
+    let next = opened(store, "one", 2).await;
+    store.hand_over(&next, both, at(5)).await.unwrap();
+    assert_eq!(store.turns(&next).await.unwrap().len(), 1, "another run is handed them anew");
 }
 
 /// See [`Store::commit_block`].
@@ -1232,6 +1250,42 @@ pub async fn giving_a_row_up_posts_the_notice_in_the_same_breath_and_once(store:
         );
         assert!(store.pending_deliveries_of(&chat("tg:1"), 10).await.unwrap().is_empty());
     }
+}
+
+/// See [`Store::delivery_not_sent`].
+pub async fn a_row_of_which_nobody_knew_turns_out_not_to_have_been_sent(store: &dyn Store) {
+    let id = store.post(&delivery("key-1", "tg:1"), at(1)).await.unwrap();
+    let kept = async || store.delivery_at(id).await.unwrap().unwrap();
+    let in_doubt = async || store.delivery_failed(id, "timed out", &AfterTry::Ask(None), at(2)).await.unwrap();
+    let before = kept().await;
+    let notice = || AfterTry::GiveUp(Some(delivery("notice", "tg:owner")));
+    store.delivery_not_sent(id, "late", &notice(), at(3)).await.unwrap();
+    assert_eq!(kept().await, before, "one that waits is not in doubt");
+
+    in_doubt().await;
+    store.delivery_not_sent(id, "late", &AfterTry::TryAgain(at(40)), at(3)).await.unwrap();
+    let waits = kept().await;
+    assert_eq!((waits.state, waits.not_before), (DeliveryState::Pending, at(40)));
+    assert_eq!((waits.delivery.attempts, waits.last_error.as_deref()), (1, Some("late")), "the try was counted before");
+
+    in_doubt().await;
+    store.delivery_not_sent(id, "the chat is gone", &notice(), at(4)).await.unwrap();
+    let failed = kept().await;
+    assert_eq!((failed.state, failed.delivery.attempts), (DeliveryState::Failed, 2));
+    let told = store.pending_deliveries_of(&chat("tg:owner"), 10).await.unwrap();
+    assert_eq!(told.iter().map(|row| row.posted_at).collect::<Vec<_>>(), [at(4)]);
+
+    for settled in [DeliveryState::Failed, DeliveryState::Dropped, DeliveryState::Sent] {
+        match settled {
+            DeliveryState::Dropped => drop(store.resolve_delivery(id, Resolution::Drop, at(5)).await.unwrap()),
+            DeliveryState::Sent => store.delivery_sent(id, &Sent::default(), at(5)).await.unwrap(),
+            _ => {}
+        }
+        store.delivery_not_sent(id, "late", &AfterTry::TryAgain(at(9)), at(9)).await.unwrap();
+        assert_eq!(kept().await.state, settled);
+    }
+    let nowhere = store.delivery_not_sent(OutboxId(7), "late", &AfterTry::TryAgain(at(9)), at(9)).await;
+    assert!(matches!(nowhere, Err(StoreError::Failed { .. })));
 }
 
 /// See [`Store::resolve_delivery`].

@@ -13,13 +13,15 @@ mod reception;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::Channel,
+    channel::{Channel, SendError},
     chat::ChannelName,
+    delivery::{DeliveryKey, Sent},
     orchestrator::{
-        AtShutdown, DeliverySettings, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings,
+        AtShutdown, DeliverySettings, DispatchSettings, HeardLate, Orchestrator, Parts, RunSettings, Running, Settings,
     },
-    store::Store,
+    store::{Store, StoreError},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -157,6 +159,7 @@ fn upstream(config: &Config) -> Upstream {
     Upstream::new(config.model.base_url.as_str(), credential)
 }
 
+#[async_trait]
 impl ChannelHost for Orchestrator {
     fn add_channel(&self, channel: Arc<dyn Channel>) {
         Orchestrator::add_channel(self, ports::channel(channel));
@@ -168,5 +171,14 @@ impl ChannelHost for Orchestrator {
 
     fn channel_connected(&self, _name: &ChannelName) {
         Orchestrator::channel_connected(self);
+    }
+
+    async fn heard_late(
+        &self,
+        name: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError> {
+        Orchestrator::heard_late(self, name, key, word).await
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::Channel,
+    channel::{Channel, SendError},
     chat::{ChannelName, ChatId, ChatMetadata},
-    delivery::OutboxId,
+    delivery::{DeliveryKey, OutboxId, Sent},
     message::{InboundMessage, Seq},
-    orchestrator::{Inbox, Receipt},
+    orchestrator::{HeardLate, Inbox, Receipt},
     store::StoreError,
 };
 
@@ -41,7 +41,9 @@ impl Intake for Inbox {
 
 /// Where channels that come and go while the host runs say so. Implemented by the orchestrator's handle.
 ///
-/// None of the calls waits: they are made between two lines of a connection.
+/// The calls are made between two lines of a connection: none waits for a chat service, or for longer than the store needs
+/// to look something up.
+#[async_trait]
 pub trait ChannelHost: Send + Sync + 'static {
     /// From now on, messages for chats that `channel` owns go to it. Its name is not in use.
     fn add_channel(&self, channel: Arc<dyn Channel>);
@@ -51,6 +53,19 @@ pub trait ChannelHost: Send + Sync + 'static {
 
     /// What waits for it can be tried now. A send that fails with `NotConnected` while this is called counts as waiting.
     fn channel_connected(&self, name: &ChannelName);
+
+    /// The channel of this name says what became of a send for which nobody waits any more, perhaps one of an earlier
+    /// connection or host: it was sent, or, with `Retry` or `Permanent`, no send of this key went out. Other errors say
+    /// nothing. It must have been added before.
+    ///
+    /// # Errors
+    /// The store's; the word may be said again.
+    async fn heard_late(
+        &self,
+        name: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError>;
 }
 
 /// What a terminal is told about the chat that it attaches to.

@@ -96,6 +96,7 @@ pass_on! {
         async fn delivery_postponed(&self, id: OutboxId) -> Result<(), StoreError>;
         async fn delivery_sent(&self, id: OutboxId, sent: &Sent, at: Timestamp) -> Result<(), StoreError>;
         async fn delivery_failed(&self, id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> Result<(), StoreError>;
+        async fn delivery_not_sent(&self, id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> Result<(), StoreError>;
         async fn resolve_delivery(&self, id: OutboxId, resolution: Resolution, at: Timestamp) -> Result<Resolved, StoreError>;
         async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError>;
         async fn delivery_at(&self, id: OutboxId) -> Result<Option<StoredDelivery>, StoreError>;

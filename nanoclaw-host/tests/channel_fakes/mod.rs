@@ -11,11 +11,11 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::Channel,
+    channel::{Channel, SendError},
     chat::{ChannelName, ChatId, ChatMetadata},
-    delivery::{Delivery, DeliveryKey, OutboxId},
+    delivery::{Delivery, DeliveryKey, OutboxId, Sent},
     message::{InboundMessage, PlatformMessageId, Seq, Wakes},
-    orchestrator::Receipt,
+    orchestrator::{HeardLate, Receipt},
     store::StoreError,
 };
 use nanoclaw_host::{
@@ -160,6 +160,7 @@ impl FakeHost {
     }
 }
 
+#[async_trait]
 impl ChannelHost for FakeHost {
     fn add_channel(&self, channel: Arc<dyn Channel>) {
         let name = channel.name().clone();
@@ -174,6 +175,20 @@ impl ChannelHost for FakeHost {
 
     fn channel_connected(&self, name: &ChannelName) {
         self.note("connected", name);
+    }
+
+    async fn heard_late(
+        &self,
+        name: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError> {
+        let word = match word {
+            Ok(sent) => format!("sent {}", sent.platform_id.map(|id| id.to_string()).unwrap_or_default()),
+            Err(error) => format!("failed {error}"),
+        };
+        self.note(&format!("late {key} {word} by"), name);
+        Ok(HeardLate::Taken)
     }
 }
 

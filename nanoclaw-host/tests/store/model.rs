@@ -113,6 +113,12 @@ enum Operation {
         notice: Option<usize>,
         at: i64,
     },
+    NotSent {
+        id: i64,
+        after: u8,
+        notice: Option<usize>,
+        at: i64,
+    },
     Resolve {
         id: i64,
         again: bool,
@@ -160,6 +166,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (1..5_i64).prop_map(|id| Sent { id }),
         3 => (1..5_i64, 0..4_u8, option::of(key()), time())
             .prop_map(|(id, after, notice, at)| Failed { id, after, notice, at }),
+        2 => (1..5_i64, 0..4_u8, option::of(key()), time())
+            .prop_map(|(id, after, notice, at)| NotSent { id, after, notice, at }),
         2 => (1..5_i64, any::<bool>(), time()).prop_map(|(id, again, at)| Resolve { id, again, at }),
     ]
 }
@@ -261,14 +269,10 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
         Operation::Begun { id } => told(store.delivery_begun(OutboxId(id)).await),
         Operation::Postponed { id } => told(store.delivery_postponed(OutboxId(id)).await),
         Operation::Failed { id, after, notice, at: ms } => {
-            let notice = notice.map(|key| delivery(KEYS[key], "tg:owner"));
-            let after = match after {
-                0 => AfterTry::TryAgain(at(ms)),
-                1 => AfterTry::LookUp(at(ms)),
-                2 => AfterTry::GiveUp(notice),
-                _ => AfterTry::Ask(notice),
-            };
-            told(store.delivery_failed(OutboxId(id), "no network", &after, at(ms)).await)
+            told(store.delivery_failed(OutboxId(id), "no network", &what_follows(after, notice, ms), at(ms)).await)
+        }
+        Operation::NotSent { id, after, notice, at: ms } => {
+            told(store.delivery_not_sent(OutboxId(id), "late", &what_follows(after, notice, ms), at(ms)).await)
         }
         Operation::Resolve { id, again, at: ms } => {
             let resolution = if again { Resolution::SendAgain } else { Resolution::Drop };
@@ -332,6 +336,16 @@ async fn picked(store: &dyn Store, pick: RunPick) -> RunId {
     let latest = store.runs(Some(&group), 1).await.unwrap();
     let latest = latest.first().map_or(0, |run| i64::from(run.id.number.0));
     RunId { group, number: RunNumber(u32::try_from((latest + pick.offset).max(0)).unwrap()) }
+}
+
+fn what_follows(after: u8, notice: Option<usize>, ms: i64) -> AfterTry {
+    let notice = notice.map(|key| delivery(KEYS[key], "tg:owner"));
+    match after {
+        0 => AfterTry::TryAgain(at(ms)),
+        1 => AfterTry::LookUp(at(ms)),
+        2 => AfterTry::GiveUp(notice),
+        _ => AfterTry::Ask(notice),
+    }
 }
 
 fn chat_of(place: usize) -> ChatId {

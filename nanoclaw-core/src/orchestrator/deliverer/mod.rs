@@ -23,7 +23,27 @@
 //!
 //! The same holds while the host lives and a send ends with [`SendError::Unknown`](crate::channel::SendError::Unknown), or
 //! with no word in time. What a try led to is recorded until the store takes it: a full disk makes no message be sent twice.
+//!
+//! # Word that comes late
+//!
+//! A channel may say what became of a send when nobody waits for it any more: after the time-out, or on its next connection,
+//! also to the next host ([`LateWords`]). It is acted on by the chat's own worker, between two tries, never during one. So a
+//! row is never tried while it is settled, and a word meets the row either as a try has left it or as the next one finds it:
+//!
+//! | the row is | it was sent | it was not sent |
+//! | --- | --- | --- |
+//! | pending | sent; the next try does not happen | as it is: it is tried anyway |
+//! | sending: to be looked up, or in doubt after a crash | sent | pending, or failed |
+//! | unknown: the owner is asked | sent | pending, or failed |
+//! | sent, failed, dropped | as it is | as it is |
+//!
+//! A word that comes *during* a try of its row waits for the end of that try, which may show the message again in a channel
+//! that is `Shown`, as any try after a doubt may; but there a row in doubt is tried again only where that was chosen or asked
+//! for by a person. The others show no key twice. Whatever the try leads to, a row that is sent is not tried again.
+//!
+//! Words wait in memory. A host that dies before it has acted on one leaves the row as it was.
 
+mod late;
 mod nudges;
 mod row;
 #[cfg(test)]
@@ -42,8 +62,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::nudges::Nudges;
-use self::row::{Attempt, Next};
+pub use self::late::HeardLate;
+use self::row::{Attempt, Next, Stopped, persist};
+pub(super) use self::{
+    late::{LateWord, LateWords},
+    nudges::Nudges,
+};
 use super::{alerts::Alerts, channels::Channels, retry::SendDelays};
 use crate::{
     chat::ChatId,
@@ -91,6 +115,7 @@ pub(super) struct Deliverer {
     pub(super) store: Arc<dyn Store>,
     pub(super) channels: Channels,
     pub(super) nudges: Nudges,
+    pub(super) late: LateWords,
     pub(super) alerts: Alerts,
     pub(super) settings: DeliverySettings,
 }
@@ -187,6 +212,9 @@ impl Deliverer {
         let mut store_delays = SendDelays::after(0, self.settings.max_delay, &chat);
         let mut wait: Option<Wait> = None;
         'look: loop {
+            if self.settle_late(&chat, &stop).await.is_err() {
+                return Emptied::Yes;
+            }
             let rows = match self.store.pending_deliveries_of(&chat, 32).await {
                 Ok(rows) if rows.is_empty() => return Emptied::Yes,
                 Ok(rows) => rows,
@@ -213,6 +241,11 @@ impl Deliverer {
                         }
                         () = tokio::time::sleep_until(until) => {}
                     }
+                    wait = Some(Wait { id: row.delivery.id, not_before: row.not_before, until });
+                }
+                if self.late.any(&chat) {
+                    // It may be about this row.
+                    continue 'look;
                 }
                 match (Attempt { of: &self, row, stop: &stop }).run().await {
                     Next::Row => {}
@@ -226,6 +259,17 @@ impl Deliverer {
                 }
             }
         }
+    }
+
+    /// Acts on what was said late of sends to `chat`. Only its worker does so, which tries none of its rows meanwhile.
+    async fn settle_late(&self, chat: &ChatId, stop: &CancellationToken) -> Result<(), Stopped> {
+        for (id, word) in self.late.take(chat) {
+            let found = persist(&self.settings, stop, &id, || self.store.delivery_at(id)).await?;
+            if let Some(row) = found {
+                (Attempt { of: self, row: &row, stop }).settle(word).await?;
+            }
+        }
+        Ok(())
     }
 
     /// When `row` may be tried; `None`: now. `wait` is what is known of the row that was waited for last.

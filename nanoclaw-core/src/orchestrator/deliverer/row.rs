@@ -5,10 +5,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Deliverer, WhenUnknown};
+use super::{Deliverer, DeliverySettings, LateWord, WhenUnknown};
 use crate::{
     channel::{Channel, Repeat, SendError},
-    delivery::{DeliveryKey, NewDelivery, Sent},
+    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     orchestrator::retry::SendDelays,
     store::{AfterTry, DeliveryState, StoreError, StoredDelivery},
     time::Timestamp,
@@ -34,7 +34,7 @@ pub(super) enum Next {
 }
 
 /// The host ends, and the store has not taken what was to be recorded: the row is as it was before the try.
-struct Stopped;
+pub(super) struct Stopped;
 
 /// How sure it is that a try came to nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,25 @@ impl Attempt<'_> {
     pub(super) async fn run(&self) -> Next {
         let Some(channel) = self.of.channels.of(&self.row.delivery.chat) else { return Next::Parked };
         self.try_on(&channel).await.unwrap_or(Next::Stopped)
+    }
+
+    /// Acts on what the channel says of the row when it is not being tried; see the table in [`super`].
+    pub(super) async fn settle(&self, word: LateWord) -> Result<(), Stopped> {
+        let (chat, key) = (&self.row.delivery.chat, &self.row.delivery.key);
+        match (word, self.row.state) {
+            (Ok(sent), DeliveryState::Pending | DeliveryState::Sending | DeliveryState::Unknown) => {
+                tracing::info!(%chat, %key, "a message was sent, as is told now");
+                self.sent(&sent).await?;
+            }
+            (Err(SendError::Permanent { reason }), DeliveryState::Sending | DeliveryState::Unknown) => {
+                self.give_up(&reason, Certainty::NotSent).await?;
+            }
+            (Err(SendError::Retry { reason, after }), DeliveryState::Sending | DeliveryState::Unknown) => {
+                self.again(&reason, after, Certainty::NotSent).await?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn try_on(&self, channel: &Arc<dyn Channel>) -> Result<Next, Stopped> {
@@ -154,8 +173,7 @@ impl Attempt<'_> {
         tracing::warn!(%chat, %key, %reason, ?delay, "could not send; trying again");
         let (at, until) = (Timestamp::now(), Instant::now() + delay);
         let not_before = at.plus(delay);
-        self.record(|| async move { self.of.store.delivery_failed(delivery.id, reason, &then(not_before), at).await })
-            .await?;
+        self.record_failure(reason, &then(not_before), at).await?;
         Ok(Next::Wait { not_before, until })
     }
 
@@ -175,7 +193,7 @@ impl Attempt<'_> {
             Certainty::NotSent => AfterTry::GiveUp(notice),
             Certainty::MaybeSent => AfterTry::Ask(notice),
         };
-        self.record(|| self.of.store.delivery_failed(delivery.id, reason, &after, at)).await?;
+        self.record_failure(reason, &after, at).await?;
         if let Some(told) = told {
             self.of.nudges.chat(&told);
         }
@@ -200,8 +218,9 @@ impl Attempt<'_> {
                  `nanoclaw outbox retry {id}` sends it again, `nanoclaw outbox drop {id}` leaves it as it is."
             ),
         };
-        // After a person's decision it is another one.
-        self.of.alerts.for_owner(DeliveryKey::alert(format_args!("delivery/{id}/{}", self.row.decisions)), text)
+        // After a person's decision, and after further tries, it is another one.
+        let (decisions, attempts) = (self.row.decisions, delivery.attempts);
+        self.of.alerts.for_owner(DeliveryKey::alert(format_args!("delivery/{id}/{decisions}/{attempts}")), text)
     }
 
     /// Whether a person is asked when nobody knows. A word to the owner is rather said twice than not at all.
@@ -210,22 +229,44 @@ impl Attempt<'_> {
     }
 
     fn is_last_try(&self) -> bool {
-        self.row.delivery.attempts + 1 >= self.of.settings.max_attempts
+        // One that is unknown was counted when it became so.
+        let this_try = u32::from(self.row.state != DeliveryState::Unknown);
+        self.row.delivery.attempts + this_try >= self.of.settings.max_attempts
+    }
+
+    async fn record_failure(&self, reason: &str, after: &AfterTry, at: Timestamp) -> Result<(), Stopped> {
+        let (store, id) = (&self.of.store, self.row.delivery.id);
+        match self.row.state {
+            DeliveryState::Unknown => self.record(|| store.delivery_not_sent(id, reason, after, at)).await,
+            _ => self.record(|| store.delivery_failed(id, reason, after, at)).await,
+        }
     }
 
     /// Records what is known, until the store takes it: what was sent must not be sent again because a disk was full.
     async fn record<F: Future<Output = Result<(), StoreError>>>(&self, record: impl Fn() -> F) -> Result<(), Stopped> {
-        let delivery = &self.row.delivery;
-        let mut delays = SendDelays::after(0, self.of.settings.max_delay, &delivery.key);
-        loop {
-            let Err(error) = record().await else { return Ok(()) };
-            let delay = delays.next(None);
-            tracing::error!(chat = %delivery.chat, key = %delivery.key, %error, ?delay, "cannot mark a message in the outbox; trying again");
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Stopped),
-                () = tokio::time::sleep(delay) => {}
-            }
+        persist(&self.of.settings, self.stop, &self.row.delivery.id, record).await
+    }
+}
+
+/// Asks the store about row `id` until it does what it is asked, or the host ends.
+pub(super) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    settings: &DeliverySettings,
+    stop: &CancellationToken,
+    id: &OutboxId,
+    ask: impl Fn() -> F,
+) -> Result<T, Stopped> {
+    let mut delays = SendDelays::after(0, settings.max_delay, id);
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let delay = delays.next(None);
+        tracing::error!(row = id.0, %error, ?delay, "cannot read or mark a message in the outbox; trying again");
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Stopped),
+            () = tokio::time::sleep(delay) => {}
         }
     }
 }

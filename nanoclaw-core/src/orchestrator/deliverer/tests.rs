@@ -144,6 +144,7 @@ struct House {
     owner: Arc<Service>,
     settings: DeliverySettings,
     nudges: Nudges,
+    late: LateWords,
     deliverer: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -182,9 +183,11 @@ impl House {
         }
         let alerts = Alerts { store: store.clone(), directory, nudges: nudges.clone() };
         let stop = CancellationToken::new();
-        let deliverer = Deliverer { store: store.clone(), channels, nudges: nudges.clone(), alerts, settings };
+        let late = LateWords::default();
+        let deliverer =
+            Deliverer { store: store.clone(), channels, nudges: nudges.clone(), late: late.clone(), alerts, settings };
         let deliverer = tokio::spawn(deliverer.run(stop.clone()));
-        Self { store, service, owner, settings, nudges, deliverer, stop }
+        Self { store, service, owner, settings, nudges, late, deliverer, stop }
     }
 
     /// The host dies, and another one starts.
@@ -209,6 +212,12 @@ impl House {
 
     async fn resolve(&self, id: OutboxId, resolution: Resolution) {
         self.store.resolve_delivery(id, resolution, Timestamp::now()).await.unwrap();
+        self.nudges.chat(&"svc:1".parse().unwrap());
+    }
+
+    /// The service says of `id` what nobody waits for any more.
+    fn late(&self, id: OutboxId, word: LateWord) {
+        assert!(self.late.note(&"svc:1".parse().unwrap(), id, word));
         self.nudges.chat(&"svc:1".parse().unwrap());
     }
 
@@ -418,6 +427,140 @@ async fn a_channel_that_may_show_it_each_time_is_not_tried_for_ever() {
     assert_eq!(house.service.tries(), 3);
     assert_eq!(house.state("one").await, DeliveryState::Unknown, "not failed: it may have been shown");
     assert_eq!(house.owner.texts().len(), 1);
+}
+
+// --- word that comes late ----------------------------------------------------------------------------------------------
+
+fn sent_as(id: &str) -> LateWord {
+    Ok(Sent { platform_id: Some(id.parse().unwrap()) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_a_message_in_doubt_was_sent_settles_it_also_at_the_next_host() {
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::ShowAndHang]);
+    let id = house.post("one").await;
+    house.until("one", DeliveryState::Unknown).await;
+    let house = house.crash().await;
+    house.late(id, sent_as("7"));
+    house.until("one", DeliveryState::Sent).await;
+    let row = house.store.delivery_at(id).await.unwrap().unwrap();
+    assert_eq!(row.platform_id.unwrap().as_str(), "7");
+    assert_eq!((house.service.texts(), house.owner.texts().len()), (vec!["one".to_owned()], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_a_message_was_sent_saves_the_next_try_and_lets_those_behind_it_go() {
+    for repeat in [Repeat::Deduplicated, Repeat::LookedUp, Repeat::Shown] {
+        let house = House::with(repeat, send_again()).await;
+        house.service.next([Step::ShowAndFail(retry(Some(MINUTE * 120)))]);
+        let id = house.post("one").await;
+        house.tried(1).await;
+        house.until("one", DeliveryState::Pending).await;
+        house.post("two").await;
+        let start = Instant::now();
+        house.late(id, sent_as("7"));
+        house.settled().await;
+        assert!(start.elapsed() < MINUTE);
+        assert_eq!(house.service.texts(), ["one", "two"], "{repeat:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_a_message_in_doubt_was_not_sent_has_it_tried_again() {
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::Hang]);
+    let id = house.post("one").await;
+    house.until("one", DeliveryState::Unknown).await;
+    let start = Instant::now();
+    house.late(id, Err(retry(Some(MINUTE))));
+    house.until("one", DeliveryState::Sent).await;
+    assert!(start.elapsed() >= MINUTE, "after the delay that the service asked for");
+    assert_eq!(house.service.texts(), ["one"]);
+    assert_eq!(house.store.delivery_at(id).await.unwrap().unwrap().delivery.attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_a_message_in_doubt_never_can_be_sent_makes_it_failed_and_the_owner_hears_of_that_too() {
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::Hang]);
+    let id = house.post("one").await;
+    house.until("one", DeliveryState::Unknown).await;
+    house.late(id, Err(gone()));
+    house.until("one", DeliveryState::Failed).await;
+    house.settled().await;
+    let told = house.owner.texts();
+    assert!(
+        told.len() == 2 && told[0].contains("may have been shown") && told[1].contains("the chat is gone"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_it_was_not_sent_counts_as_the_last_try_when_it_was_that() {
+    let house = House::with(Repeat::Shown, DeliverySettings { max_attempts: 1, ..DeliverySettings::default() }).await;
+    house.service.next([Step::Hang]);
+    let id = house.post("one").await;
+    house.until("one", DeliveryState::Unknown).await;
+    house.late(id, Err(retry(None)));
+    house.until("one", DeliveryState::Failed).await;
+    assert_eq!(house.service.tries(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_settled_is_settled_whatever_is_said_later() {
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::Fail(gone()), Step::ShowAndFail(unknown())]);
+    let failed = house.post("failed").await;
+    let dropped = house.post("dropped").await;
+    let sent = house.post("sent").await;
+    house.until("sent", DeliveryState::Sent).await;
+    house.resolve(dropped, Resolution::Drop).await;
+    for word in [|| Ok(Sent::default()), || Err(retry(None)), || Err(gone())] {
+        for id in [failed, dropped, sent] {
+            house.late(id, word());
+        }
+        house.post("more").await;
+        until("the words are heard", async || !house.late.any(&"svc:1".parse().unwrap())).await;
+    }
+    let states = [house.state("failed").await, house.state("dropped").await, house.state("sent").await];
+    assert_eq!(states, [DeliveryState::Failed, DeliveryState::Dropped, DeliveryState::Sent]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_comes_while_a_message_is_tried_waits_for_the_end_of_the_try() {
+    // Word that it was not sent, before the doubt about it is recorded, is not lost.
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::Hang]);
+    let id = house.post("one").await;
+    house.tried(1).await;
+    house.late(id, Err(retry(None)));
+    assert_eq!(house.state("one").await, DeliveryState::Sending);
+    house.settled().await;
+    house.until("one", DeliveryState::Sent).await;
+    assert_eq!(house.service.texts(), ["one"]);
+
+    // Word that it was sent ends its tries.
+    let house = House::with(Repeat::Shown, send_again()).await;
+    house.service.next([Step::ShowAndHang, Step::ShowAndFail(retry(None))]);
+    let id = house.post("one").await;
+    house.tried(1).await;
+    house.late(id, sent_as("7"));
+    house.settled().await;
+    assert_eq!((house.service.texts(), house.service.tries()), (vec!["one".to_owned()], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_that_comes_while_the_disk_is_full_is_not_forgotten() {
+    let house = House::new(Repeat::Shown).await;
+    house.service.next([Step::ShowAndFail(unknown())]);
+    let id = house.post("one").await;
+    house.until("one", DeliveryState::Unknown).await;
+    house.store.fail_writes("the disk is full");
+    house.late(id, sent_as("7"));
+    tokio::time::sleep(MINUTE * 30).await;
+    house.store.mend();
+    house.until("one", DeliveryState::Sent).await;
 }
 
 // --- giving up --------------------------------------------------------------------------------------------------------

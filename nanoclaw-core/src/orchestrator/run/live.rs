@@ -8,6 +8,7 @@ use super::{
     Command, HOST, RunContext, Words,
     beats::Beats,
     files::Folders,
+    hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
     not_started, retry_of,
     typing::TypingSign,
@@ -58,6 +59,8 @@ pub(super) struct Live<'a> {
     pub(super) lost: Option<String>,
     pub(super) asked_to_end: Option<StopReason>,
     pub(super) closing: bool,
+    /// A follow-up of which a step failed.
+    pub(super) feeding: Option<Feeding>,
     /// When to look for more requests, after as many were answered as are answered at a time.
     pub(super) more_requests_at: Option<Instant>,
     /// An earlier host may have died while it wrote the prompt.
@@ -177,6 +180,7 @@ impl<'a> Live<'a> {
             lost: None,
             asked_to_end: None,
             closing: false,
+            feeding: None,
             more_requests_at: None,
             prompt_in_doubt: false,
             typing: TypingSign::new(context.channels.clone(), group),
@@ -218,6 +222,7 @@ impl<'a> Live<'a> {
                     stop.begin(self.context, &container);
                 }
             }
+            let feed_again_at = self.feed_again_at();
             // What is bounded comes first; what the agent can flood comes last, so that a flood holds up nothing but the
             // agent's own requests, and those no longer than it lasts.
             tokio::select! {
@@ -246,6 +251,7 @@ impl<'a> Live<'a> {
                     Command::Stop(why) => self.asked_to_end = Some(why),
                     Command::Detach => leaving = true,
                 },
+                () = sleep_until(feed_again_at), if exit.is_none() && feed_again_at.is_some() => self.feed().await,
                 ended = exit_watch.clone(), if exit.is_none() => {
                     exit = Some(ended);
                     output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);

@@ -19,6 +19,7 @@ mod hand;
 mod leftover;
 mod live;
 mod requests;
+mod tries;
 mod typing;
 mod words;
 

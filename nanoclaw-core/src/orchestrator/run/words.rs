@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use super::live::Live;
+use super::{live::Live, tries::Tries};
 use crate::{
     channel::Typing,
     delivery::OutboxId,
@@ -24,8 +24,6 @@ pub(in crate::orchestrator) const JOURNAL_LIMITS: Limits = Limits { file_bytes: 
 const JOURNAL_ROUNDS: u32 = 64;
 /// How much of standard error is kept to explain a crash.
 const LAST_WORDS_BYTES: usize = 600;
-/// How often a commit is tried before the run is given up.
-const COMMIT_TRIES: u32 = 8;
 
 /// The shortest and the longest wait for a quota that is believed, whatever an agent says of it. The longest limits that are
 /// known are a week's.
@@ -158,16 +156,15 @@ impl Live<'_> {
     /// A full disk passes, and so does a busy database: the block is tried again for a while, and the journal keeps it
     /// meanwhile.
     pub(super) async fn commit(&mut self, commit: &BlockCommit) -> Result<BlockOutcome, StoreError> {
-        let mut tries = 0;
+        let mut tries = Tries::default();
         loop {
-            match self.context.store.commit_block(self.id, commit).await {
-                Err(error) if tries + 1 < COMMIT_TRIES => {
-                    tries += 1;
-                    tracing::error!(run = %self.id, %error, "cannot commit what the agent said; trying again");
-                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
-                }
-                outcome => return outcome,
-            }
+            let error = match self.context.store.commit_block(self.id, commit).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let Some(pause) = tries.pause() else { return Err(error) };
+            tracing::error!(run = %self.id, %error, ?pause, "cannot commit what the agent said; trying again");
+            tokio::time::sleep(pause).await;
         }
     }
 

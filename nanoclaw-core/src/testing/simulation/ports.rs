@@ -113,6 +113,7 @@ store_calls! {
     fn delivery_begun(id: OutboxId) -> ();
     fn delivery_postponed(id: OutboxId) -> ();
     fn delivery_failed(id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> ();
+    fn delivery_not_sent(id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> ();
     fn resolve_delivery(id: OutboxId, resolution: Resolution, at: Timestamp) -> Resolved;
     fn delivery_at(id: OutboxId) -> Option<StoredDelivery>;
     fn deliveries(filter: &DeliveryFilter, limit: u32) -> Vec<StoredDelivery>;

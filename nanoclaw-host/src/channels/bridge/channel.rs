@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    channel::{Channel, ChannelCapabilities, SendError, Typing},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
 };
@@ -42,12 +42,23 @@ impl BridgeChannel {
         Self { name, claim, capabilities, send_timeout, lines, pending: Pending::default() }
     }
 
-    /// The bridge told what became of a send.
-    pub(super) fn settle(&self, key: &DeliveryKey, outcome: Outcome) {
+    /// The bridge told what became of a send. Returned is what it means when nobody waits for it: it was sent, or it was not.
+    ///
+    /// A bridge that can be asked may mean by `failed` that it cannot tell, of a question that nobody waits for any more:
+    /// nothing is concluded from that, and it is asked again.
+    pub(super) fn settle(&self, key: &DeliveryKey, outcome: Outcome) -> Option<Result<Sent, SendError>> {
+        let late = match &outcome {
+            Ok(sent) => sent.clone().map(Ok),
+            Err(error @ (SendError::Retry { .. } | SendError::Permanent { .. }))
+                if self.capabilities.repeat != Repeat::LookedUp =>
+            {
+                Some(Err(error.clone()))
+            }
+            Err(_) => None,
+        };
         match self.pending.settle(key, outcome) {
-            Settled::InTime => {}
-            Settled::Late => tracing::info!(bridge = %self.name, %key, "word of a send came after its time"),
-            Settled::Unknown => tracing::debug!(bridge = %self.name, %key, "word of a send that nobody waits for"),
+            Settled::InTime => None,
+            Settled::Late | Settled::Unknown => late,
         }
     }
 

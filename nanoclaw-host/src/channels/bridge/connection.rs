@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use nanoclaw_core::{
     channel::{ChannelCapabilities, Repeat, SendError},
     chat::ChatId,
-    delivery::Sent,
+    delivery::{DeliveryKey, Sent},
     message::PlatformMessageId,
-    orchestrator::Receipt,
+    orchestrator::{HeardLate, Receipt},
     store::StoreError,
 };
 use tokio::net::UnixStream;
@@ -17,6 +17,7 @@ use super::{
     Shared,
     channel::BridgeChannel,
     claim::Claim,
+    pending::Outcome,
     wire::{self, Chat, FromBridge, Hello, Message, PROTOCOL, ToBridge},
 };
 use crate::channels::{
@@ -121,12 +122,12 @@ impl Connection {
                     Ok(platform_id) => (platform_id, None),
                     Err(trouble) => (None, Some(trouble)),
                 };
-                channel.settle(&key, Ok(Some(Sent { platform_id })));
+                self.settle(channel, &key, Ok(Some(Sent { platform_id }))).await;
                 if let Some(trouble) = trouble {
                     self.refuse(&trouble, About::default()).await;
                 }
             }
-            Ok(FromBridge::NotFound { key }) => channel.settle(&key, Ok(None)),
+            Ok(FromBridge::NotFound { key }) => self.settle(channel, &key, Ok(None)).await,
             Ok(FromBridge::Failed { key, error, retry_after_ms, permanent, unknown }) => {
                 let reason = if error.is_empty() { "the bridge did not say why".to_owned() } else { error };
                 let after = retry_after_ms.map(|ms| Duration::from_millis(ms).min(MAX_RETRY_AFTER));
@@ -135,7 +136,7 @@ impl Connection {
                     (false, true) => SendError::Permanent { reason },
                     (false, false) => SendError::Retry { reason, after },
                 };
-                channel.settle(&key, Err(error));
+                self.settle(channel, &key, Err(error)).await;
             }
         }
     }
@@ -171,6 +172,23 @@ impl Connection {
         };
         if let Err(error) = self.shared.intake.note_chat(metadata).await {
             self.not_stored(channel, &error, about).await;
+        }
+    }
+
+    /// Tells who waits for it what became of a send, or the host when nobody does.
+    async fn settle(&self, channel: &BridgeChannel, key: &DeliveryKey, outcome: Outcome) {
+        let Some(word) = channel.settle(key, outcome) else { return };
+        let name = &channel.name;
+        match self.shared.host.heard_late(name, key, word).await {
+            Ok(HeardLate::Taken) => tracing::info!(bridge = %name, %key, "word of a send came after its time"),
+            Ok(HeardLate::Nothing) => {
+                tracing::debug!(bridge = %name, %key, "word of a send that is settled, or never was")
+            }
+            Ok(HeardLate::NotYours) => {
+                let reason = format!("the message {key} is not for one of {name}'s chats ({})", channel.claim);
+                self.refuse(&reason, About::default()).await;
+            }
+            Err(error) => self.not_stored(channel, &error, About::default()).await,
         }
     }
 

@@ -299,6 +299,18 @@ impl Store for SqliteStore {
         write.finish(done).await
     }
 
+    async fn delivery_not_sent(
+        &self,
+        id: OutboxId,
+        error: &str,
+        after: &AfterTry,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = self.begin("note that a message was not sent after all").await?;
+        let done = outbox::not_sent(&mut write.transaction, id, error, after, at).await;
+        write.finish(done).await
+    }
+
     async fn resolve_delivery(
         &self,
         id: OutboxId,

@@ -63,13 +63,44 @@ pub(super) async fn by_id(
     found.as_ref().map(delivery).transpose()
 }
 
-/// For people: reads the whole table where there are few rows of those that are meant.
 pub(super) async fn list(
     pool: &SqlitePool,
     filter: &DeliveryFilter,
     limit: u32,
 ) -> Result<Vec<StoredDelivery>, Problem> {
-    let mut query = sqlx::QueryBuilder::new("SELECT * FROM outbox WHERE 1 = 1");
+    let found = list_query(filter, limit).build().fetch_all(pool).await?;
+    found.iter().map(delivery).collect()
+}
+
+/// The states of which there are few rows, by the condition of their index, word for word.
+const FEW: [(&str, &[DeliveryState]); 2] = [
+    ("state IN ('pending', 'sending')", &[DeliveryState::Pending, DeliveryState::Sending]),
+    (
+        "state IN ('failed', 'unknown', 'dropped')",
+        &[DeliveryState::Failed, DeliveryState::Unknown, DeliveryState::Dropped],
+    ),
+];
+
+/// Latest first. Whoever wants rows that were sent, or all, reads the latest ones of the table; to find many of one chat that
+/// says little, all of it.
+pub(super) fn list_query(filter: &DeliveryFilter, limit: u32) -> sqlx::QueryBuilder<sqlx::Sqlite> {
+    let mut query = sqlx::QueryBuilder::new("SELECT * FROM ");
+    let many = filter.states.is_empty() || filter.states.contains(&DeliveryState::Sent);
+    let few: Vec<_> = FEW.iter().filter(|(_, of)| filter.states.iter().any(|state| of.contains(state))).collect();
+    if many {
+        query.push("(SELECT * FROM outbox WHERE 1 = 1");
+        push_conditions(&mut query, filter, limit);
+    }
+    for (place, (condition, _)) in few.into_iter().filter(|_| !many).enumerate() {
+        query.push(if place == 0 { "(" } else { " UNION ALL SELECT * FROM (" });
+        query.push("SELECT * FROM outbox WHERE ").push(condition);
+        push_conditions(&mut query, filter, limit);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    query
+}
+
+fn push_conditions(query: &mut sqlx::QueryBuilder<sqlx::Sqlite>, filter: &DeliveryFilter, limit: u32) {
     if !filter.states.is_empty() {
         query.push(" AND state IN (");
         let mut states = query.separated(", ");
@@ -79,11 +110,9 @@ pub(super) async fn list(
         query.push(")");
     }
     if let Some(chat) = &filter.chat {
-        query.push(" AND chat = ").push_bind(chat.as_str());
+        query.push(" AND chat = ").push_bind(chat.as_str().to_owned());
     }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-    let found = query.build().fetch_all(pool).await?;
-    found.iter().map(delivery).collect()
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit)).push(")");
 }
 
 pub(super) async fn begun(write: &mut SqliteConnection, id: OutboxId) -> Result<(), Problem> {
@@ -124,22 +153,46 @@ pub(super) async fn failed(
     after: &AfterTry,
     at: Timestamp,
 ) -> Result<(), Problem> {
+    let failed = "UPDATE outbox SET attempts = attempts + 1, last_error = $1, state = $2,
+                                    not_before_ms = COALESCE($3, not_before_ms)
+                  WHERE id = $4 AND state IN ('pending', 'sending')";
+    follow(write, failed, id, error, after, at).await
+}
+
+pub(super) async fn not_sent(
+    write: &mut SqliteConnection,
+    id: OutboxId,
+    error: &str,
+    after: &AfterTry,
+    at: Timestamp,
+) -> Result<(), Problem> {
+    let not_sent = "UPDATE outbox SET last_error = $1, state = $2, not_before_ms = COALESCE($3, not_before_ms)
+                    WHERE id = $4 AND state = 'unknown'";
+    follow(write, not_sent, id, error, after, at).await
+}
+
+/// Does what follows on a try with row `id`, if `update` finds it: its error is $1, its state $2, its time $3, its id $4.
+async fn follow(
+    write: &mut SqliteConnection,
+    update: &'static str,
+    id: OutboxId,
+    error: &str,
+    after: &AfterTry,
+    at: Timestamp,
+) -> Result<(), Problem> {
     let (state, not_before, notice) = match after {
         AfterTry::TryAgain(not_before) => (DeliveryState::Pending, Some(not_before), &None),
         AfterTry::LookUp(not_before) => (DeliveryState::Sending, Some(not_before), &None),
         AfterTry::GiveUp(notice) => (DeliveryState::Failed, None, notice),
         AfterTry::Ask(notice) => (DeliveryState::Unknown, None, notice),
     };
-    let changed = sqlx::query(
-        "UPDATE outbox SET attempts = attempts + 1, last_error = $1, state = $2, not_before_ms = COALESCE($3, not_before_ms)
-         WHERE id = $4 AND state IN ('pending', 'sending')",
-    )
-    .bind(error)
-    .bind(state.word())
-    .bind(not_before.map(|at| at.as_ms()))
-    .bind(id.0)
-    .execute(&mut *write)
-    .await?;
+    let changed = sqlx::query(update)
+        .bind(error)
+        .bind(state.word())
+        .bind(not_before.map(|at| at.as_ms()))
+        .bind(id.0)
+        .execute(&mut *write)
+        .await?;
     if let Some(notice) = notice.as_ref().filter(|_| changed.rows_affected() > 0) {
         post(write, notice, at).await?;
     }

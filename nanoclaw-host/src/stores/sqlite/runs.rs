@@ -50,10 +50,10 @@ pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(
     Ok(())
 }
 
-/// Closes as lost whatever run of the folder is open; at most one is.
 /// Of group $1.
 pub(super) const OPEN_RUN_OF: &str = "SELECT number FROM runs WHERE group_folder = $1 AND ended_at_ms IS NULL";
 
+/// Closes as lost whatever run of the folder is open; at most one is.
 pub(super) async fn close_open(
     write: &mut SqliteConnection,
     group: &GroupFolder,
@@ -126,9 +126,11 @@ pub(super) async fn hand_over(
     }
     sqlx::query(
         "INSERT INTO turns (group_folder, run_number, number, first_seq, last_seq, handed_at_ms, state)
-         VALUES ($1, $2,
-                 (SELECT COALESCE(MAX(number), 0) + 1 FROM turns WHERE group_folder = $1 AND run_number = $2),
-                 $3, $4, $5, 'handed')",
+         SELECT $1, $2,
+                (SELECT COALESCE(MAX(number), 0) + 1 FROM turns WHERE group_folder = $1 AND run_number = $2),
+                $3, $4, $5, 'handed'
+         WHERE NOT EXISTS (SELECT 1 FROM turns WHERE group_folder = $1 AND run_number = $2
+                                                 AND first_seq = $3 AND last_seq = $4)",
     )
     .bind(run.group.as_str())
     .bind(run.number.0)
@@ -284,17 +286,19 @@ pub(super) async fn runs(
     query.fetch_all(pool).await?.iter().map(stored_run).collect()
 }
 
+/// The condition has to be that of the index, word for word.
+pub(super) const OPEN_RUNS: &str = "SELECT * FROM runs WHERE ended_at_ms IS NULL ORDER BY place";
+
 pub(super) async fn open_runs(pool: &SqlitePool) -> Result<Vec<StoredRun>, Problem> {
-    let found = sqlx::query("SELECT * FROM runs WHERE ended_at_ms IS NULL ORDER BY place").fetch_all(pool).await?;
+    let found = sqlx::query(OPEN_RUNS).fetch_all(pool).await?;
     found.iter().map(stored_run).collect()
 }
 
+/// Of group $1, run $2.
+pub(super) const TURNS_OF: &str = "SELECT * FROM turns WHERE group_folder = $1 AND run_number = $2 ORDER BY number";
+
 pub(super) async fn turns(pool: &SqlitePool, run: &RunId) -> Result<Vec<StoredTurn>, Problem> {
-    let found = sqlx::query("SELECT * FROM turns WHERE group_folder = $1 AND run_number = $2 ORDER BY number")
-        .bind(run.group.as_str())
-        .bind(run.number.0)
-        .fetch_all(pool)
-        .await?;
+    let found = sqlx::query(TURNS_OF).bind(run.group.as_str()).bind(run.number.0).fetch_all(pool).await?;
     found
         .iter()
         .map(|row| {

@@ -84,10 +84,13 @@ async fn insert(write: &mut SqliteConnection, new: &SetAside) -> Result<(), Prob
     Ok(())
 }
 
-/// Of group $1 or all, with $2 the resolved ones too, at most $3.
+/// What is kept, of group $1 or all, at most $2. The condition has to be that of the index, word for word.
+pub(super) const KEPT: &str = "SELECT * FROM set_aside
+     WHERE state = 'kept' AND ($1 IS NULL OR group_folder = $1) ORDER BY place DESC LIMIT $2";
+
+/// What was ever set aside, of group $1 or all, at most $2: the latest of the table.
 const SET_ASIDE: &str = "SELECT * FROM set_aside
-     WHERE ($1 IS NULL OR group_folder = $1) AND ($2 OR state = 'kept')
-     ORDER BY place DESC LIMIT $3";
+     WHERE ($1 IS NULL OR group_folder = $1) ORDER BY place DESC LIMIT $2";
 
 pub(super) async fn list(
     pool: &SqlitePool,
@@ -95,9 +98,8 @@ pub(super) async fn list(
     resolved: bool,
     limit: u32,
 ) -> Result<Vec<SetAside>, Problem> {
-    let found = sqlx::query(SET_ASIDE)
+    let found = sqlx::query(if resolved { SET_ASIDE } else { KEPT })
         .bind(group.map(GroupFolder::as_str))
-        .bind(resolved)
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
@@ -166,7 +168,8 @@ async fn say_again(write: &mut SqliteConnection, one: &SetAside, at: Timestamp) 
 }
 
 /// Of chat $1, from $2 to $3, at most $4.
-const BETWEEN: &str = "SELECT * FROM messages WHERE chat = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq LIMIT $4";
+pub(super) const BETWEEN: &str =
+    "SELECT * FROM messages WHERE chat = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq LIMIT $4";
 
 pub(super) async fn messages_between(
     pool: &SqlitePool,
