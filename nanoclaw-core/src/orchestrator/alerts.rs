@@ -48,17 +48,14 @@ impl Alerts {
     }
 
     async fn post(&self, alert: NewDelivery) -> bool {
-        match self.store.post(&alert, Timestamp::now()).await {
-            Ok(_) => {
-                self.nudges.chat(&alert.chat);
-                true
-            }
-            Err(error) => {
-                let NewDelivery { key, chat, text } = alert;
-                tracing::error!(%key, %chat, text, %error, "cannot store what people should be told");
-                false
-            }
+        let posted = self.store.post(&alert, Timestamp::now()).await;
+        // Also when an error is told: if it happened all the same, it is to be sent.
+        self.nudges.chat(&alert.chat);
+        if let Err(error) = &posted {
+            let NewDelivery { key, chat, text } = alert;
+            tracing::error!(%key, %chat, text, %error, "cannot store what people should be told");
         }
+        posted.is_ok()
     }
 }
 
@@ -116,7 +113,10 @@ mod tests {
         let chat = ChatId::new("tg:family").unwrap();
         assert!(alerts.chat(&chat, DeliveryKey::alert("one"), "one".to_owned()).await);
         store.fail_writes("the disk is full");
+        alerts.nudges.take();
         assert!(!alerts.chat(&chat, DeliveryKey::alert("two"), "two".to_owned()).await);
+        // A commit of which an error was told may have happened all the same: somebody looks.
+        assert!(alerts.nudges.take().0.contains(&chat));
         assert_eq!(told(&store).await, [("tg:family".to_owned(), "one".to_owned())]);
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Ledger {
     names_messages: bool,
     /// Whether the agent said anything at all.
     spoke: bool,
+    /// Whether this host hears what it says. Of an agent that an earlier host started, one that keeps no journal is not heard.
+    heard: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Ledger {
             noted: None,
             names_messages: false,
             spoke: false,
+            heard: true,
         }
     }
 
@@ -112,6 +115,7 @@ impl Ledger {
             noted: turns.iter().filter(|turn| turn.taken_at.is_some()).map(|turn| turn.handed.last).max(),
             names_messages: names_messages == Some(true),
             spoke: names_messages.is_some(),
+            heard: false,
         }
     }
 
@@ -192,13 +196,14 @@ impl Ledger {
     }
 
     fn note_block(&mut self, block: &Block) {
-        self.spoke = true;
+        (self.spoke, self.heard) = (true, true);
         self.names_messages |= block.answered_seq.is_some();
     }
 
-    /// Up to where an agent that never names messages, and has spoken, is done when it ends well.
+    /// Up to where an agent that never names messages, and has spoken, is done when it ends well. One that is not heard may
+    /// have answered into the void: what it was asked is asked again.
     pub(super) fn taken_by_silent_agent(&self) -> Option<Seq> {
-        if self.names_messages || !self.spoke {
+        if self.names_messages || !self.spoke || !self.heard {
             return None;
         }
         self.open.iter().take_while(|turn| turn.file.is_none()).last().map(|turn| turn.last)
@@ -224,5 +229,31 @@ pub(super) fn commit_of(
         taken: ledger.taken_not_noted(),
         names_messages: ledger.names_messages(),
         at: Timestamp::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_v1_that_no_host_has_heard_since_the_last_one_died_is_not_done_by_ending_well() {
+        let at = Timestamp::from_ms(1);
+        let handed = Handed { first: Seq(1), last: Seq(2) };
+        let turn = StoredTurn { handed, handed_at: at, state: TurnState::Taken, taken_at: Some(at), ended_at: None };
+        let mut ledger = Ledger::resume(&[turn], Some(false), |_| false);
+        assert_eq!(ledger.taken_by_silent_agent(), None);
+        // What it wrote into its journal was heard: it has one.
+        let block = Block {
+            status: Status::Success,
+            result: Some("one moment".to_owned()),
+            new_session_id: None,
+            error: None,
+            failure: None,
+            retry_at: None,
+            answered_seq: None,
+        };
+        ledger.note_block(&block);
+        assert_eq!(ledger.taken_by_silent_agent(), Some(Seq(2)));
     }
 }

@@ -231,9 +231,13 @@ impl Orchestrator {
     /// # Errors
     /// The store's: the chat, the folder or the main role is taken.
     pub async fn add_group(&self, group: Group) -> Result<(), StoreError> {
-        self.store.add_group(&group).await?;
+        // Asked first: were it to fail afterwards, the group would be registered and nobody would serve it.
         let last_run =
             self.store.runs(Some(&group.folder), 1).await?.first().map_or(RunNumber::ZERO, |run| run.id.number);
+        let group = match self.store.add_group(&group).await {
+            Ok(()) => group,
+            Err(error) => self.added_all_the_same(&group).await.ok_or(error)?,
+        };
         self.directory.insert(group.clone());
         let times = self.launcher.tuning(&group.folder).times;
         let event =
@@ -242,12 +246,30 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Forgets a registration: its container is stopped, its folder and history stay.
+    /// The group as it is stored when it is, and nobody serves it: a commit of which an error was told had happened all the
+    /// same, perhaps that of an earlier try.
+    async fn added_all_the_same(&self, group: &Group) -> Option<Group> {
+        if self.directory.get(&group.folder).is_some() {
+            return None;
+        }
+        let stored = self.store.groups().await.ok()?;
+        stored.into_iter().find(|stored| stored.folder == group.folder && stored.chat == group.chat)
+    }
+
+    /// Forgets a registration: its container is stopped, its folder and history stay. What waits for an answer gets none,
+    /// also when the group is added again.
     ///
     /// # Errors
     /// The store's: there is no such group.
     pub async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError> {
-        self.store.remove_group(folder).await?;
+        if let Err(error) = self.store.remove_group(folder).await {
+            // As above: it is served here and may be registered no more.
+            let known = self.directory.get(folder).is_some();
+            let stored = self.store.groups().await;
+            if !known || !stored.is_ok_and(|stored| stored.iter().all(|group| group.folder != *folder)) {
+                return Err(error);
+            }
+        }
         self.directory.remove(folder);
         let _ = self.events.send(Input::Event(Event::GroupRemoved { group: folder.clone() })).await;
         Ok(())
@@ -270,17 +292,34 @@ impl Orchestrator {
         let _ = self.events.send(Input::Event(Event::TryNow { group: group.cloned() })).await;
     }
 
+    /// Stops a group until it is [thawed](Self::thaw): its container is stopped, what is written to it is kept and waits. It is
+    /// not kept over the end of the host.
+    pub async fn freeze(&self, group: &GroupFolder) {
+        let _ = self.events.send(Input::Event(Event::Freeze { group: group.clone() })).await;
+    }
+
+    /// A group that was frozen is answered again, beginning with what waits.
+    pub async fn thaw(&self, group: &GroupFolder) {
+        let _ = self.events.send(Input::Event(Event::Thaw { group: group.clone() })).await;
+    }
+
     /// Does what a person decided about an outgoing message.
     ///
     /// # Errors
     /// The store's.
     pub async fn resolve_delivery(&self, id: OutboxId, resolution: Resolution) -> Result<Resolved, StoreError> {
-        let resolved = self.store.resolve_delivery(id, resolution, Timestamp::now()).await?;
-        if let Resolved::Done(row) = &resolved {
+        let resolved = self.store.resolve_delivery(id, resolution, Timestamp::now()).await;
+        let row = match &resolved {
             // Also when it is dropped: others may have waited behind it.
+            Ok(Resolved::Done(row)) => Some(row.clone()),
+            Ok(Resolved::Refused(_) | Resolved::NoRow) => None,
+            // If it happened all the same, it is to be sent.
+            Err(_) => self.store.delivery_at(id).await.ok().flatten(),
+        };
+        if let Some(row) = row {
             self.nudges.chat(&row.delivery.chat);
         }
-        Ok(resolved)
+        resolved
     }
 
     /// Takes what the channel of this name says of a send when nobody waits for it any more: of an earlier connection, an
@@ -326,11 +365,23 @@ impl Orchestrator {
         last: Seq,
         resolution: TurnResolution,
     ) -> Result<TurnResolved, StoreError> {
-        let resolved = self.store.resolve_set_aside(group, last, resolution, Timestamp::now()).await?;
-        if let TurnResolved::Retried { newest: Some(seq) } = resolved {
+        let resolved = self.store.resolve_set_aside(group, last, resolution, Timestamp::now()).await;
+        let newest = match &resolved {
+            Ok(TurnResolved::Retried { newest }) => *newest,
+            // It may have happened all the same, now or at an earlier try of which an error was told.
+            Ok(TurnResolved::Already(SetAsideState::Retried)) | Err(_) => self.waiting(group).await,
+            Ok(TurnResolved::Dropped | TurnResolved::Already(_) | TurnResolved::Unknown) => None,
+        };
+        if let Some(seq) = newest {
             let _ = self.events.send(Input::Event(Event::MessageWaiting { group: group.clone(), seq })).await;
         }
-        Ok(resolved)
+        resolved
+    }
+
+    /// The newest message of a group that waits, by the store.
+    async fn waiting(&self, group: &GroupFolder) -> Option<Seq> {
+        let groups = self.store.recover().await.ok()?;
+        groups.into_iter().find(|one| one.group.folder == *group)?.waiting
     }
 
     /// Goes on without the messages of a group that wait, up to `through`. Nobody is told; they are marked as dropped.

@@ -66,6 +66,12 @@ impl FakeOutput {
         let _ = self.first.send(Output::Stdout(bytes.into())).await;
     }
 
+    /// Whether anybody can still read it.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        !self.first.is_closed()
+    }
+
     /// Writes to standard error, likewise; who adopted the container hears it too.
     pub async fn stderr(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
@@ -255,6 +261,12 @@ impl FakeRuntime {
     #[must_use]
     pub fn dead(&self) -> usize {
         self.state().live.values().filter(|live| live.dead).count()
+    }
+
+    /// Whether a container runs.
+    #[must_use]
+    pub fn is_running(&self, id: &ContainerId) -> bool {
+        self.state().live.get(id).and_then(|live| live.exit.as_ref()).is_some_and(|exit| exit.peek().is_none())
     }
 
     /// How many there were at most at one time.

@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use nanoclaw_core::{
     channel::SendError,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{DeliveryKey, NewDelivery, OutboxId},
     message::{Seq, Wakes},
     orchestrator::Receipt,
     run::{BlockNumber, Handed, RunId, RunKind, RunNumber},
     runtime::{Exit, RuntimeKind},
-    store::{BlockCommit, NewRun, Store},
+    store::{
+        BlockCommit, DeliveryState, GiveUp, NewRun, Resolution, SetAsideState, Store, StoreError, TurnResolution,
+        TurnResolved,
+    },
     testing::MemoryStore,
     time::{Timestamp, test_clock},
 };
@@ -150,4 +153,70 @@ async fn a_start_that_is_given_up_leaves_nobody_at_work() {
     assert!(given_up.is_err(), "it waited for what the agent had said");
     waiting("its workers are gone", async || Arc::strong_count(&empty.store) == holders).await;
     assert_eq!(empty.runtime.live(), 1, "the container is the next host's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_registration_was_told_as_failed_is_served_when_it_is_registered_again() {
+    let house = House::empty(echo).await.start().await;
+    // As far as the first try came, as it knows.
+    house.store.add_group(&main_group()).await.unwrap();
+    house.orchestrator.add_group(main_group()).await.unwrap();
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    let again = house.orchestrator.add_group(main_group()).await;
+    assert!(matches!(again, Err(StoreError::ChatTaken { .. })), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_removal_was_told_as_failed_is_gone_when_it_is_removed_again() {
+    let house = House::new(echo).await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.store.remove_group(&folder("main")).await.unwrap();
+    house.orchestrator.remove_group(&folder("main")).await.unwrap();
+    let receipt = house.orchestrator.inbox().accept(house.message("test:main", "two")).await.unwrap();
+    assert_eq!(receipt, Receipt::Unregistered);
+    while house.runtime.live() > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let again = house.orchestrator.remove_group(&folder("main")).await;
+    assert!(matches!(again, Err(StoreError::NoGroup { .. })), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_retried_is_answered_though_the_retry_was_told_as_failed() {
+    let house = House::new(echo).await;
+    let group = folder("main");
+    house.store.accept(&house.message("test:main", "one"), Wakes::Yes, Timestamp::now()).await.unwrap();
+    house.store.give_up(&group, &GiveUp::dropped(Seq(1)), Timestamp::now()).await.unwrap().unwrap();
+    // As far as the first try came, as it knows.
+    house.store.resolve_set_aside(&group, Seq(1), TurnResolution::Retry, Timestamp::now()).await.unwrap();
+    let again = house.orchestrator.resolve_set_aside(&group, Seq(1), TurnResolution::Retry).await.unwrap();
+    assert_eq!(again, TurnResolved::Already(SetAsideState::Retried));
+    house.shown(&["heard one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_again_is_sent_though_the_decision_was_told_as_failed() {
+    let house = House::new(echo).await;
+    house.channel.fail_next(SendError::Permanent { reason: "refused".to_owned() });
+    house.write("one").await;
+    let failed = async || house.store.delivery_at(OutboxId(1)).await.unwrap().map(|row| row.state);
+    waiting("the reply is failed", async || failed().await == Some(DeliveryState::Failed)).await;
+    house.store.resolve_delivery(OutboxId(1), Resolution::SendAgain, Timestamp::now()).await.unwrap();
+    house.store.fail_writes("the disk is full");
+    assert!(house.orchestrator.resolve_delivery(OutboxId(1), Resolution::SendAgain).await.is_err());
+    house.store.mend();
+    waiting("the reply is sent", async || house.channel.texts().iter().any(|text| text == "heard one")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_file_under_the_number_of_the_last_note_is_no_block() {
+    let house = House::new(async |mut agent: Agent| {
+        agent.journal(u32::MAX, &block(Some("no block")));
+        echo(agent).await
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
 }

@@ -34,7 +34,7 @@ impl Nudges {
     }
 
     /// Which chats were nudged since the last call, and whether a channel connected.
-    pub(super) fn take(&self) -> (BTreeSet<ChatId>, bool) {
+    pub(in crate::orchestrator) fn take(&self) -> (BTreeSet<ChatId>, bool) {
         let chats = std::mem::take(&mut *self.0.chats.lock().unwrap_or_else(PoisonError::into_inner));
         let retry = std::mem::take(&mut *self.0.retry_parked.lock().unwrap_or_else(PoisonError::into_inner));
         (chats, retry)

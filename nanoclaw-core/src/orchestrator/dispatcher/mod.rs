@@ -194,7 +194,7 @@ impl Dispatcher {
     fn add(&mut self, group: GroupFolder, new: Entry, now: Instant) {
         if let Some(entry) = self.groups.get_mut(&group) {
             // Registered again while its last container was still ending: it simply stays.
-            entry.removed = false;
+            (entry.removed, entry.frozen) = (false, false);
             entry.times = new.times;
             entry.newest = entry.newest.max(new.newest);
             return;

@@ -163,7 +163,10 @@ async fn start_and_serve(
     };
     let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), at: Timestamp::now() };
     if let Err(error) = context.store.open_run(&new_run).await {
-        return Left::Ended(not_started(&error, HOST));
+        let ending = not_started(&error, HOST);
+        // It may be open all the same. When this fails too, whoever opens the group's next run closes it, or the next host.
+        let _ = context.store.close_run(id, &ending, Timestamp::now()).await;
+        return Left::Ended(ending);
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, "run opened");
     let left = match Live::start(context, group, id, prompt, &batch, words).await {

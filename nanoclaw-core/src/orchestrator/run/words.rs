@@ -8,7 +8,11 @@ use crate::{
     delivery::OutboxId,
     mailbox::Limits,
     message::Seq,
-    orchestrator::{Notice, blocks::commit_of, event::RunWord},
+    orchestrator::{
+        Notice,
+        blocks::{LAST_NOTE, commit_of},
+        event::RunWord,
+    },
     protocol::{
         markers::{Found, MAX_BLOCK_BYTES},
         output::{Block, FailureKind, JournalEntry, Status},
@@ -180,11 +184,14 @@ impl Live<'_> {
                     serde_json::from_slice::<JournalEntry>(&bytes).map_err(|error| error.to_string())
                 });
                 match entry {
-                    Ok(entry) if entry.run == self.id.number => {
+                    Ok(entry) if entry.run == self.id.number && entry.number != LAST_NOTE => {
                         self.take_block(entry.number, entry.block).await;
                         if self.lost.is_some() {
                             return;
                         }
+                    }
+                    Ok(entry) if entry.number == LAST_NOTE => {
+                        tracing::warn!(run = %self.id, file = file.name, "a journal file has a number that no block has")
                     }
                     Ok(_) => {} // An earlier run's: reconciliation had its chance; late words change nothing.
                     Err(reason) => {

@@ -1,10 +1,12 @@
-//! The agent in a container: behaves as `agent-runner init -- agent-runner run` does, and sometimes worse. It belongs to
-//! the world, not to a host, and goes on when a host dies.
+//! The agent in a container: behaves as `agent-runner init -- agent-runner run` does, or as one of v1 does, alone or under
+//! `agent-runner init`, and sometimes worse. It belongs to the world, not to a host, and goes on when a host dies.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     chats::{numbers_in, text_of},
+    hostile,
+    plan::AgentKind,
     world::World,
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
         output::{Block, FailureKind, JournalEntry, Status},
         requests::{Answer, MessageRequest},
     },
-    run::{BlockNumber, RunNumber},
+    run::{BlockNumber, RunId},
     runtime::Exit,
     testing::fake_runtime::FakeContainer,
 };
@@ -66,11 +68,12 @@ async fn work(world: &World, mut container: FakeContainer) -> Exit {
         return Exit::Code(1);
     };
     let Ok(inside) = Inside::open(world, &Mailbox::new(&mailbox.source)) else { return Exit::Code(1) };
-    let name = run.to_string();
+    let kind = world.plan.groups.iter().find(|plan| plan.name == run.group.as_str());
     let agent = Agent {
         world,
-        name,
-        run: run.number,
+        kind: kind.map_or(AgentKind::Ours, |plan| plan.agent),
+        name: run.to_string(),
+        run,
         chat: input.chat_jid,
         container,
         inside,
@@ -103,9 +106,10 @@ impl Inside {
 
 struct Agent<'a> {
     world: &'a World,
+    kind: AgentKind,
     /// Its run, for people.
     name: String,
-    run: RunNumber,
+    run: RunId,
     chat: String,
     container: FakeContainer,
     inside: Inside,
@@ -125,10 +129,10 @@ impl Agent<'_> {
                 return exit;
             }
             match self.next_prompt().await {
-                Some(next) => prompt = next,
-                None => {
+                Ok(next) => prompt = next,
+                Err(exit) => {
                     self.world.pause(0, 500).await;
-                    return Exit::Code(0);
+                    return exit;
                 }
             }
         }
@@ -138,7 +142,7 @@ impl Agent<'_> {
     async fn turn(&mut self, prompt: &str) -> Option<Exit> {
         let world = self.world;
         let stop = self.container.stop.clone();
-        let asked: Vec<u64> = numbers_in(prompt);
+        let mut asked: Vec<u64> = numbers_in(prompt);
         world.note(|| format!("agent {} is asked {asked:?}", self.name));
         let thinking = async {
             world.pause(0, u64::try_from(world.plan.turn.as_millis()).unwrap_or(0)).await;
@@ -149,11 +153,20 @@ impl Agent<'_> {
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Some(Exit::Code(0)),
+            () = stop.cancelled() => return Some(self.stopped()),
             () = thinking => {}
+        }
+        if world.chance(|rates| rates.turn_takes_more) {
+            let more = self.take_follow_ups();
+            asked.extend(more.iter().flat_map(|text| numbers_in(text)));
+            world.note(|| format!("agent {} answers {asked:?} together", self.name));
         }
         if world.fault(|rates| rates.turn_left) {
             world.note(|| format!("agent {} leaves without a word", self.name));
+            if self.kind != AgentKind::Ours {
+                // By ending well it says that it is done with all it has.
+                self.keeps_silent_about(&asked);
+            }
             return Some(Exit::Code(0));
         }
         if let Some(number) = asked.iter().find(|number| is_poisoned(**number)) {
@@ -175,7 +188,8 @@ impl Agent<'_> {
         if world.chance(|rates| rates.request) {
             self.request().await;
         }
-        if world.chance(|rates| rates.remark) {
+        // Words of v1 before its answer are taken for the answer: it names no messages.
+        if world.chance(|rates| rates.remark) && self.kind == AgentKind::Ours {
             let text = format!("one moment ({} {})", self.name, self.blocks + 1);
             self.say(Block { result: Some(text), ..silent(self.answered.or(Some(Seq::ZERO))) }).await;
             world.pause(0, 500).await;
@@ -183,11 +197,35 @@ impl Agent<'_> {
         if self.broken {
             return Some(Exit::Code(1));
         }
-        self.answered = self.handed;
+        let silence = world.chance(|rates| rates.turn_silent);
+        if silence {
+            self.keeps_silent_about(&asked);
+        }
         let numbers: Vec<String> = asked.into_iter().map(text_of).collect();
-        let text = format!("re {} by {}", numbers.join(" "), self.name);
-        self.say(Block { result: Some(text), ..silent(self.answered) }).await;
+        let text = (!silence).then(|| format!("re {} by {} ({})", numbers.join(" "), self.name, self.blocks + 1));
+        self.answered = self.handed;
+        if self.kind == AgentKind::Ours {
+            self.say(Block { result: text, ..silent(self.answered) }).await;
+        } else {
+            if text.is_some() {
+                self.say(Block { result: text, ..silent(None) }).await;
+                world.pause(0, 200).await;
+            }
+            // It waits for more.
+            self.say(silent(None)).await;
+        }
         self.broken.then_some(Exit::Code(1))
+    }
+
+    fn keeps_silent_about(&self, asked: &[u64]) {
+        let mut chats = self.world.chats();
+        chats.silenced.extend(asked.iter().map(|number| (*number, self.run.clone())));
+    }
+
+    /// What it ends with when it is told to stop.
+    fn stopped(&self) -> Exit {
+        // Ours ends well; v1 has no handler for the signal, which its shell tells of by this code.
+        if self.kind == AgentKind::Ours { Exit::Code(0) } else { Exit::Code(143) }
     }
 
     async fn fail(&mut self, failure: FailureKind, error: String) {
@@ -196,50 +234,77 @@ impl Agent<'_> {
         self.say(block).await;
     }
 
-    /// What came as files, all of it, or `None` when the agent is to end. What lies there is taken before a request to end
-    /// is honoured.
-    async fn next_prompt(&mut self) -> Option<String> {
+    /// What came as files, all of it, or its exit when it is to end. What lies there is taken before a request to end is
+    /// honoured; v1 may overlook it.
+    async fn next_prompt(&mut self) -> Result<String, Exit> {
         let stop = self.container.stop.clone();
         loop {
             if stop.is_cancelled() {
-                return None;
+                return Err(self.stopped());
             }
             let close = self.inside.input.has(CLOSE_FILE).unwrap_or(false);
-            let mut texts = Vec::new();
-            for file in self.inside.input.claim(&Limits::default()).unwrap_or_default() {
-                let follow_up = file.content.ok().and_then(|bytes| serde_json::from_slice::<FollowUp>(&bytes).ok());
-                if let Some(FollowUp::Message { text, last_seq, .. }) = follow_up
-                    && last_seq > self.handed
-                {
-                    self.handed = last_seq;
-                    texts.push(text);
-                }
-                let _ = self.inside.input.remove(&file.name);
-            }
+            let overlooks = close && self.kind != AgentKind::Ours && self.world.one_of(&[true, false]);
+            let texts = if overlooks { Vec::new() } else { self.take_follow_ups() };
             if !texts.is_empty() {
-                return Some(texts.join("\n"));
+                return Ok(texts.join("\n"));
             }
             if close {
                 self.world.note(|| format!("agent {} ends as it was asked to", self.name));
-                return None;
+                return Err(Exit::Code(0));
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return None,
+                () = stop.cancelled() => return Err(self.stopped()),
                 () = self.inside.follow_ups.changed() => {}
             }
+        }
+    }
+
+    fn take_follow_ups(&mut self) -> Vec<String> {
+        let mut texts = Vec::new();
+        for file in self.inside.input.claim(&Limits::default()).unwrap_or_default() {
+            let follow_up = file.content.ok().and_then(|bytes| serde_json::from_slice::<FollowUp>(&bytes).ok());
+            if let Some(FollowUp::Message { text, last_seq, .. }) = follow_up
+                && last_seq > self.handed
+            {
+                self.handed = last_seq;
+                self.note_haste(&text);
+                texts.push(text);
+            }
+            let _ = self.inside.input.remove(&file.name);
+        }
+        texts
+    }
+
+    /// An agent of v1 says that it is done with what it has, and not what that is. A host that reads this after the agent has
+    /// taken more believes it done with that too.
+    fn note_haste(&self, text: &str) {
+        let mut chats = self.world.chats();
+        let committed = chats.committed.get(&self.run).copied().unwrap_or_default();
+        let is_heard = self.kind == AgentKind::WrappedV1 || self.container.output.is_heard();
+        if self.kind != AgentKind::Ours && is_heard && committed < self.blocks {
+            let numbers = numbers_in(text);
+            chats.hasty.extend(numbers.into_iter().map(|number| (number, self.run.clone())));
         }
     }
 
     /// As init does: the journal first, if it can be written, then standard output.
     async fn say(&mut self, block: Block) {
         let world = self.world;
+        if world.fault(|rates| rates.hostile) {
+            hostile::litter(world, &self.inside.output, &self.run, self.blocks, self.kind);
+        }
         self.blocks += 1;
-        let entry = JournalEntry { run: self.run, number: BlockNumber(self.blocks), block };
+        let block = match self.kind {
+            AgentKind::Ours => block,
+            AgentKind::WrappedV1 | AgentKind::BareV1 => Block { answered_seq: None, failure: None, ..block },
+        };
+        let journals = self.kind != AgentKind::BareV1;
+        let entry = JournalEntry { run: self.run.number, number: BlockNumber(self.blocks), block };
         let json = serde_json::to_vec(&entry).expect("a journal entry has text keys and plain values");
         // The store is in memory, and so may the journal be.
-        self.broken |= world.fault(|rates| rates.journal_fails);
-        let written = !self.broken && self.inside.output.write_fleeting(&entry.file_name(), &json).is_ok();
+        self.broken |= journals && world.fault(|rates| rates.journal_fails);
+        let written = journals && !self.broken && self.inside.output.write_fleeting(&entry.file_name(), &json).is_ok();
         world.note(|| format!("agent {} says block {}: {:?} {written}", self.name, self.blocks, entry.block.result));
         if world.fault(|rates| rates.slow) {
             world.pause(0, 300).await;
@@ -260,7 +325,7 @@ impl Agent<'_> {
         let text = format!("asked for ({} {})", self.name, self.requests);
         let request = MessageRequest::Message { chat_jid: self.chat.clone(), text: text.clone(), sender: None };
         let json = serde_json::to_vec(&request).expect("a request has text keys and plain values");
-        let name = format!("{:06}-{:06}.json", self.run.0, self.requests);
+        let name = format!("{:06}-{:06}.json", self.run.number.0, self.requests);
         if self.inside.messages.write_fleeting(&name, &json).is_err() {
             return;
         }
@@ -290,7 +355,7 @@ fn is_poisoned(number: u64) -> bool {
 }
 
 /// A success without words.
-fn silent(answered: Option<Seq>) -> Block {
+pub(super) fn silent(answered: Option<Seq>) -> Block {
     Block {
         status: Status::Success,
         result: None,

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{
     chats::{Line, Lines, SimulatedChannel, people},
+    operators::operate,
     plan::{ClockJump, Restart},
     ports::{SimulatedLauncher, SimulatedRuntime, SimulatedStore},
     world::{Host, STUCK_BEYOND, World},
@@ -67,6 +69,9 @@ pub(super) async fn play(lasting: &Lasting) -> Result<u32, String> {
     for index in 0..world.plan.groups.len() {
         others.spawn(people(world.clone(), index, lines.clone()));
     }
+    for (at, operation) in &world.plan.operations {
+        others.spawn(operate(world.clone(), lasting.store.clone(), lines.clone(), *at, *operation));
+    }
     others.spawn(weather(world.clone(), lasting.runtime.clone()));
     let mut restarts = VecDeque::from(world.plan.restarts.clone());
     restarts.make_contiguous().sort_by_key(|(at, _)| *at);
@@ -98,7 +103,8 @@ async fn host_life(
     world.note(|| format!("h{number} starts"));
     let store = Arc::new(SimulatedStore { host: host.clone(), inner: lasting.store.clone() });
     let runtime = Arc::new(SimulatedRuntime::new(host.clone(), lasting.runtime.clone()));
-    let launcher = Arc::new(SimulatedLauncher { host: host.clone(), install: lasting.install.clone() });
+    let launcher =
+        Arc::new(SimulatedLauncher { host: host.clone(), install: lasting.install.clone(), runtime: runtime.clone() });
     let held = Arc::downgrade(&store);
     let parts = Parts { store, runtime, launcher };
     let started = tokio::select! {
@@ -118,17 +124,20 @@ async fn host_life(
             return Ok(Ended::Crashed);
         }
     };
-    let channel = Arc::new(SimulatedChannel::new(host.clone()));
+    let channels = SimulatedChannel::all(&host, &lasting.store);
     let kill = running.abort_handles();
     let mut running = Some(running);
     let next_restart = restarts.front().map(|(at, _)| at.saturating_sub(world.elapsed()));
     let served = async {
         world.pause(0, 2000).await;
-        orchestrator.add_channel(channel.clone());
-        lines.set(Some(Line { inbox: orchestrator.inbox(), host: host.clone() }));
+        for channel in &channels {
+            orchestrator.add_channel(channel.clone());
+        }
+        let (inbox, orchestrator) = (orchestrator.inbox(), orchestrator.clone());
+        lines.set(Some(Line { inbox, orchestrator: orchestrator.clone(), host: host.clone() }));
         tokio::select! {
             biased;
-            () = keep_connected(&orchestrator, &channel) => Ok(Ended::InOrder),
+            () = keep_connected(&orchestrator, &channels) => Ok(Ended::InOrder),
             settled = settled(lasting, others, purpose) => settled.map(|()| Ended::Settled),
         }
     };
@@ -165,7 +174,7 @@ async fn host_life(
             worker.abort();
         }
     }
-    drop((orchestrator, channel, running));
+    drop((orchestrator, channels, running));
     workers_end(&held, number).await?;
     world.note(|| format!("h{number} is gone"));
     Ok(ended)
@@ -182,16 +191,20 @@ fn settings(world: &World) -> Settings {
         delivery: DeliverySettings {
             send_timeout: Duration::from_secs(20),
             max_delay: Duration::from_secs(60),
+            when_unknown: world.plan.when_unknown,
             ..DeliverySettings::default()
         },
     }
 }
 
-async fn keep_connected(orchestrator: &Orchestrator, channel: &SimulatedChannel) {
-    loop {
-        channel.reconnected().await;
-        orchestrator.channel_connected();
-    }
+async fn keep_connected(orchestrator: &Orchestrator, channels: &[Arc<SimulatedChannel>]) {
+    let each = channels.iter().map(async |channel| {
+        loop {
+            channel.reconnected().await;
+            orchestrator.channel_connected();
+        }
+    });
+    join_all(each).await;
 }
 
 async fn shut_down(running: Option<Running>, containers: AtShutdown) {
@@ -279,14 +292,16 @@ async fn settled(lasting: &Lasting, others: &mut JoinSet<()>, purpose: Purpose) 
     loop {
         while others.try_join_next().is_some() {}
         let pending = store(lasting.store.pending_deliveries().await)?;
-        if others.is_empty() && pending.is_empty() && world.chats().owed().is_empty() {
+        let waiting = store(lasting.store.recover().await)?.into_iter().filter(|group| group.waiting.is_some());
+        let waiting: Vec<String> = waiting.map(|group| group.group.folder.to_string()).collect();
+        let not_taken = world.chats().not_taken();
+        if others.is_empty() && pending.is_empty() && waiting.is_empty() && not_taken.is_empty() {
             break;
         }
         if world.elapsed() > deadline {
             return Err(format!(
-                "starvation: {SETTLES_WITHIN:?} after the last fault, messages {:?} are owed an answer, {} are to be sent, \
-                 and {} people still write",
-                world.chats().owed(),
+                "starvation: {SETTLES_WITHIN:?} after the last fault, messages {not_taken:?} are not taken, {waiting:?} wait \
+                 for answers, {} are to be sent, and {} people are still at work",
                 pending.len(),
                 others.len()
             ));

@@ -1,20 +1,36 @@
 //! The whole orchestrator under simulated calamity, from one seed, in virtual time, on one thread.
 //!
 //! [`play`] runs the real [`Orchestrator`](crate::orchestrator::Orchestrator) over a store in memory, real mailbox folders,
-//! containers that are futures, and a chat service that remembers what a person saw. A seed decides who writes what when
+//! containers that are futures, and chat services that remember what a person saw. A seed decides who writes what when
 //! and everything that goes wrong: hosts that crash before or after any call of a port and at any time, or are restarted in
 //! order; stores, channels, runtimes and launchers that fail, dawdle, or do what they are asked and say that they failed;
 //! messages that the platform delivers again; containers that die, hang, fail or leave; an engine that takes all of them
-//! along, or does not answer for minutes while they go on, or starts one when the host that asked for it is gone; containers
-//! that can be neither stopped nor removed for minutes, dead or alive; a commit that comes after its host's death, when others serve;
-//! a clock that jumps. Then the faults stop, things settle, and it is checked that
+//! along, or does not answer for minutes while they go on, or names them twice, or starts one when the host that asked for it is
+//! gone; containers that can be neither stopped nor removed for minutes, dead or alive; a commit that comes after its host's
+//! death, when others serve; a clock that jumps; journals with rubbish, lies and links in them; groups that are removed,
+//! added again, frozen and thawed; operators who decide about turns and messages, not always rightly. Then the faults stop,
+//! things settle, and it is checked that
 //!
 //! * every message that wakes is answered once, or given up with a notice in its chat, and never both;
-//! * nothing is shown twice (the channel deduplicates by key), and each chat in the order of its outbox;
+//! * each chat sees its messages in the order of its outbox, and as often as its channel can promise (below);
 //! * there never were more containers alive than allowed, and never two of one group, which would share its mailbox;
 //! * nobody starves: all is settled within half an hour of virtual time after the last fault;
 //! * nothing leaks: no container, dead or alive, no open run or turn, and no worker of a host that has ended;
 //! * one more host over the same store says nothing new.
+//!
+//! Each chat has its own kind of channel, agent and history, drawn from the seed, and what it is promised hangs on it:
+//!
+//! * A channel that deduplicates shows a message once, and so does one that looks up, unless it has forgotten. One that can do
+//!   neither is told of a message again only after a send of which nobody knew the end, and only if that is wished
+//!   ([`WhenUnknown`](crate::orchestrator::WhenUnknown)); otherwise such a message is unknown, and never shown again but by a
+//!   person's decision. Nothing is unknown whose end the host was told.
+//! * An agent of ours answers each message in one reply of the run that counts as having answered it, or is silent on purpose.
+//!   One of v1 names no messages: other runs may have answered too, when what they said was lost, and a message is handed over
+//!   no more once it counts as answered. What it takes before its host has read that it is done with the last
+//!   prompt counts as answered too early, which nobody can help; no other message does.
+//! * What waits in a group that is removed gets no answer any more, what comes afterwards is refused, and what is written once
+//!   it is added again is answered. A frozen group starts nothing.
+//! * What an operator drops may be answered all the same by an agent that has it. What is tried again is a copy.
 //!
 //! A port that does what it is asked and says that it failed changes nothing of this: the person in the chat cannot tell
 //! whether an error was told. A message whose acceptance was told as failed comes again from its platform and is answered
@@ -28,7 +44,9 @@ mod agent;
 mod chats;
 mod check;
 mod dice;
+mod hostile;
 mod hosts;
+mod operators;
 mod plan;
 mod ports;
 mod world;
@@ -62,8 +80,12 @@ pub struct Facts {
     pub answered: u64,
     /// Of those that wake: given up, and told so.
     pub given_up: u64,
-    /// Messages that people saw.
+    /// Messages that people saw, each as often as they saw it.
     pub shown: u64,
+    /// Those that they saw again, where that cannot be helped or was asked for.
+    pub repeated: u64,
+    /// Messages of which nobody knows in the end whether they were shown.
+    pub unknown: u64,
 }
 
 impl std::ops::AddAssign for Facts {
@@ -74,6 +96,8 @@ impl std::ops::AddAssign for Facts {
         self.answered += other.answered;
         self.given_up += other.given_up;
         self.shown += other.shown;
+        self.repeated += other.repeated;
+        self.unknown += other.unknown;
     }
 }
 
@@ -131,7 +155,8 @@ async fn play_here(seed: u64, trace: Trace) -> Played {
     }
     let agents = world.clone();
     let runtime = FakeRuntime::new(move |container| agent::live(agents.clone(), container));
-    let runtime = Arc::new(if world.plan.keeps_dead { runtime.keeping_dead() } else { runtime });
+    let runtime = if world.plan.keeps_dead { runtime.keeping_dead() } else { runtime };
+    let runtime = Arc::new(if world.plan.lists_twice { runtime.listing_twice() } else { runtime });
     let install = store.install_id().await.expect("the store in memory knows its id");
     let lasting = Lasting { world: world.clone(), store, runtime, install };
     let outcome = match hosts::play(&lasting).await {

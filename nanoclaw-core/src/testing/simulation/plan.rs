@@ -3,6 +3,11 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use super::dice::{Dice, Rate};
+use crate::{
+    channel::Repeat,
+    orchestrator::WhenUnknown,
+    store::{Resolution, TurnResolution},
+};
 
 /// What one seed plays.
 #[derive(Debug, Clone)]
@@ -24,14 +29,25 @@ pub(super) struct Plan {
     pub(super) engine_away: Option<(Duration, Duration)>,
     /// Whether the engine keeps containers that have ended until they are removed.
     pub(super) keeps_dead: bool,
+    /// What operators do, each at its time.
+    pub(super) operations: Vec<(Duration, Operation)>,
+    /// What is done with a message of which nobody knows whether it was shown.
+    pub(super) when_unknown: WhenUnknown,
+    /// Whether the engine names each container twice.
+    pub(super) lists_twice: bool,
     pub(super) rates: Rates,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct GroupPlan {
     pub(super) name: String,
+    /// Whether it is the owner's.
+    pub(super) main: bool,
     /// Whether each message wakes.
     pub(super) always: bool,
+    /// What its chat's service does with a message that is sent again.
+    pub(super) repeat: Repeat,
+    pub(super) agent: AgentKind,
     /// When people write, and whether they call the assistant.
     pub(super) messages: Vec<(Duration, Calls)>,
 }
@@ -40,6 +56,34 @@ pub(super) struct GroupPlan {
 pub(super) enum Calls {
     Assistant,
     Nobody,
+}
+
+/// What works in a group's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AgentKind {
+    /// Ours: says in each block what it answers, and keeps a journal.
+    Ours,
+    /// One of v1 under our init: keeps a journal, and never says what it answers.
+    WrappedV1,
+    /// One of v1 alone: what it says while no host listens is lost.
+    BareV1,
+}
+
+/// What an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Has a group tried at once, or all.
+    TryNow,
+    /// Decides about messages that were set aside.
+    SetAside(TurnResolution),
+    /// Goes on without what waits in a group.
+    DropWaiting,
+    /// Decides about a message in the outbox, knowing as little as the host does.
+    Delivery(Resolution),
+    /// Removes a group, and adds it again after a while, or never.
+    Remove(Option<Duration>),
+    /// Freezes a group for a while.
+    Freeze(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +115,10 @@ pub(super) struct Rates {
     pub(super) send_lies: Rate,
     /// The channel does not answer.
     pub(super) send_hangs: Rate,
+    /// A channel that looks up cannot do so now.
+    pub(super) find_fails: Rate,
+    /// It has forgotten what was sent.
+    pub(super) find_forgets: Rate,
     /// The channel loses its connection for a while.
     pub(super) disconnects: Rate,
     /// The platform loses its connection to the host while a message is handed in.
@@ -95,6 +143,12 @@ pub(super) struct Rates {
     pub(super) turn_fails: Rate,
     /// An agent ends well in the middle of a turn.
     pub(super) turn_left: Rate,
+    /// A turn is answered by silence.
+    pub(super) turn_silent: Rate,
+    /// An agent takes what came meanwhile into the turn at hand, and answers all of it with one block.
+    pub(super) turn_takes_more: Rate,
+    /// An agent puts into its journal what does not belong there.
+    pub(super) hostile: Rate,
     /// An agent asks for a message to be sent.
     pub(super) request: Rate,
     /// An agent says something before its answer.
@@ -124,6 +178,11 @@ impl Plan {
                 .map(|_| (within(dice, stormy), ClockJump::draw(dice)))
                 .collect(),
             engine_losses: (0..dice.one_of(&[0, 0, 0, 1, 2])).map(|_| within(dice, stormy)).collect(),
+            operations: (0..dice.one_of(&[0, 0, 1, 3, 6]))
+                .map(|_| (within(dice, stormy), Operation::draw(dice)))
+                .collect(),
+            when_unknown: dice.one_of(&[WhenUnknown::Ask, WhenUnknown::SendAgain]),
+            lists_twice: dice.chance(2500),
             rates: Rates::draw(dice),
             engine_away: dice.chance(2500).then(|| (within(dice, stormy), Duration::from_secs(dice.between(2, 180)))),
             keeps_dead: dice.chance(5000),
@@ -145,7 +204,26 @@ impl GroupPlan {
             let calls = if always || dice.chance(6000) { Calls::Assistant } else { Calls::Nobody };
             messages.push((at.min(stormy * 2 / 3), calls));
         }
-        Self { name: format!("g{number}"), always, messages }
+        let main = number == 0 && dice.chance(5000);
+        let repeat = dice.one_of(&[Repeat::Deduplicated, Repeat::LookedUp, Repeat::Shown]);
+        let agent = dice.one_of(&[AgentKind::Ours, AgentKind::Ours, AgentKind::WrappedV1, AgentKind::BareV1]);
+        Self { name: format!("g{number}"), main, always, repeat, agent, messages }
+    }
+}
+
+impl Operation {
+    fn draw(dice: &mut Dice) -> Self {
+        match dice.between(0, 9) {
+            0 => Self::TryNow,
+            1 => Self::SetAside(TurnResolution::Drop),
+            2 => Self::SetAside(TurnResolution::Retry),
+            3 => Self::DropWaiting,
+            4 => Self::Delivery(Resolution::Drop),
+            5 => Self::Delivery(Resolution::SendAgain),
+            6 => Self::Remove(None),
+            7 => Self::Remove(Some(within(dice, Duration::from_secs(60)))),
+            _ => Self::Freeze(within(dice, Duration::from_secs(120))),
+        }
     }
 }
 
@@ -168,6 +246,8 @@ impl Rates {
             send_fails: rate(300, 3000),
             send_lies: rate(300, 3000),
             send_hangs: rate(100, 1000),
+            find_fails: rate(500, 3000),
+            find_forgets: rate(0, 1000),
             disconnects: rate(100, 1000),
             accept_cut: rate(300, 2000),
             delivered_again: rate(500, 3000),
@@ -179,6 +259,9 @@ impl Rates {
             turn_hangs: rate(100, 500),
             turn_fails: rate(300, 1500),
             turn_left: rate(100, 1000),
+            turn_silent: rate(300, 2000),
+            turn_takes_more: rate(1000, 7000),
+            hostile: rate(300, 3000),
             request: rate(500, 3000),
             remark: rate(500, 3000),
             journal_fails: rate(300, 2000),

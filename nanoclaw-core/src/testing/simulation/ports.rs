@@ -1,9 +1,10 @@
 //! A host's ports to what outlives it: the store, the runtime, and the house around a run.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -11,15 +12,19 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::world::{CallFaults, Host, never};
+use super::{
+    chats::{Told, repeat_of},
+    world::{CallFaults, Host, lock, never},
+};
 use crate::{
+    channel::Repeat,
     chat::{ChatId, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::Mailbox,
     message::{InboundMessage, Seq, StoredMessage, Wakes},
-    orchestrator::{GroupTimes, PromptLimits},
+    orchestrator::{GroupTimes, PromptLimits, WhenUnknown},
     protocol::environment::guest,
     run::{Handed, Retry, RunEnding, RunId, RunKind},
     runtime::{
@@ -74,19 +79,64 @@ store_calls! {
             let refuse = |reason| StoreError::Failed { action: "commit_block", reason };
             let effect = async {
                 late.commit = None;
-                self.inner.commit_block(run, block).await
+                let outcome = self.inner.commit_block(run, block).await?;
+                let committed = &mut self.host.world.chats().committed;
+                let last = committed.entry(run.clone()).or_default();
+                *last = block.number.0.max(*last);
+                Ok(outcome)
             };
             let result = self.host.call(what, STORE_FAULTS, effect, refuse).await;
             late.commit = None;
             result
+        }
+
+        async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError> {
+            let effect = async {
+                let cursor = self.inner.cursor(folder).await?;
+                self.inner.remove_group(folder).await?;
+                self.host.world.chats().left.entry(folder.clone()).or_default().push((cursor, None));
+                Ok(())
+            };
+            let refuse = |reason| StoreError::Failed { action: "remove_group", reason };
+            self.host.call(|| format!("remove_group {folder}"), STORE_FAULTS, effect, refuse).await
+        }
+
+        async fn add_group(&self, group: &Group) -> Result<(), StoreError> {
+            let folder = &group.folder;
+            let effect = async {
+                self.inner.add_group(group).await?;
+                let cursor = self.inner.cursor(folder).await?;
+                if let Some((_, end)) = self.host.world.chats().left.entry(folder.clone()).or_default().last_mut() {
+                    *end = Some(cursor);
+                }
+                Ok(())
+            };
+            let refuse = |reason| StoreError::Failed { action: "add_group", reason };
+            self.host.call(|| format!("add_group {folder}"), STORE_FAULTS, effect, refuse).await
+        }
+
+        async fn delivery_failed(
+            &self,
+            id: OutboxId,
+            error: &str,
+            after: &AfterTry,
+            at: Timestamp,
+        ) -> Result<(), StoreError> {
+            let effect = async {
+                if matches!(after, AfterTry::Ask(_)) && let Some(row) = self.inner.delivery_at(id).await? {
+                    self.check_doubt(&row);
+                }
+                self.inner.delivery_failed(id, error, after, at).await
+            };
+            let what = || format!("delivery_failed {}{}", id.0, short(after));
+            let refuse = |reason| StoreError::Failed { action: "delivery_failed", reason };
+            self.host.call(what, STORE_FAULTS, effect, refuse).await
         }
     }
     fn install_id() -> InstallId;
     fn note_chat(chat: &ChatMetadata) -> ();
     fn chats() -> Vec<ChatMetadata>;
     fn groups() -> Vec<Group>;
-    fn add_group(group: &Group) -> ();
-    fn remove_group(folder: &GroupFolder) -> ();
     fn recover() -> Vec<GroupRecovery>;
     fn accept(message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Accepted;
     fn messages_after(group: &GroupFolder, after: Seq, limit: u32) -> Vec<StoredMessage>;
@@ -112,12 +162,25 @@ store_calls! {
     fn delivery_sent(id: OutboxId, sent: &Sent, at: Timestamp) -> ();
     fn delivery_begun(id: OutboxId) -> ();
     fn delivery_postponed(id: OutboxId) -> ();
-    fn delivery_failed(id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> ();
     fn delivery_not_sent(id: OutboxId, error: &str, after: &AfterTry, at: Timestamp) -> ();
     fn resolve_delivery(id: OutboxId, resolution: Resolution, at: Timestamp) -> Resolved;
     fn delivery_at(id: OutboxId) -> Option<StoredDelivery>;
     fn deliveries(filter: &DeliveryFilter, limit: u32) -> Vec<StoredDelivery>;
     fn delivery(key: &DeliveryKey) -> Option<StoredDelivery>;
+}
+
+impl SimulatedStore {
+    /// A message becomes unknown: is it?
+    fn check_doubt(&self, row: &StoredDelivery) {
+        let world = &self.host.world;
+        let (key, chat) = (&row.delivery.key, &row.delivery.chat);
+        let last = world.chats().sends.get(key).and_then(|log| log.last);
+        let known = matches!(last, Some((host, Told::Sent | Told::NotSent)) if host == self.host.number);
+        let asks = world.plan.when_unknown == WhenUnknown::Ask && !key.is_alert();
+        if known || !asks || repeat_of(chat) == Repeat::Deduplicated {
+            world.broken(|| format!("doubt: {key} becomes unknown, and the host was told {last:?}"));
+        }
+    }
 }
 
 const STORE_FAULTS: CallFaults = CallFaults { fails: |rates| rates.store_fails, lies: |rates| rates.store_lies };
@@ -151,17 +214,22 @@ fn short(argument: &dyn std::fmt::Debug) -> String {
     if text.len() > 160 { format!("{}…", text.chars().take(160).collect::<String>()) } else { text }
 }
 
+/// How long a start may be under way.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+
 // --- the runtime ------------------------------------------------------------------------------------------------------
 
 pub(super) struct SimulatedRuntime {
     pub(super) host: Arc<Host>,
     pub(super) inner: Arc<FakeRuntime>,
     failures_in_a_row: AtomicU32,
+    /// Containers that this host has taken over and not asked to end.
+    adopted: Mutex<BTreeSet<ContainerId>>,
 }
 
 impl SimulatedRuntime {
     pub(super) fn new(host: Arc<Host>, inner: Arc<FakeRuntime>) -> Self {
-        Self { host, inner, failures_in_a_row: AtomicU32::new(0) }
+        Self { host, inner, failures_in_a_row: AtomicU32::new(0), adopted: Mutex::default() }
     }
 
     /// A runtime that fails for ever leaves nothing to check; this one does what it is asked at the third time.
@@ -201,6 +269,26 @@ impl SimulatedRuntime {
     fn gives_way(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let busy = || other("end the container", "device or resource busy".to_owned());
         if self.host.world.is_stuck(id) { Err(busy()) } else { Ok(()) }
+    }
+
+    /// A host does not remove a container that it has taken over and that has done nothing wrong.
+    fn check_adopted(&self, id: &ContainerId) {
+        let world = &self.host.world;
+        if lock(&self.adopted).contains(id) && self.inner.is_running(id) {
+            world.broken(|| format!("murder: h{} removes {id}, which it has adopted", self.host.number));
+        }
+    }
+
+    /// A group that is frozen starts nothing, but for what was being started.
+    fn check_frozen(&self, group: &GroupFolder) {
+        let world = &self.host.world;
+        let frozen = world.chats().frozen.get(group).copied();
+        if let Some((host, since)) = frozen
+            && host == self.host.number
+            && world.elapsed() > since + STARTS_WITHIN
+        {
+            world.broken(|| format!("thaw: {group} is frozen and starts a container"));
+        }
     }
 
     async fn start_in_steps(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
@@ -261,6 +349,7 @@ impl ContainerRuntime for SimulatedRuntime {
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+        self.check_frozen(&spec.labels.run.group);
         if self.host.world.fault(|rates| rates.start_hopeless) {
             let missing = RuntimeError::NoImage { image: spec.image.clone() };
             return self
@@ -280,10 +369,13 @@ impl ContainerRuntime for SimulatedRuntime {
     }
 
     async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
-        self.call(format!("adopt {id}"), self.inner.adopt(id)).await
+        let adopted = self.call(format!("adopt {id}"), self.inner.adopt(id)).await?;
+        lock(&self.adopted).insert(id.clone());
+        Ok(adopted)
     }
 
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError> {
+        lock(&self.adopted).remove(id);
         let stop = async {
             self.gives_way(id)?;
             self.inner.stop(id, grace).await
@@ -292,6 +384,7 @@ impl ContainerRuntime for SimulatedRuntime {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        self.check_adopted(id);
         let remove = async {
             self.gives_way(id)?;
             self.inner.remove(id).await
@@ -315,6 +408,11 @@ const NO_FAULTS: CallFaults = CallFaults { fails: never, lies: never };
 pub(super) struct SimulatedLauncher {
     pub(super) host: Arc<Host>,
     pub(super) install: InstallId,
+    pub(super) runtime: Arc<SimulatedRuntime>,
+}
+
+fn container_name(run: &RunId) -> String {
+    format!("nanoclaw-{}-{}", run.group, run.number)
 }
 
 #[async_trait]
@@ -345,7 +443,14 @@ impl Launcher for SimulatedLauncher {
             let mailbox = self.mailbox(&group.folder);
             Ok(Rejoined { mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
         };
-        self.host.call(|| format!("rejoin {run}"), faults, rejoined, refuse).await
+        let rejoined = self.host.call(|| format!("rejoin {run}"), faults, rejoined, refuse).await;
+        if rejoined.is_err()
+            && let Ok(container) = ContainerId::new(container_name(run))
+        {
+            // It is removed, since nobody can go on with it.
+            lock(&self.runtime.adopted).remove(&container);
+        }
+        rejoined
     }
 }
 
@@ -355,7 +460,7 @@ impl SimulatedLauncher {
         let failed = |error: &dyn std::fmt::Display| LaunchError { reason: error.to_string(), retry: Retry::Later };
         Mailbox::new(&mailbox).create().map_err(|error| failed(&error))?;
         let spec = ContainerSpec {
-            name: format!("nanoclaw-{}-{}", run.group, run.number),
+            name: container_name(run),
             image: ImageRef::new("simulated").map_err(|error| failed(&error))?,
             command: vec!["agent".into()],
             env: Default::default(),

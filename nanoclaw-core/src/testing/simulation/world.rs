@@ -66,6 +66,13 @@ impl World {
         }
     }
 
+    /// A promise is broken.
+    pub(super) fn broken(&self, what: impl FnOnce() -> String) {
+        let what = what();
+        self.note(|| format!("!!! {what}"));
+        self.chats().broken.push(what);
+    }
+
     pub(super) fn trace(&self) -> Vec<String> {
         self.trace.as_ref().map(|trace| lock(trace).clone()).unwrap_or_default()
     }
@@ -197,7 +204,7 @@ impl Host {
         }
         if world.fault(faults.fails) {
             world.note(|| format!("h{number} {} FAILS", what()));
-            return Err(refuse("simulated: not done".to_owned()));
+            return Err(refuse(NOT_DONE.to_owned()));
         }
         world.note(|| format!("h{number} {}", what()));
         let result = effect.await;
@@ -224,6 +231,9 @@ impl Host {
         }
     }
 }
+
+/// Why a call failed whose effect there was not.
+pub(super) const NOT_DONE: &str = "simulated: not done";
 
 /// How a call can fail.
 #[derive(Clone, Copy)]
