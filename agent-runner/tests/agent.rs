@@ -323,7 +323,7 @@ fn a_message_that_the_agent_sends_is_a_request_and_its_answer_is_reported() {
         sender: None,
     };
     assert_eq!(requests, [request("local:family", "hi"), request("tg:1", "psst")]);
-    assert_eq!(text(&agent.block()), "sent: queued\nrefused: not your chat");
+    assert_eq!(text(&agent.block()), "sent hi: queued\nrefused to send psst: not your chat");
     assert!(home.names("answers").is_empty());
 }
 

@@ -14,9 +14,9 @@ use nanoclaw_core::runtime::ContainerRuntime as _;
 use nanoclaw_fakes::kill::{self, Fault, On, Plan, Row};
 use nanoclaw_host::runtimes::sandbox::{SandboxRuntime, SandboxSettings};
 
-/// Between what must not come apart: stored and acknowledged, noted and handed over, answered and committed, committed and
-/// sent, sent and recorded; and while a dead host's work is finished.
-const TELLING: [&str; 12] = [
+/// Between what must not come apart: stored and acknowledged, noted and handed over, answered and committed, asked for and
+/// stored, committed and sent, sent and recorded; and while a dead host's work is finished.
+const TELLING: [&str; 14] = [
     "store.accept.before",
     "store.accept.after",
     "store.open_run.after",
@@ -24,6 +24,8 @@ const TELLING: [&str; 12] = [
     "runtime.start.after",
     "store.commit_block.before",
     "store.commit_block.after",
+    "store.post.before",
+    "store.post.after",
     "channel.send.before",
     "channel.send.after",
     "store.delivery_sent.after",
@@ -47,7 +49,7 @@ fn short(folder: &tempfile::TempDir) -> Option<Plan> {
         points: TELLING.map(str::to_owned).to_vec(),
         passings: 1,
         messages_per_life: 6,
-        ..Plan::full(PathBuf::from(programs::NANOCLAW), folder.path().to_owned())
+        ..Plan::full(On::Sandbox, PathBuf::from(programs::NANOCLAW), folder.path().to_owned())
     })
 }
 
@@ -60,6 +62,7 @@ fn row(plan: &Plan, fault: Fault) -> Row {
         }
     }
     assert!(row.is_clean(), "{row:#?}");
+    assert!(row.tally.asked_shown > 0, "agents asked for messages, and got them: {row:#?}");
     row
 }
 

@@ -719,6 +719,38 @@ async fn f46_f47_an_agent_writes_to_its_own_chat_only_unless_it_is_the_main_grou
     waiting("main's two messages", async || house.channel.texts().iter().any(|text| text == "hi test:main")).await;
 }
 
+/// An agent whose first request cannot be answered at first (on a full disk, say; here a folder has the answer's name), and
+/// that asks for something else meanwhile.
+async fn asks_in_vain(mut agent: Agent, how_long: Duration) -> Exit {
+    let in_the_way = agent.mailbox.root().join("answers/1.json");
+    std::fs::create_dir_all(in_the_way.join("full")).unwrap();
+    for (name, text) in [("1.json", "first"), ("2.json", "second")] {
+        let request = format!(r#"{{"type":"message","chatJid":"test:main","text":"{text}"}}"#);
+        agent.mailbox.messages().unwrap().write(name, request.as_bytes()).unwrap();
+    }
+    tokio::time::sleep(how_long).await;
+    std::fs::remove_dir_all(in_the_way).unwrap();
+    let second = agent.answered("2.json".to_owned()).await;
+    assert!(second.contains("stored for delivery"), "{second}");
+    let heard_of_first = agent.mailbox.answers().unwrap().has("1.json").unwrap();
+    agent.answer(|_| Some(format!("heard of the first: {heard_of_first}"))).await;
+    agent.until_closed().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_request_is_written_as_soon_as_it_can_be_and_the_request_is_granted_once() {
+    let house = House::new(|agent: Agent| asks_in_vain(agent, Duration::from_secs(10))).await;
+    house.write("go").await;
+    house.shown(&["first", "second", "heard of the first: true"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_can_never_be_written_holds_up_later_requests_for_a_while_only() {
+    let house = House::new(|agent: Agent| asks_in_vain(agent, Duration::from_secs(60))).await;
+    house.write("go").await;
+    house.shown(&["first", "second", "heard of the first: false"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn f48_f49_links_pipes_and_rubbish_in_a_mailbox_hurt_nobody() {
     let house = House::new(async |mut agent: Agent| {

@@ -218,11 +218,11 @@ impl Tools<'_> {
 
     async fn send(&self, chat: &str, text: &str) -> String {
         match request::send(&self.places.mailbox, chat, text).await {
-            Ok(Some(Answer::Done { detail })) => format!("sent: {detail}"),
-            Ok(Some(Answer::Refused { reason })) => format!("refused: {reason}"),
-            Ok(Some(Answer::Failed { reason })) => format!("failed: {reason}"),
-            Ok(None) => "asked the host, which did not answer".to_owned(),
-            Err(error) => format!("cannot ask the host: {}", with_causes(&error)),
+            Ok(Some(Answer::Done { detail })) => format!("sent {text}: {detail}"),
+            Ok(Some(Answer::Refused { reason })) => format!("refused to send {text}: {reason}"),
+            Ok(Some(Answer::Failed { reason })) => format!("failed to send {text}: {reason}"),
+            Ok(None) => format!("asked the host to send {text}: it did not answer"),
+            Err(error) => format!("cannot ask the host to send {text}: {}", with_causes(&error)),
         }
     }
 }

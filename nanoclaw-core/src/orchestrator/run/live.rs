@@ -10,7 +10,9 @@ use super::{
     files::Folders,
     hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
-    not_started, retry_of,
+    not_started,
+    requests::Unanswered,
+    retry_of,
     typing::TypingSign,
 };
 use crate::{
@@ -63,6 +65,8 @@ pub(super) struct Live<'a> {
     pub(super) feeding: Option<Feeding>,
     /// When to look for more requests, after as many were answered as are answered at a time.
     pub(super) more_requests_at: Option<Instant>,
+    /// The request whose answer could not be written at last.
+    pub(super) unanswered: Option<Unanswered>,
     /// An earlier host may have died while it wrote the prompt.
     pub(super) prompt_in_doubt: bool,
     pub(super) typing: TypingSign,
@@ -182,6 +186,7 @@ impl<'a> Live<'a> {
             closing: false,
             feeding: None,
             more_requests_at: None,
+            unanswered: None,
             prompt_in_doubt: false,
             typing: TypingSign::new(context.channels.clone(), group),
             prompt: PromptSize::Full,

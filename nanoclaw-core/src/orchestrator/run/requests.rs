@@ -81,6 +81,22 @@ const REQUEST_LIMITS: Limits = Limits { file_bytes: 1024 * 1024, names: 50 };
 const REQUEST_PAUSE: Duration = Duration::from_millis(250);
 /// How often requests are looked for after the container has ended.
 const LAST_ROUNDS: u32 = 8;
+/// How long an answer that cannot be written is tried again: as long as our own agent waits for it. After that it is missing,
+/// so that an agent that spoils its folder of answers delays nothing but its own requests, and those for a while.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request whose answer cannot be written.
+pub(super) struct Unanswered {
+    name: String,
+    since: Instant,
+}
+
+/// Whether anybody waits for answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Waits,
+    Gone,
+}
 
 /// Stores the messages that a run asked for and no host answered, under that run's name; nobody is there to be answered.
 ///
@@ -119,6 +135,10 @@ pub(in crate::orchestrator) async fn finish_requests(
 impl Live<'_> {
     /// Answers some requests; a flood is answered bit by bit, so that it costs the store no more than a lively chat does.
     pub(super) async fn answer_requests(&mut self) {
+        self.answer_some(Asker::Waits).await;
+    }
+
+    async fn answer_some(&mut self, asker: Asker) {
         let messages = self.claim(|folders| &folders.messages, REQUEST_LIMITS).await;
         let tasks = self.claim(|folders| &folders.tasks, REQUEST_LIMITS).await;
         let more = messages.len().max(tasks.len()) >= REQUEST_LIMITS.names;
@@ -130,12 +150,16 @@ impl Live<'_> {
                 self.more_requests_at = Some(Instant::now() + REQUEST_PAUSE);
                 break;
             };
-            self.answer(&claimed.name, &answer).await;
+            if !self.answer(&claimed.name, &answer, asker).await {
+                break;
+            }
             self.remove(|folders| &folders.messages, &claimed.name).await;
             self.words.say(RunWord::Progress).await;
         }
         for claimed in tasks {
-            self.answer(&claimed.name, &task(&claimed)).await;
+            if !self.answer(&claimed.name, &task(&claimed), asker).await {
+                break;
+            }
             self.remove(|folders| &folders.tasks, &claimed.name).await;
         }
     }
@@ -144,7 +168,7 @@ impl Live<'_> {
     /// out under that run's name, and a second time if it had been stored.
     pub(super) async fn answer_last_requests(&mut self) {
         for _ in 0..LAST_ROUNDS {
-            self.answer_requests().await;
+            self.answer_some(Asker::Gone).await;
             match self.more_requests_at {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => return,
@@ -152,12 +176,29 @@ impl Live<'_> {
         }
     }
 
-    async fn answer(&mut self, name: &str, answer: &Answer) {
+    /// Writes the answer. `false` when that cannot be done, because the disk is full say: the request is to stay and be tried
+    /// again soon. An agent that hears nothing of what was done takes it for failed, and asks once more.
+    async fn answer(&mut self, name: &str, answer: &Answer, asker: Asker) -> bool {
         let json = serde_json::to_vec(answer).expect("an answer has text keys and plain values");
-        let name = name.to_owned();
-        let written = self.with_folders(move |folders| folders.answers.write_fleeting(&name, &json)).await;
-        if let Err(error) = written {
-            tracing::warn!(run = %self.id, %error, "cannot answer the agent's request");
+        let file = name.to_owned();
+        let written = self.with_folders(move |folders| folders.answers.write_fleeting(&file, &json)).await;
+        let Err(error) = written else {
+            self.unanswered = None;
+            return true;
+        };
+        let now = Instant::now();
+        let since = match &self.unanswered {
+            Some(unanswered) if unanswered.name == name => unanswered.since,
+            _ => {
+                tracing::warn!(run = %self.id, %error, "cannot answer the agent's request");
+                self.unanswered = Some(Unanswered { name: name.to_owned(), since: now });
+                now
+            }
+        };
+        let try_again = asker == Asker::Waits && now.duration_since(since) < ANSWER_PATIENCE;
+        if try_again {
+            self.more_requests_at = Some(now + REQUEST_PAUSE);
         }
+        !try_again
     }
 }

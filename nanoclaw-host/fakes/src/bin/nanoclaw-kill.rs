@@ -7,7 +7,7 @@
     reason = "the table is its output, and how it goes is told besides"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -31,12 +31,12 @@ struct Arguments {
     /// Only these failpoints
     #[arg(long, value_delimiter = ',')]
     point: Vec<String>,
-    /// At how many passings of each failpoint the host dies
-    #[arg(long, default_value_t = 3)]
-    passings: u32,
-    /// How often the fault of each other row happens, at least
-    #[arg(long, default_value_t = 60)]
-    kills: u64,
+    /// At how many passings of each failpoint the host dies: the first, the third, …; default: 2 with the sandbox, 1 with Docker
+    #[arg(long)]
+    passings: Option<u32>,
+    /// How often the fault of each other row happens, at least, in two homes or more; default: 60 with the sandbox, 30 with Docker
+    #[arg(long)]
+    kills: Option<u64>,
     /// How many groups there are
     #[arg(long, default_value_t = 20)]
     groups: usize,
@@ -77,35 +77,75 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
     }
     let folder = arguments.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("nanoclaw-kill"));
     std::fs::create_dir_all(&folder)?;
-    let program = arguments.program.context("--program is missing")?;
+    let program = arguments.program.clone().context("--program is missing")?;
     let program = program.canonicalize().context("there is no such program under test")?;
-    let plan = Plan {
+    let interrupted = interruption()?;
+    tokio::select! {
+        made = make(&program, &folder, &arguments) => made,
+        // What runs is dropped with the work, and killed by that.
+        signal = interrupted => {
+            eprintln!("ended by {signal}; homes are left in {}", folder.display());
+            Ok(std::process::ExitCode::from(2))
+        }
+    }
+}
+
+/// Waits for a signal that ends programs: the hosts and daemons must end with this one, whose group they are not in.
+fn interruption() -> anyhow::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let [mut interrupt, mut terminate, mut hang_up] =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = hang_up.recv() => "SIGHUP",
+        }
+    })
+}
+
+/// What is asked for, for one runtime.
+fn plan(on: On, program: &Path, folder: &Path, arguments: &Arguments) -> Plan {
+    let full = Plan::full(on, program.to_owned(), folder.to_owned());
+    Plan {
         groups: arguments.groups,
         messages: arguments.messages,
         cap: arguments.cap,
-        kills: arguments.kills,
-        points: arguments.point,
-        passings: arguments.passings,
+        kills: arguments.kills.unwrap_or(full.kills),
+        points: arguments.point.clone(),
+        passings: arguments.passings.unwrap_or(full.passings),
         seed: arguments.seed,
         keep: arguments.keep,
-        ..Plan::full(program.clone(), folder.clone())
-    };
+        ..full
+    }
+}
+
+/// Makes the rows that are asked for.
+async fn make(program: &Path, folder: &Path, arguments: &Arguments) -> anyhow::Result<std::process::ExitCode> {
     let mut card = match &arguments.json {
         Some(path) if path.exists() => serde_json::from_str(&std::fs::read_to_string(path)?)?,
-        _ => kill::scorecard(&plan),
+        _ => kill::scorecard(&plan(On::Sandbox, program, folder, arguments)),
     };
     let runtimes = match arguments.runtime.is_empty() {
         true => vec![On::Sandbox, On::Docker],
-        false => arguments.runtime,
+        false => arguments.runtime.clone(),
     };
     for on in runtimes {
+        let plan = plan(on, program, folder, arguments);
         let mut engine = match on {
             On::Sandbox => None,
-            On::Docker => Some(Engine::start(&folder.join("engine"), &program).await?),
+            On::Docker => Some(Engine::start(&plan.folder.join("engine"), &plan.program).await?),
         };
         for fault in faults(&arguments.fault).into_iter().filter(|fault| fault.exists_on(on)) {
             eprintln!("{} on {on}", fault.describe());
-            card.add(kill::row(&plan, on, fault, &mut engine, &|line| eprintln!("  {line}")).await?);
+            let row = kill::row(&plan, on, fault, &mut engine, &|line| eprintln!("  {line}")).await?;
+            eprintln!(
+                "  {} kills in {:.0} s, {}",
+                row.kills,
+                row.seconds,
+                if row.is_clean() { "clean" } else { "NOT CLEAN" }
+            );
+            card.add(row);
             write(&card, arguments.json.as_deref(), arguments.markdown.as_deref(), arguments.note.as_deref())?;
         }
         if let Some(engine) = engine {
@@ -116,11 +156,7 @@ async fn main() -> anyhow::Result<std::process::ExitCode> {
 }
 
 /// The rows of several runs as one page.
-fn render(
-    files: &[PathBuf],
-    page: Option<&std::path::Path>,
-    note: Option<&str>,
-) -> anyhow::Result<std::process::ExitCode> {
+fn render(files: &[PathBuf], page: Option<&Path>, note: Option<&str>) -> anyhow::Result<std::process::ExitCode> {
     let mut all: Option<Scorecard> = None;
     for file in files {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -154,12 +190,7 @@ fn faults(named: &[Fault]) -> Vec<Fault> {
 }
 
 /// After each row, so that an hour's work does not hang on the last one.
-fn write(
-    card: &Scorecard,
-    json: Option<&std::path::Path>,
-    page: Option<&std::path::Path>,
-    note: Option<&str>,
-) -> anyhow::Result<()> {
+fn write(card: &Scorecard, json: Option<&Path>, page: Option<&Path>, note: Option<&str>) -> anyhow::Result<()> {
     if let Some(path) = json {
         std::fs::write(path, serde_json::to_string_pretty(card)?)?;
     }

@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Shared, ledger::PREFIX};
+use super::{Repeats, Shared, ledger::ToSay, workload::PREFIX};
 use crate::kill::Chance;
 
 /// How soon it tries to connect again. Real bridges wait a second; a short wait makes for more work at the host's start.
@@ -39,8 +39,12 @@ async fn serve(shared: &Arc<Shared>, stream: UnixStream, connection: u64) -> std
     let mut lines = BufReader::new(read).lines();
     let (queue, queued) = mpsc::unbounded_channel();
     let writer = Aborted(tokio::spawn(write_all(queued, write)));
+    let repeats = match shared.behaviour.repeats {
+        Repeats::Deduplicates => "deduplicates",
+        Repeats::Finds => "finds",
+    };
     let _ = queue.send(json!({
-        "type": "hello", "name": "kill", "prefixes": [PREFIX], "capabilities": ["deduplicates", "typing"], "protocol": 1,
+        "type": "hello", "name": "kill", "prefixes": [PREFIX], "capabilities": [repeats, "typing"], "protocol": 1,
     }));
     loop {
         match next(&mut lines).await? {
@@ -56,17 +60,14 @@ async fn serve(shared: &Arc<Shared>, stream: UnixStream, connection: u64) -> std
         "type": "message", "chat": format!("{PREFIX}stranger"), "id": connection.to_string(), "sender": "98",
         "text": "nobody answers this", "timestamp_ms": 1_700_000_000_000_u64,
     }));
-    let mut heard = vec![0; shared.behaviour.chats];
+    let mut heard = shared.ledger().nothing_heard();
     let mut changed = shared.changed.subscribe();
     let mut reads = shared.reads.subscribe();
     let mut chance = Chance::new(shared.behaviour.seed ^ (connection << 32));
     loop {
         changed.borrow_and_update();
         for message in shared.ledger().to_say(&mut heard) {
-            let _ = queue.send(json!({
-                "type": "message", "chat": message.chat, "id": message.id, "sender": "99", "sender_name": "Ann",
-                "text": message.text, "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
-            }));
+            let _ = queue.send(line_of(&message));
         }
         let may_read = *reads.borrow_and_update();
         tokio::select! {
@@ -108,6 +109,14 @@ fn hear(shared: &Arc<Shared>, queue: &mpsc::UnboundedSender<Value>, line: &Value
                 let _ = queue.send(answer);
             });
         }
+        Some("find") => {
+            let key = text("key");
+            let answer = match shared.ledger().look_up(&key) {
+                Some(id) => json!({"type": "sent", "key": key, "platform_id": id}),
+                None => json!({"type": "not_found", "key": key}),
+            };
+            let _ = queue.send(answer);
+        }
         Some("error") if line["retry"] == true => say_again(shared, queue, &text("chat"), &text("id")),
         Some("error") => shared.ledger().refused(&line.to_string()),
         _ => {}
@@ -115,17 +124,20 @@ fn hear(shared: &Arc<Shared>, queue: &mpsc::UnboundedSender<Value>, line: &Value
 }
 
 fn say_again(shared: &Arc<Shared>, queue: &mpsc::UnboundedSender<Value>, chat: &str, id: &str) {
-    let number = chat.strip_prefix(PREFIX).unwrap_or_default();
-    let message = json!({
-        "type": "message", "chat": chat, "id": id, "sender": "99", "sender_name": "Ann",
-        "text": format!("g{number}-m{id}"), "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
-    });
+    let Some(message) = shared.ledger().to_say_again(chat, id) else { return };
     let (shared, queue) = (shared.clone(), queue.clone());
     tokio::spawn(async move {
         tokio::time::sleep(BEFORE_SAYING_AGAIN).await;
-        let _ = queue.send(message);
+        let _ = queue.send(line_of(&message));
         shared.changed();
     });
+}
+
+fn line_of(message: &ToSay) -> Value {
+    json!({
+        "type": "message", "chat": message.chat, "id": message.id, "sender": "99", "sender_name": "Ann",
+        "text": message.text, "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
+    })
 }
 
 async fn next(lines: &mut Lines<BufReader<OwnedReadHalf>>) -> std::io::Result<Option<Value>> {

@@ -1,11 +1,14 @@
 //! A chat service with its bridge, by nothing but `docs/bridge-protocol.md`. It outlives every host: it connects again at
-//! once, says a message again until it is accepted, and shows a reply once for each key, as services with a nonce do.
+//! once, says a message again until it is accepted, and shows a reply once for each key, as services with a nonce do, or can be
+//! asked whether it did.
 //!
-//! Each message has a text of its own and is expected to be answered by a line `heard TEXT`, so that the service knows
-//! exactly what was answered, what twice, and what never. What it was told is in its [`Ledger`].
+//! Each message has a text of its own and is expected to be answered by a line that names it, and every tenth has its agent
+//! ask for a further message, so that the service knows exactly what was answered and sent, what twice, and what never. What
+//! it was told is in its [`Ledger`].
 
 mod connection;
 mod ledger;
+mod workload;
 
 use std::{
     path::PathBuf,
@@ -15,8 +18,9 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-pub(crate) use ledger::chat_id;
 pub use ledger::{Ledger, Tally};
+pub use workload::Odd;
+pub(crate) use workload::{ODD_CHAT, chat_id};
 
 /// How the service behaves.
 #[derive(Debug, Clone)]
@@ -27,12 +31,23 @@ pub struct Behaviour {
     pub chats: usize,
     /// How many messages are said in each.
     pub messages: usize,
+    /// What it does with repeats.
+    pub repeats: Repeats,
     /// The longest that it takes to send a reply; each takes a time of its own up to this.
     pub slowest_send: Duration,
     /// One send in so many fails, to be tried again soon; none when zero.
     pub fails_one_in: u64,
     /// What chance begins with: the same seed, the same behaviour.
     pub seed: u64,
+}
+
+/// What a service does with a message that is sent again with the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// It shows it once.
+    Deduplicates,
+    /// It shows it again; but it can be asked whether it was shown.
+    Finds,
 }
 
 /// The running service. It ends when this is dropped.
@@ -57,7 +72,7 @@ impl ChatService {
     #[must_use]
     pub fn start(behaviour: Behaviour) -> Self {
         let shared = Arc::new(Shared {
-            ledger: Mutex::new(Ledger::new(behaviour.chats, behaviour.messages, behaviour.seed)),
+            ledger: Mutex::new(Ledger::new(behaviour.chats, behaviour.messages, behaviour.repeats, behaviour.seed)),
             behaviour,
             reads: watch::Sender::new(true),
             changed: watch::Sender::new(0),
@@ -71,6 +86,18 @@ impl ChatService {
     pub fn say(&self, count: usize) {
         self.shared.ledger().say(count);
         self.shared.changed();
+    }
+
+    /// Somebody says something odd, in a chat of its own.
+    pub fn say_odd(&self, odd: Odd) {
+        self.shared.ledger().say_odd(odd);
+        self.shared.changed();
+    }
+
+    /// The files for which odd messages wait, by their names in the group's folder.
+    #[must_use]
+    pub fn awaited_files(&self) -> Vec<String> {
+        self.shared.ledger().awaited_files()
     }
 
     /// Whether everything that people will ever say is said.
@@ -96,7 +123,7 @@ impl ChatService {
         matches!(tokio::time::timeout(limit, connected.wait_for(|connected| *connected)).await, Ok(Ok(_)))
     }
 
-    /// Waits until all that was said is answered; `false` when nothing new is accepted or answered for `patience`.
+    /// Waits until all that was said is answered, and what agents asked for is shown; `false` when nothing new is accepted or answered for `patience`.
     pub async fn answered(&self, patience: Duration) -> bool {
         let mut changed = self.shared.changed.subscribe();
         let mut progress = self.tally().progress();

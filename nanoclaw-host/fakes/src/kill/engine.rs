@@ -31,6 +31,10 @@ impl Engine {
     /// When a part is missing.
     pub async fn start(folder: &Path, program: &Path) -> anyhow::Result<Self> {
         if folder.exists() {
+            // One of a harness that was killed; what it holds must not be taken from under it.
+            if let Some(pid) = running_daemon(folder) {
+                bail!("an earlier harness's dockerd (process {pid}) still runs in {}; end it first", folder.display());
+            }
             release_mounts(folder)?;
             std::fs::remove_dir_all(folder)?;
         }
@@ -175,6 +179,13 @@ impl Engine {
         tokio::time::timeout(PATIENCE, self.containerd.wait()).await.context("containerd does not end")??;
         release_mounts(&self.folder)
     }
+}
+
+/// The process of the daemon that an earlier harness left in `folder`.
+fn running_daemon(folder: &Path) -> Option<String> {
+    let pid = std::fs::read_to_string(folder.join("pid")).ok()?.trim().to_owned();
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    String::from_utf8_lossy(&words).contains(folder.to_str()?).then_some(pid)
 }
 
 /// Takes away what a daemon that was killed left mounted below `folder`.

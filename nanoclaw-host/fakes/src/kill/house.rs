@@ -14,10 +14,13 @@ use tokio::{
 };
 
 use super::{On, engine::Engine};
-use crate::chat_service::chat_id;
+use crate::chat_service::{ODD_CHAT, chat_id};
 
 /// How long anything may take that always happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder of the group in which odd things are said.
+pub(super) const ODD_FOLDER: &str = "odd";
 
 /// A home with its groups.
 pub(super) struct House {
@@ -51,13 +54,20 @@ impl House {
         house.succeeds(&["init"]).await?;
         for group in 0..groups {
             let (chat, name) = (chat_id(group), format!("Group {group}"));
-            house.succeeds(&["groups", "add", &chat, "--name", &name, "--no-trigger"]).await?;
+            // The owner's may have messages sent to the others.
+            let role = if group == 0 { "--main" } else { "--no-trigger" };
+            house.succeeds(&["groups", "add", &chat, "--name", &name, role]).await?;
         }
+        house.succeeds(&["groups", "add", ODD_CHAT, "--name", "Odd", "--folder", ODD_FOLDER, "--no-trigger"]).await?;
         Ok(house)
     }
 
     pub(super) fn home(&self) -> PathBuf {
         self.folder.join("home")
+    }
+
+    pub(super) fn odd_folder(&self) -> PathBuf {
+        self.home().join("groups").join(ODD_FOLDER)
     }
 
     pub(super) fn bridge_socket(&self) -> PathBuf {
@@ -94,7 +104,9 @@ impl House {
     pub(super) fn start(&self, kill_at: Option<&str>) -> anyhow::Result<Host> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = self.command(&["run"]);
-        command.stdout(Stdio::piped()).stderr(log);
+        // A group of its own: when a shell that started this harness ends while a host is stopped, the kernel hangs up on
+        // everyone in that host's group (POSIX: an orphaned group with a stopped member), and that was the harness too.
+        command.stdout(Stdio::piped()).stderr(log).process_group(0);
         if let Some(point) = kill_at {
             command.env("NANOCLAW_KILL_AT", point);
         }

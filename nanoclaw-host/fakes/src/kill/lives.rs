@@ -7,13 +7,35 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::{
     Plan, Row,
-    house::{Host, House, PATIENCE, was_killed},
+    commands::people,
+    house::{Host, PATIENCE, was_killed},
     round::Round,
 };
+use crate::chat_service::{Odd, Repeats};
+
+/// Points that are passed when a message fails.
+const BY_ODD_MESSAGES: [(&str, Odd); 5] = [
+    ("store.give_up", Odd::Refused),
+    ("store.set_aside", Odd::Refused),
+    ("store.resolve_set_aside", Odd::Refused),
+    ("store.messages_between", Odd::Refused),
+    ("store.forget_session", Odd::Awaits),
+];
+/// Calls for services that show repeats.
+const FOR_FINDING: [&str; 2] = ["store.delivery_begun", "channel.find"];
+/// Calls that a host makes only for what the one before it left when it died at a certain point: what may have been sent, or
+/// containers at work.
+const AFTER_ANOTHER: [(&str, &str); 5] = [
+    ("channel.find", "channel.send.after"),
+    ("runtime.adopt", "store.commit_block.before"),
+    ("launcher.rejoin", "store.commit_block.before"),
+    ("store.cursor", "store.commit_block.before"),
+    ("store.turns", "store.commit_block.before"),
+];
 
 /// A host that has answered everything passes few points any more; after this long it is no longer waited for.
 const AT_REST: Duration = Duration::from_millis(300);
@@ -46,6 +68,14 @@ impl Points {
         Ok(Self { left })
     }
 
+    /// The next one that can be passed with such a service; taken.
+    fn next(&mut self, repeats: Repeats) -> Option<(String, u32)> {
+        let can = |(point, _): &(String, u32)| {
+            repeats == Repeats::Finds || !FOR_FINDING.iter().any(|call| is_call(point, call))
+        };
+        self.left.remove(self.left.iter().position(can)?)
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.left.is_empty()
     }
@@ -58,16 +88,34 @@ impl Points {
 
 /// Lives in which the host kills itself at a failpoint, until all is said in this round.
 pub(super) async fn failpoints(round: &mut Round, points: &mut Points, row: &mut Row) -> anyhow::Result<()> {
+    let mut after_another = None;
     while !round.service.all_said() {
-        let Some((point, passing)) = points.left.pop_front() else { return Ok(()) };
+        let (point, passing) = match after_another.take() {
+            Some(next) => next,
+            None => {
+                let Some(next) = points.next(round.repeats) else { return Ok(()) };
+                match AFTER_ANOTHER.iter().find(|(call, _)| is_call(&next.0, call)) {
+                    Some((_, first)) => {
+                        after_another = Some(next);
+                        ((*first).to_owned(), 1)
+                    }
+                    None => next,
+                }
+            }
+        };
         round.service.say(round.plan.messages_per_life);
+        if let Some((_, odd)) = BY_ODD_MESSAGES.iter().find(|(call, _)| is_call(&point, call)) {
+            round.service.say_odd(*odd);
+        }
         let kill_at = format!("{point}:{passing}");
         let mut host = round.house.start(Some(&kill_at))?;
         // A command that finds no host works on the home by itself, and no host can start meanwhile.
-        let (is_ready, ready) = oneshot::channel();
+        let (is_ready, ready) = watch::channel(false);
         let (died, ()) = tokio::join!(life(round, &mut host, is_ready, row), people(&round.house, ready, &point));
         round.died = None;
-        if died? {
+        let died = died?;
+        round.mend_odd()?;
+        if died {
             round.died = Some(Instant::now());
             row.kills += 1;
             continue;
@@ -79,21 +127,24 @@ pub(super) async fn failpoints(round: &mut Round, points: &mut Points, row: &mut
             round.died = Some(Instant::now());
             row.kills += 1;
         } else {
-            points.forget(&point);
-            row.not_passed.push(kill_at);
+            // One that was to come before another is its own matter.
+            if after_another.is_none() {
+                points.forget(&point);
+                row.not_passed.push(kill_at);
+            }
         }
     }
+    // The round is over before its turn came.
+    points.left.extend(after_another);
     Ok(())
 }
 
 /// One life: whether the host killed itself before everything that was said was answered.
-async fn life(round: &Round, host: &mut Host, is_ready: oneshot::Sender<()>, row: &mut Row) -> anyhow::Result<bool> {
+async fn life(round: &Round, host: &mut Host, is_ready: watch::Sender<bool>, row: &mut Row) -> anyhow::Result<bool> {
     let deadline = Instant::now() + LONGEST_LIFE;
     if let Some(ready) = host.ready().await? {
-        let _ = is_ready.send(());
+        is_ready.send_replace(true);
         row.ready_ms.extend(round.died.map(|died| ready.saturating_duration_since(died).as_secs_f64() * 1000.0));
-    } else {
-        drop(is_ready);
     }
     let mut rests_since: Option<Instant> = None;
     loop {
@@ -114,43 +165,15 @@ async fn life(round: &Round, host: &mut Host, is_ready: oneshot::Sender<()>, row
     }
 }
 
-/// What people do at the command line meanwhile: it is how some points are passed. Whether a command works does not
-/// matter, since the host may be dead at any moment.
-async fn people(house: &House, ready: oneshot::Receiver<()>, point: &str) {
-    const BY_COMMAND: [&str; 10] = [
-        "store.chats",
-        "store.groups",
-        "store.add_group",
-        "store.remove_group",
-        "store.unanswered",
-        "store.given_up",
-        "store.runs",
-        "store.turns",
-        "store.cursor",
-        "runtime.stats",
-    ];
-    if !BY_COMMAND.iter().any(|command| point.starts_with(&format!("{command}."))) {
-        return;
-    }
-    if ready.await.is_err() {
-        return;
-    }
-    let commands: [&[&str]; 5] = [
-        &["groups", "chats"],
-        &["groups", "list"],
-        &["groups", "add", "other:1", "--name", "Another", "--folder", "another"],
-        &["ps"],
-        &["groups", "remove", "another"],
-    ];
-    for command in commands {
-        let _ = house.succeeds(command).await;
-    }
+/// Whether `point` lies before or after `call`.
+pub(super) fn is_call(point: &str, call: &str) -> bool {
+    point.strip_prefix(call).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// Lives that `kill -9` ends at any time, the start included.
 pub(super) async fn random_kills(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life);
+        round.service.say(round.plan.said_at_a_time());
         let host = random_life(round, row).await?;
         host.kill().await?;
         round.died = Some(Instant::now());
@@ -162,9 +185,9 @@ pub(super) async fn random_kills(round: &mut Round, row: &mut Row) -> anyhow::Re
 /// Lives that TERM ends at any time; each must end well.
 pub(super) async fn restarts(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life);
+        round.service.say(round.plan.said_at_a_time());
         let mut host = round.start(row).await?;
-        let lives = round.chance.up_to_ms(1500);
+        let lives = round.chance.up_to_ms(round.longest_life_ms);
         tokio::time::sleep(lives).await;
         ensure!(!host.has_ended(), "a host ended by itself; see {}", round.log());
         round.died = Some(Instant::now());
@@ -185,7 +208,7 @@ async fn random_life(round: &mut Round, row: &mut Row) -> anyhow::Result<Host> {
             let ready =
                 host.ready().await?.with_context(|| format!("a host ended at its start; see {}", round.log()))?;
             round.note_ready(ready, row);
-            round.chance.up_to_ms(1200)
+            round.chance.up_to_ms(round.longest_life_ms)
         }
     };
     tokio::time::sleep(lives).await;

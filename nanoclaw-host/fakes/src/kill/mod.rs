@@ -5,10 +5,11 @@
 //! the host is started once more, and everything must have been answered, once.
 //!
 //! * `house`: a home, and the program in it;  * `engine`: a Docker daemon of its own;
-//! * `lives`: faults that end the host;  * `troubles`: faults that the host lives through;
+//! * `lives`: faults that end the host;  * `commands`: what people do meanwhile;  * `troubles`: faults that the host lives through;
 //! * `report`: the table.
 
 mod chance;
+mod commands;
 mod engine;
 mod house;
 mod lives;
@@ -111,7 +112,7 @@ pub struct Plan {
     pub points: Vec<String>,
     /// At how many passings of each failpoint the host dies: its first, second, …
     pub passings: u32,
-    /// How many messages are said for each life of a host.
+    /// How many messages are said for each life of a host that dies at a failpoint.
     pub messages_per_life: usize,
     /// Homes are kept although nothing went wrong in them.
     pub keep: bool,
@@ -120,22 +121,33 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the scorecard.
+    /// The plan of the scorecard for a runtime. Containers of Docker take ten times as long to start, so that there is less of
+    /// it there.
     #[must_use]
-    pub fn full(program: PathBuf, folder: PathBuf) -> Self {
+    pub fn full(on: On, program: PathBuf, folder: PathBuf) -> Self {
+        let (kills, passings) = match on {
+            On::Sandbox => (60, 2),
+            On::Docker => (30, 1),
+        };
         Self {
             program,
             folder,
             groups: 20,
             messages: 50,
             cap: 5,
-            kills: 60,
+            kills,
             points: Vec::new(),
-            passings: 3,
+            passings,
             messages_per_life: 25,
             keep: false,
             seed: 1,
         }
+    }
+
+    /// How many messages are said between two faults of a row with a number of them, so that all are said in a row's rounds.
+    fn said_at_a_time(&self) -> usize {
+        let kills = usize::try_from(self.kills).unwrap_or(usize::MAX).div_ceil(LEAST_ROUNDS as usize);
+        (self.groups * self.messages).div_ceil(kills.max(1)).max(1)
     }
 }
 
@@ -154,6 +166,9 @@ pub struct Row {
     pub tally: Tally,
     /// From the death of each host to the line with which the next one says that it is ready, in ms.
     pub ready_ms: Vec<f64>,
+    /// Containers that a host took over from the one before it.
+    #[serde(default)]
+    pub adopted: u64,
     /// Failpoints that the host never passed, with the passing that was waited for.
     pub not_passed: Vec<String>,
     /// What was not as it should be beside the counts: a host that did not end, or was not ready.
@@ -166,11 +181,7 @@ impl Row {
     /// Whether nothing was lost, doubled or stuck.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.tally.lost() == 0
-            && self.tally.duplicated == 0
-            && self.tally.texts_changed == 0
-            && self.tally.other_texts.is_empty()
-            && self.troubles.is_empty()
+        self.tally.is_clean() && self.troubles.is_empty()
     }
 }
 
@@ -193,6 +204,7 @@ pub async fn row(
         rounds: 0,
         tally: Tally::default(),
         ready_ms: Vec::new(),
+        adopted: 0,
         not_passed: Vec::new(),
         troubles: Vec::new(),
         seconds: 0.0,
@@ -232,10 +244,10 @@ pub async fn row(
         row.tally.add(tally);
         let enough = match fault {
             Fault::Failpoints => points.is_done(),
-            _ => row.kills >= plan.kills,
+            // With both kinds of services; and a fault that stopped happening is not waited for.
+            _ => (row.kills >= plan.kills && row.rounds >= LEAST_ROUNDS) || kills == 0,
         };
-        // A fault that stopped happening is not waited for.
-        if enough || kills == 0 || row.rounds >= MOST_ROUNDS {
+        if enough || row.rounds >= MOST_ROUNDS {
             break;
         }
     }
@@ -243,6 +255,8 @@ pub async fn row(
     Ok(row)
 }
 
+/// Each row takes as many rounds at least: one with each kind of service.
+const LEAST_ROUNDS: u32 = 2;
 /// No row takes more rounds than this, whatever it is waiting for.
 const MOST_ROUNDS: u32 = 40;
 /// How long nothing may get on before what is missing counts as lost.

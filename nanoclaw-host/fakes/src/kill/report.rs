@@ -5,6 +5,27 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Row};
+use crate::chat_service::Tally;
+
+/// What a column counts in a row.
+type Count = fn(&Row) -> u64;
+
+/// The columns that count something.
+const COUNTS: [(&str, Count); 13] = [
+    ("kills", |row| row.kills),
+    ("messages in", |row| row.tally.said),
+    ("answered", |row| row.tally.answered),
+    ("duplicated", |row| row.tally.duplicated),
+    ("lost", |row| row.tally.lost()),
+    ("agents' requests", |row| row.tally.asking),
+    ("granted", |row| row.tally.asked_shown),
+    ("granted twice", |row| row.tally.asked_duplicated),
+    ("requests lost", |row| row.tally.asked_lost()),
+    ("asked again", |row| row.tally.asked_again),
+    ("known to be shown", |row| row.tally.sent_again + row.tally.found),
+    ("out of order", |row| row.tally.out_of_order),
+    ("adopted", |row| row.adopted),
+];
 
 /// All rows, with what was needed to make them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,43 +65,20 @@ impl Scorecard {
     /// The table.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::from(
-            "| fault | runtime | kills | messages in | answered | duplicated | lost | sent again, same key | out of order | \
-             dead to ready, ms: p50, p99 |\n\
-             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        );
+        let heads: Vec<&str> = COUNTS.iter().map(|(head, _)| *head).collect();
+        let mut text = format!("| fault | runtime | {} | dead to ready, ms: p50, p99 |\n", heads.join(" | "));
+        let _ = writeln!(text, "| --- | --- |{} ---: |", " ---: |".repeat(COUNTS.len()));
         for row in &self.rows {
-            let tally = &row.tally;
             let ready = match row.ready_ms.as_slice() {
                 [] => "–".to_owned(),
                 some => format!("{:.0}, {:.0}", quantile(some, 0.5), quantile(some, 0.99)),
             };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {ready} |",
-                row.fault.describe(),
-                row.runtime,
-                row.kills,
-                tally.said,
-                tally.answered,
-                tally.duplicated,
-                tally.lost(),
-                tally.sent_again,
-                tally.out_of_order,
-            );
+            let counts: Vec<String> = COUNTS.iter().map(|(_, count)| count(row).to_string()).collect();
+            let _ = writeln!(text, "| {} | {} | {} | {ready} |", row.fault.describe(), row.runtime, counts.join(" | "));
         }
-        let sum = |of: &dyn Fn(&Row) -> u64| self.rows.iter().map(of).sum::<u64>();
-        let _ = writeln!(
-            text,
-            "| **all** | | **{}** | **{}** | **{}** | **{}** | **{}** | {} | {} | |",
-            sum(&|row| row.kills),
-            sum(&|row| row.tally.said),
-            sum(&|row| row.tally.answered),
-            sum(&|row| row.tally.duplicated),
-            sum(&|row| row.tally.lost()),
-            sum(&|row| row.tally.sent_again),
-            sum(&|row| row.tally.out_of_order),
-        );
+        let sum = |count: Count| self.rows.iter().map(count).sum::<u64>();
+        let sums: Vec<String> = COUNTS.iter().map(|(_, count)| format!("**{}**", sum(*count))).collect();
+        let _ = writeln!(text, "| **all** | | {} | |", sums.join(" | "));
         text
     }
 
@@ -89,50 +87,108 @@ impl Scorecard {
     pub fn markdown(&self, note: Option<&str>) -> String {
         let mut page = format!(
             "# Scorecard\n\n\
-             What becomes of messages while things die. Made by a program; this is the command:\n\n\
+             What becomes of messages while things die. Made by a program, on a machine with root, Docker and busybox; this is the command:\n\n\
              ```sh\n{COMMAND}\n```\n\n\
              The program is the real `nanoclaw run`, built with failpoints, with real containers and `offline` agents. A chat service that \
              outlives every host says {} messages in each of {} groups, at most {} containers at once, and a fault happens all the \
-             time. It resends what was not accepted, shows a reply once for each key, and confirms it up to 8 ms later; every fifteenth send \
-             fails at first. When all is said the host is started without a fault; then everything must be answered, once, and a host that is \
-             started after that must say nothing more. Some rows take several such rounds, each in a new home.\n\n",
+             time. Every tenth message has its agent ask the host, by a request file, to send a further message, in the main group half the time \
+             to another chat. The service resends what was not accepted, confirms what it shows up to 8 ms later, and lets every fifteenth send \
+             fail at first. In one home it shows a message once for each key, in the next it shows what is sent again twice, and can be asked \
+             what it showed. When all is said the host is started without a fault; then everything must be answered, once, all that agents \
+             asked for shown, once, and a host that is started after that must say nothing more. Each row takes two such homes or more.\n\n",
             self.messages, self.groups, self.cap,
         );
         page.push_str(&self.table());
-        page.push_str(
-            "\n* **answered**: messages whose answer was shown at least once. **duplicated**: answers that were shown once more, under another \
-             key. **lost**: said and never answered. **sent again, same key**: the host did not know that it was shown; the service did.\n\
-             * **out of order**: answers first shown after the answer to a message of the same chat that was accepted later.\n\
-             * **kills** counts how often the fault happened: deaths of the host where it dies, else deaths of containers or of the daemon, or \
-             spells of a full disk, of a service that does not read, of a frozen host.\n\
-             * **dead to ready**: from the death of a host (for a restart: from the TERM) to the line with which the next one, started at once, says that it \
-             takes messages.\n",
-        );
-        let _ = writeln!(page, "\nMachine: {}. This is a debug build, with other work on the machine.", self.machine);
+        page.push_str(EXPLAINED);
+        let _ = writeln!(page, "\nMachine: {}. The programs are debug builds.", self.machine);
         if let Some(note) = note {
             let _ = writeln!(page, "\n{note}");
         }
         for row in &self.rows {
-            if !row.not_passed.is_empty() {
-                let mut names: Vec<&str> = row.not_passed.iter().map(String::as_str).collect();
-                names.sort_unstable();
-                let _ = writeln!(page, "\nFailpoints that no host passed ({}): `{}`.", row.runtime, names.join("`, `"));
-            }
-            for trouble in &row.troubles {
-                let _ = writeln!(page, "\n**{} on {}**: {trouble}", row.fault.describe(), row.runtime);
-            }
-            for text in &row.tally.other_texts {
-                let _ = writeln!(page, "\n**{} on {}**, not an answer: {text}", row.fault.describe(), row.runtime);
-            }
+            page.push_str(&remarks(row));
         }
         page
     }
+}
+
+/// What stands below the table about one row.
+fn remarks(row: &Row) -> String {
+    let mut text = String::new();
+    let of = format!("{} on {}", row.fault.describe(), row.runtime);
+    let never: Vec<&str> = row.not_passed.iter().filter_map(|point| point.strip_suffix(":1")).collect();
+    if !never.is_empty() {
+        let _ = writeln!(text, "\nFailpoints that no host passed ({}): `{}`.", row.runtime, never.join("`, `"));
+    }
+    let later = row.not_passed.len() - never.len();
+    if later > 0 {
+        let _ = writeln!(text, "\nFailpoints that no host passed as often as asked for ({}): {later}.", row.runtime);
+    }
+    let tally = &row.tally;
+    if tally.odd > 0 {
+        let Tally { odd, odd_ended, odd_duplicated, .. } = tally;
+        let _ = writeln!(
+            text,
+            "\nMessages that must fail, for good or at first ({}): {odd}; their chat was told the end of {odd_ended}, twice of \
+             {odd_duplicated}.",
+            row.runtime
+        );
+    }
+    if tally.asked_refused > 0 {
+        let _ = writeln!(text, "\n{of}: {} requests that could not be made, as the agents said.", tally.asked_refused);
+    }
+    if !tally.notices.is_empty() {
+        let _ = writeln!(text, "\n{of}: the host told chats of its troubles {} times.", tally.notices.len());
+    }
+    if tally.asked_unanswered > 0 {
+        let _ =
+            writeln!(text, "\n**{of}**: {} agents heard nothing of what they had asked for", tally.asked_unanswered);
+    }
+    if tally.texts_changed > 0 {
+        let _ = writeln!(text, "\n**{of}**: {} messages were sent again with another text", tally.texts_changed);
+    }
+    for trouble in &row.troubles {
+        let _ = writeln!(text, "\n**{of}**: {trouble}");
+    }
+    for other in &tally.other_texts {
+        let _ = writeln!(text, "\n**{of}**, not an answer: {other}");
+    }
+    text
 }
 
 /// How the page is made.
 const COMMAND: &str = "\
 cargo build -p nanoclaw-host --features failpoints && cargo build -p agent-runner && cargo static-runner
 cargo run -p nanoclaw-fakes --bin nanoclaw-kill -- --program target/debug/nanoclaw --markdown docs/scorecard.md";
+
+/// What the columns mean, and how to make part of the page.
+const EXPLAINED: &str = "
+* **kills** counts how often the fault happened: deaths of the host where it dies, else deaths of containers or of the daemon, or \
+spells of a full disk, of a service that does not read, of a frozen host.
+* **answered**: messages whose answer was shown at least once. **duplicated**: answers that were shown once more, under another \
+key, or under the same by a service that shows repeats. **lost**: said and never answered.
+* **agents' requests**: messages whose agent asks for a further one. **granted**: that was shown. **granted twice**: one request was carried out \
+twice. **requests lost**: neither shown, nor did the agent say that it could not be. **asked again**: an agent died between its request and \
+its answer, as the sandbox's do with their host, so that the next agent got the same message and asked as well. The host cannot tell \
+that from wanting it twice; an agent that is to do things once must look what it did.
+* **known to be shown**: sent again with its key, which the service knew, or found when the service was asked: the host before had died \
+between sending and noting it.
+* **out of order**: answers first shown after the answer to a message of the same chat that was accepted later.
+* **adopted**: containers that went on without their host and that the next one took over. Those of the sandbox end with it.
+* **dead to ready**: from the death of a host (for a restart: from the TERM) to the line with which the next one, started at once, says \
+that it takes messages.
+
+The harness starts a Docker daemon and containerd of its own, with everything in its folder; the machine's own are left alone. \
+`--runtime sandbox` or `docker` makes the rows of one runtime, `--fault kill,disk` those of some faults, `--kills N` and `--passings N` make \
+them longer or shorter, `--point NAME` tries single failpoints (`nanoclaw failpoints` lists them), `--json FILE` keeps all figures, and \
+`--render FILE` makes the page of some of those. The row of the full disk needs root, Docker's need root and `dockerd`. What went wrong is \
+kept in `--folder`, with the logs of all hosts.
+
+Some points are beyond the harness. `runtime.probe` and `runtime.ensure_image` are called while the runtime is chosen, before there are failpoints. \
+`runtime.stop` is called when a container is stopped, which Docker's are only when they do not end by themselves. The sandbox's containers are \
+not adopted, so that nothing of `runtime.adopt`, `launcher.rejoin` and `store.cursor` is passed there. `store.turns_taken` and \
+`store.delivery_postponed` take moments that the harness does not choose: a host that ends while an agent has a follow-up and has said nothing \
+yet, a bridge that is gone when a send begins.
+";
 
 /// The smallest sample that `share` of all are not above.
 fn quantile(samples: &[f64], share: f64) -> f64 {

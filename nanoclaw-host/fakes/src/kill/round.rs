@@ -12,16 +12,23 @@ use super::{
     engine::Engine,
     house::{Host, House, PATIENCE},
 };
-use crate::chat_service::{Behaviour, ChatService, Tally};
+use crate::chat_service::{Behaviour, ChatService, Repeats, Tally};
 
 /// Longer than a delivery takes that nothing keeps.
 const QUIET: Duration = Duration::from_millis(700);
+
+/// How a host says in its log that it takes a container over.
+const ADOPTS: &str = "adopting a container that outlived its host";
 
 /// A round that has begun.
 pub(super) struct Round {
     pub(super) house: House,
     pub(super) service: ChatService,
+    /// What its service does with repeats.
+    pub(super) repeats: Repeats,
     pub(super) chance: Chance,
+    /// How long a host lives at most before it is killed at random: so long that its containers come to answers.
+    pub(super) longest_life_ms: u64,
     pub(super) plan: Plan,
     /// When the last host died; `None` when one lives, or none was started.
     pub(super) died: Option<Instant>,
@@ -56,16 +63,23 @@ impl Round {
             house.bridge_socket().display()
         );
         let seed = plan.seed.wrapping_mul(1000).wrapping_add(u64::from(number));
+        // One kind of service in one round, the other in the next.
+        let repeats = if number.is_multiple_of(2) { Repeats::Finds } else { Repeats::Deduplicates };
         let service = ChatService::start(Behaviour {
             socket: house.bridge_socket(),
             chats: plan.groups,
             messages: plan.messages,
+            repeats,
             slowest_send: Duration::from_millis(8),
             fails_one_in: 15,
             seed,
         });
+        let longest_life_ms = match on {
+            On::Sandbox => 1200,
+            On::Docker => 2500,
+        };
         let (chance, plan) = (Chance::new(seed), plan.clone());
-        Ok(Self { house, service, chance, plan, died: None, folder, mounted })
+        Ok(Self { house, service, repeats, chance, longest_life_ms, plan, died: None, folder, mounted })
     }
 
     /// Starts a host that is to live, waits until it is ready, and notes how long that took since the last one died.
@@ -92,17 +106,20 @@ impl Round {
             row.troubles.push(format!("{name}: {error:#}"));
         }
         let tally = self.service.tally();
+        let log = std::fs::read_to_string(self.house.log()).unwrap_or_default();
+        row.adopted += log.lines().filter(|line| line.contains(ADOPTS)).count() as u64;
         if self.mounted {
             let _ = std::process::Command::new("umount").arg("--lazy").arg(self.folder.join("home")).status();
         }
         // What went wrong is kept to be looked at.
-        if !self.plan.keep && tally.lost() == 0 && tally.duplicated == 0 && row.troubles.is_empty() {
+        if !self.plan.keep && tally.is_clean() && row.troubles.is_empty() {
             std::fs::remove_dir_all(&self.folder)?;
         }
         Ok(tally)
     }
 
     async fn come_to_rest(&mut self, row: &mut Row) -> anyhow::Result<()> {
+        self.mend_odd()?;
         self.service.read(true);
         self.service.say(self.plan.groups * self.plan.messages);
         // A host that a failed round dropped is killed by now, and may not have let go of the home yet.
@@ -119,6 +136,14 @@ impl Round {
         tokio::time::sleep(QUIET).await;
         host.end().await?;
         ensure!(self.service.tally().sends == sends, "a host with nothing to do sent something; see {}", self.log());
+        Ok(())
+    }
+
+    /// Lets odd messages be answered that waited for that.
+    pub(super) fn mend_odd(&self) -> anyhow::Result<()> {
+        for file in self.service.awaited_files() {
+            std::fs::write(self.house.odd_folder().join(file), "")?;
+        }
         Ok(())
     }
 

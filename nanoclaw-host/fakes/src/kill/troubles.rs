@@ -21,7 +21,7 @@ use super::{
 pub(super) async fn containers(round: &mut Round, engine: Option<&Engine>, row: &mut Row) -> anyhow::Result<()> {
     let mut host = round.start(row).await?;
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life / 2);
+        round.service.say(round.plan.said_at_a_time());
         let pause = round.chance.up_to_ms(400);
         tokio::time::sleep(pause).await;
         let killed = match engine {
@@ -47,7 +47,7 @@ fn kill_process_of(host: &Host, round: &mut Round) -> bool {
 pub(super) async fn engine(round: &mut Round, engine: &mut Engine, row: &mut Row) -> anyhow::Result<()> {
     let mut host = round.start(row).await?;
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life * 2);
+        round.service.say(round.plan.said_at_a_time());
         let pause = round.chance.up_to_ms(2000);
         tokio::time::sleep(pause).await;
         if round.chance.below(2) == 0 {
@@ -70,7 +70,7 @@ pub(super) async fn disk(round: &mut Round, row: &mut Row) -> anyhow::Result<()>
     let filler = round.home().join("filler");
     let mut with_kill = false;
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life * 2);
+        round.service.say(round.plan.said_at_a_time());
         let pause = round.chance.up_to_ms(800);
         tokio::time::sleep(pause).await;
         fill(&filler)?;
@@ -105,7 +105,7 @@ fn fill(path: &Path) -> anyhow::Result<()> {
 pub(super) async fn channel(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
     let mut host = round.start(row).await?;
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life);
+        round.service.say(round.plan.said_at_a_time());
         let pause = round.chance.up_to_ms(300);
         tokio::time::sleep(pause).await;
         round.service.read(false);
@@ -123,7 +123,7 @@ pub(super) async fn channel(round: &mut Round, row: &mut Row) -> anyhow::Result<
 pub(super) async fn freeze(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
     let mut host = round.start(row).await?;
     while !round.service.all_said() {
-        round.service.say(round.plan.messages_per_life);
+        round.service.say(round.plan.said_at_a_time());
         let pause = round.chance.up_to_ms(300);
         tokio::time::sleep(pause).await;
         host.signal(Signal::STOP);
