@@ -429,6 +429,17 @@ pub enum RuntimeError {
     },
 }
 
+impl RuntimeError {
+    /// Whether it may be over without anybody changing anything about what was asked: the runtime starts, or recovers.
+    #[must_use]
+    pub fn passes_by_itself(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::Gone { .. } | Self::Other { .. } => true,
+            Self::NoImage { .. } | Self::BadCommand { .. } | Self::BadMount { .. } | Self::NotEnforced { .. } => false,
+        }
+    }
+}
+
 /// Runs containers.
 ///
 /// Every method may be called at any time from any task. A runtime hands out no container that it would not list.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nanoclaw_core::orchestrator::AtShutdown;
 use nanoclaw_host::{
-    app::{self, Isolation},
+    app::{self, Isolation, Patience},
     cli::chat::{self, ChatArgs},
     config::{Config, ProcessEnvironment},
     home::{Home, HomeLock},
@@ -29,7 +29,7 @@ async fn ask() -> anyhow::Result<()> {
         config.agent.runner.value = programs.map(|folder| folder.join("agent-runner"));
     }
 
-    let host = app::start(HomeLock::acquire(&home)?, config, Isolation::Required).await?;
+    let host = app::start(HomeLock::acquire(&home)?, config, Isolation::Required, Patience::Refuse).await?;
     let messages = std::env::args().skip(1).collect::<Vec<_>>();
     let messages = if messages.is_empty() { vec!["hello".to_owned()] } else { messages };
     let talk = ChatArgs { messages, chat: "local:main".parse()?, timeout: Some(60) };

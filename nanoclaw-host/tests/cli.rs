@@ -217,10 +217,17 @@ fn ps_shows_groups_while_no_service_runs() {
           "memory_bytes": null,
           "name": "Family",
           "state": null,
-          "unanswered": 0
+          "unanswered": 0,
+          "waits": false
         }
       ],
-      "service": null
+      "outbox": {
+        "failed": 0,
+        "unknown": 0,
+        "waiting": 0
+      },
+      "service": null,
+      "set_aside": 0
     }
     "#);
 }

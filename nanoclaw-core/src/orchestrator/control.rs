@@ -722,6 +722,10 @@ impl Loop {
 
     async fn handle(&mut self, event: Event) {
         let ends = matches!(event, Event::Shutdown { .. });
+        if let (Event::TryNow { group: None }, LookAgain::At(at, ..)) = (&event, &mut self.look_again) {
+            // Whoever thinks that it works now means this as well.
+            *at = Instant::now();
+        }
         let message_of = match &event {
             Event::MessageWaiting { group, .. } if self.paused.contains_key(group) => Some(group.clone()),
             _ => None,

@@ -289,6 +289,54 @@ async fn while_the_runtime_does_not_tell_which_containers_live_their_groups_wait
 }
 
 #[tokio::test(start_paused = true)]
+async fn f37_held_groups_are_looked_at_at_once_when_somebody_says_that_the_runtime_is_back() {
+    let house = House::new(slow).await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.kill().await;
+    // The sixth is asked for after 31 seconds, the seventh would be after 61.
+    for _ in 0..6 {
+        house.runtime.fail_next_list(RuntimeError::TimedOut { action: "list the containers" });
+    }
+    let house = house.restart().await;
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    house.state("held").await;
+    let before = tokio::time::Instant::now();
+    house.orchestrator.try_now(None).await;
+    house.state("busy").await;
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    house.shown(&["heard one"]).await;
+    assert_eq!(house.runtime.specs().len(), 1, "the same container all along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f37_what_belongs_to_no_run_is_removed_when_the_runtime_answers_at_last() {
+    let house = House::new(async |mut agent: Agent| {
+        if agent.input.run_number.is_none() {
+            return agent.until_closed().await;
+        }
+        let heard = agent.heard();
+        agent.say(1, &heard).await;
+        Exit::Code(0)
+    })
+    .await;
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.state("idle").await;
+    let mut left = house.runtime.specs()[0].clone();
+    left.name = "of-a-run-that-is-over".to_owned();
+    let mut container = house.runtime.start(&left).await.unwrap();
+    container.stdin.send(&serde_json::to_vec(&input()).unwrap(), LONG).await.unwrap();
+    house.let_go().await;
+    for _ in 0..3 {
+        house.runtime.fail_next_list(RuntimeError::TimedOut { action: "list the containers" });
+    }
+    let house = house.restart().await;
+    let listed = async || house.runtime.list(&left.labels.install).await;
+    waiting("it is removed", async || listed().await.is_ok_and(|left| left.is_empty())).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_group_whose_container_is_gone_goes_on_with_the_next_run() {
     let house = House::new(slow).await;
     house.write("one").await;

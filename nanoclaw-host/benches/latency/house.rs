@@ -173,7 +173,7 @@ pub(crate) async fn launcher(home: &Home, config: &str, store: &SqliteStore, run
     HostLauncher {
         home: home.clone(),
         config: Arc::new(config),
-        machine: Arc::new(machine),
+        machine: tokio::sync::watch::channel(Ok(Arc::new(machine))).1,
         install: store.install_id().await.unwrap(),
         gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
     }

@@ -180,7 +180,7 @@ impl OnStore {
                 by.try_now(&turn.group).await;
                 Ok(TurnView { state: TurnState::Waiting, next_try_at_ms: None, ..turn })
             }
-            TurnState::Answering | TurnState::Retried => Err(turns::refused(&turn, "retried")),
+            TurnState::HandedOver | TurnState::Answering | TurnState::Retried => Err(turns::refused(&turn, "retried")),
         }
     }
 
@@ -196,13 +196,15 @@ impl OnStore {
                 // What an agent has in its hands lies before it and would be dropped with it.
                 let turns = turns::list(&*self.store, None, false, &Standings::new()).await?;
                 let mut busy = turns.into_iter().filter(|other| other.group == turn.group);
-                if let Some(busy) = busy.find(|other| other.state == TurnState::Answering) {
+                if let Some(busy) = busy.find(|other| other.state.is_with_an_agent()) {
                     return Err(turns::refused(&busy, "dropped"));
                 }
                 by.drop_waiting(&turn.group, turn.last).await?;
             }
             TurnState::Dropped => {}
-            TurnState::Answering | TurnState::Retried => return Err(turns::refused(&turn, "dropped")),
+            TurnState::HandedOver | TurnState::Answering | TurnState::Retried => {
+                return Err(turns::refused(&turn, "dropped"));
+            }
         }
         Ok(TurnView { state: TurnState::Dropped, next_try_at_ms: None, ..turn })
     }
@@ -221,14 +223,16 @@ pub(super) fn wakes_on(group: &Group, config: &Config) -> String {
 impl AdminHandler for OnStore {
     async fn status(&self) -> Result<Status, AdminError> {
         let recovered = self.store.recover().await?;
-        let failures: HashMap<GroupFolder, u32> =
-            recovered.into_iter().map(|recovery| (recovery.group.folder, recovery.failures)).collect();
+        let recovered: HashMap<GroupFolder, (u32, bool)> = recovered
+            .into_iter()
+            .map(|recovery| (recovery.group.folder, (recovery.failures, recovery.waiting.is_some())))
+            .collect();
         let mut groups = Vec::new();
         for group in self.store.groups().await? {
             let unanswered = self.store.unanswered(&group.folder).await?;
             let last_run = self.store.runs(Some(&group.folder), 1).await?.into_iter().next().map(RunView::from);
             let Group { folder, name, .. } = group;
-            let failures = failures.get(&folder).copied().unwrap_or(0);
+            let (failures, waits) = recovered.get(&folder).copied().unwrap_or_default();
             groups.push(GroupStatus {
                 folder,
                 name,
@@ -237,11 +241,16 @@ impl AdminHandler for OnStore {
                 next_try_at_ms: None,
                 failures,
                 unanswered,
+                waits,
+                connected: None,
                 last_run,
                 memory_bytes: None,
             });
         }
-        Ok(Status { service: None, groups })
+        let outbox = outbox::counts(&*self.store).await?;
+        let set_aside = self.store.set_aside(None, false, outbox::MAX_LISTED).await?.len();
+        let set_aside = u32::try_from(set_aside).unwrap_or(u32::MAX);
+        Ok(Status { service: None, groups, outbox, set_aside })
     }
 
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {

@@ -7,12 +7,12 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, OutboxId},
     group::GroupFolder,
     message::PlatformMessageId,
-    store::{DeliveryFilter, DeliveryState, Resolution, Resolved, Store, StoredDelivery},
+    store::{DeliveryFilter, DeliveryState, Resolution, Resolved, Store, StoreError, StoredDelivery},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use super::types::{AdminError, ErrorKind};
+use super::types::{AdminError, ErrorKind, OutboxStatus};
 
 /// The most messages that one answer lists.
 pub const MAX_LISTED: u32 = 1000;
@@ -28,6 +28,20 @@ pub struct OutboxQuery {
     pub chat: Option<ChatId>,
     /// The latest so many, [`MAX_LISTED`] at most.
     pub limit: u32,
+}
+
+/// How many messages are not settled.
+pub(super) async fn counts(store: &dyn Store) -> Result<OutboxStatus, StoreError> {
+    // Each kind by itself, so that those that wait do not hide those that somebody has to decide about.
+    let count = async |states: &[DeliveryState]| -> Result<u32, StoreError> {
+        let filter = DeliveryFilter { states: states.to_vec(), chat: None };
+        Ok(u32::try_from(store.deliveries(&filter, MAX_LISTED).await?.len()).unwrap_or(u32::MAX))
+    };
+    Ok(OutboxStatus {
+        waiting: count(&[DeliveryState::Pending, DeliveryState::Sending]).await?,
+        failed: count(&[DeliveryState::Failed]).await?,
+        unknown: count(&[DeliveryState::Unknown]).await?,
+    })
 }
 
 /// An outgoing message and how it stands.

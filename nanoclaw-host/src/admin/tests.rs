@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio_util::sync::CancellationToken;
 
-use super::{types::*, *};
+use super::{
+    turns::{Standing, Standings},
+    types::*,
+    *,
+};
 use crate::{
     config::{Config, environment_of},
     home::Home,
@@ -326,6 +330,7 @@ impl AdminHandler for Stub {
             version: "1.2.3".into(),
             started_at_ms: Timestamp::from_ms(1000),
             runtime: "docker 28".into(),
+            runtime_away: None,
             containers: 1,
             max_containers: 5,
             channels: vec![ChannelStatus { name: "local".into(), connected: true }],
@@ -338,10 +343,13 @@ impl AdminHandler for Stub {
             next_try_at_ms: Some(Timestamp::from_ms(2000)),
             failures: 1,
             unanswered: 2,
+            waits: true,
+            connected: Some(true),
             last_run: None,
             memory_bytes: Some(1 << 20),
         };
-        Ok(Status { service: Some(service), groups: vec![group] })
+        let outbox = OutboxStatus { waiting: 3, failed: 0, unknown: 1 };
+        Ok(Status { service: Some(service), groups: vec![group], outbox, set_aside: 4 })
     }
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
         Ok(Vec::new())
@@ -483,13 +491,42 @@ async fn what_an_agent_has_in_its_hands_is_neither_retried_nor_dropped() {
     handler.store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::from_ms(4)).await.unwrap();
     let turns = handler.turns(Some("tg:1"), false).await.unwrap();
     let states: Vec<_> = turns.iter().map(|turn| (&*turn.id, turn.state)).collect();
-    assert_eq!(states, [("tg_family/1", TurnState::Answering), ("tg_family/2", TurnState::Waiting)]);
+    assert_eq!(states, [("tg_family/1", TurnState::HandedOver), ("tg_family/2", TurnState::Waiting)]);
     for name in ["tg_family/1", "tg_family/2"] {
         assert_eq!(handler.drop_turn(name).await.unwrap_err().kind, ErrorKind::Conflict, "{name}");
     }
     assert_eq!(handler.retry_turns(Some("tg_family/1")).await.unwrap_err().kind, ErrorKind::Conflict);
     assert_eq!(handler.retry_turns(None).await.unwrap().len(), 1, "all that can be");
     assert_eq!(handler.store.unanswered(&run.group).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_was_handed_over_what_an_agent_has_taken_and_what_nobody_knows_of_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(folder.path()).unwrap());
+    let group = with_messages(&handler, 3).await;
+    let run = RunId { group, number: RunNumber(1) };
+    let (kind, runtime) = (RunKind::Chat, RuntimeKind::Docker);
+    handler.store.open_run(&NewRun { id: run.clone(), kind, runtime, at: Timestamp::from_ms(3) }).await.unwrap();
+    for (seq, at) in [(Seq(1), 4), (Seq(2), 5)] {
+        handler.store.hand_over(&run, Handed { first: seq, last: seq }, Timestamp::from_ms(at)).await.unwrap();
+    }
+    handler.store.turns_taken(&run, Seq(1), Timestamp::from_ms(6)).await.unwrap();
+    let told = async |standings: &Standings| -> Vec<(TurnState, Option<String>)> {
+        let turns = handler.turns_with(None, false, standings).await.unwrap();
+        turns.into_iter().map(|turn| (turn.state, turn.reason)).collect()
+    };
+    let states = [TurnState::Answering, TurnState::HandedOver, TurnState::Waiting];
+    assert_eq!(told(&Standings::new()).await, states.map(|state| (state, None)));
+    assert_eq!(json!(handler.turn("tg_family/2").await.unwrap())["state"], "handed_over");
+
+    let held = Standing { held: true, ..Standing::default() };
+    let told = told(&Standings::from([(run.group.clone(), held)])).await;
+    assert_eq!(told.iter().map(|(state, _)| *state).collect::<Vec<_>>(), states);
+    for (state, reason) in told {
+        let said = reason.is_some_and(|reason| reason.contains("docker does not answer"));
+        assert_eq!(said, state.is_with_an_agent(), "of what is with the container: {state:?}");
+    }
 }
 
 #[tokio::test]
@@ -521,6 +558,7 @@ async fn the_wire_is_as_documented() {
         "status": {
           "groups": [
             {
+              "connected": true,
               "failures": 1,
               "folder": "family",
               "last_run": null,
@@ -528,9 +566,15 @@ async fn the_wire_is_as_documented() {
               "name": "Family",
               "next_try_at_ms": 2000,
               "state": "backing_off",
-              "unanswered": 2
+              "unanswered": 2,
+              "waits": true
             }
           ],
+          "outbox": {
+            "failed": 0,
+            "unknown": 1,
+            "waiting": 3
+          },
           "service": {
             "channels": [
               {
@@ -544,7 +588,8 @@ async fn the_wire_is_as_documented() {
             "runtime": "docker 28",
             "started_at_ms": 1000,
             "version": "1.2.3"
-          }
+          },
+          "set_aside": 4
         }
       }
     }

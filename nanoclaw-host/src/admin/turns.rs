@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     pub(crate) trouble: Option<Trouble>,
     /// A try failed and the next one comes later.
     pub(crate) backing_off: bool,
+    /// Nobody knows whether its container, an earlier service's, lives: the runtime does not answer.
+    pub(crate) held: bool,
     /// When the next try is.
     pub(crate) next_try: Option<Timestamp>,
 }
@@ -64,7 +66,7 @@ pub(super) async fn list(
     let folder = group.map(|group| &group.folder);
     let aside = store.set_aside(folder, all, MOST_LISTED).await?;
     let mut turns: Vec<TurnView> = aside.into_iter().map(TurnView::from).collect();
-    let handed = being_answered(store, folder).await?;
+    let handed = with_agents(store, folder, standings).await?;
     for recovery in store.recover().await? {
         if folder.is_none_or(|folder| recovery.group.folder == *folder) {
             let answering = handed.iter().filter(|turn| turn.group == recovery.group.folder);
@@ -77,20 +79,31 @@ pub(super) async fn list(
     Ok(turns)
 }
 
-async fn being_answered(store: &dyn Store, only: Option<&GroupFolder>) -> Result<Vec<TurnView>, StoreError> {
+/// What is in agents' hands.
+async fn with_agents(
+    store: &dyn Store,
+    only: Option<&GroupFolder>,
+    standings: &Standings,
+) -> Result<Vec<TurnView>, StoreError> {
     let mut turns = Vec::new();
     for run in store.open_runs().await? {
         if only.is_some_and(|only| run.id.group != *only) {
             continue;
         }
+        let held = standings.get(&run.id.group).is_some_and(|standing| standing.held);
         for turn in store.turns(&run.id).await? {
-            if matches!(turn.state, StoredState::Handed | StoredState::Taken) {
-                turns.push(TurnView {
-                    run: Some(run.id.number),
-                    since_ms: Some(turn.handed_at),
-                    ..view(&run.id.group, TurnState::Answering, turn.handed)
-                });
-            }
+            let state = match turn.state {
+                StoredState::Handed => TurnState::HandedOver,
+                StoredState::Taken => TurnState::Answering,
+                StoredState::Answered | StoredState::Unanswered => continue,
+            };
+            turns.push(TurnView {
+                run: Some(run.id.number),
+                since_ms: Some(turn.handed_at),
+                reason: held
+                    .then(|| format!("{} does not answer, so nobody knows whether its container lives", run.runtime)),
+                ..view(&run.id.group, state, turn.handed)
+            });
         }
     }
     Ok(turns)
@@ -149,7 +162,11 @@ pub(super) async fn find(store: &dyn Store, id: &str, standings: &Standings) -> 
     let turns = list(store, Some(&group), false, standings).await?;
     // What waits grows while somebody reads the list: its name of then still means what waited then.
     let named = |turn: &TurnView| match turn.state {
-        TurnState::Answering | TurnState::SetAside | TurnState::Retried | TurnState::Dropped => turn.last == name.last,
+        TurnState::HandedOver
+        | TurnState::Answering
+        | TurnState::SetAside
+        | TurnState::Retried
+        | TurnState::Dropped => turn.last == name.last,
         TurnState::Waiting | TurnState::BackingOff | TurnState::Paused => (turn.first..=turn.last).contains(&name.last),
     };
     match turns.into_iter().find(named) {
@@ -194,7 +211,7 @@ fn view(group: &GroupFolder, state: TurnState, messages: Handed) -> TurnView {
 pub(super) fn refused(turn: &TurnView, wish: &str) -> AdminError {
     let (id, state) = (&turn.id, turn.state.word());
     let help = match turn.state {
-        TurnState::Answering => "it waits again when its run ends without an answer",
+        TurnState::HandedOver | TurnState::Answering => "it waits again when its run ends without an answer",
         TurnState::Retried => "what was said again has a name of its own; `nanoclaw turns list` shows it if it waits",
         _ => "`nanoclaw turns show` shows it",
     };

@@ -136,6 +136,23 @@ pub struct Status {
     pub service: Option<ServiceStatus>,
     /// All groups, in the order in which they were registered.
     pub groups: Vec<GroupStatus>,
+    /// Outgoing messages that are not settled.
+    #[serde(default)]
+    pub outbox: OutboxStatus,
+    /// Turns that were set aside and are neither retried nor dropped.
+    #[serde(default)]
+    pub set_aside: u32,
+}
+
+/// How many outgoing messages are not settled; what is counted ends at a thousand of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// Wait to be sent, or are being sent.
+    pub waiting: u32,
+    /// Were given up.
+    pub failed: u32,
+    /// Were perhaps sent; somebody has to decide.
+    pub unknown: u32,
 }
 
 /// How the service stands.
@@ -149,12 +166,29 @@ pub struct ServiceStatus {
     pub started_at_ms: Timestamp,
     /// What runs its containers, in words ("docker 28.1").
     pub runtime: String,
+    /// Why nothing can run in it now; `None` while it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_away: Option<RuntimeAway>,
     /// Containers that it counts now.
     pub containers: u32,
     /// Containers that it allows.
     pub max_containers: u32,
     /// Its channels, by name.
     pub channels: Vec<ChannelStatus>,
+}
+
+/// A runtime that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeAway {
+    /// Since when the service waits for it; `None` for one that was there before, when nobody noted when it went.
+    pub since_ms: Option<Timestamp>,
+    /// What came back from it last.
+    pub reason: String,
+    /// What to do.
+    pub help: String,
+    /// When it is asked again at the latest; `None` while it is being asked, and for one that was there before: whatever needs
+    /// it asks it.
+    pub next_try_at_ms: Option<Timestamp>,
 }
 
 /// How a channel stands.
@@ -188,14 +222,16 @@ pub enum GroupState {
     Paused,
     /// Nothing is started until somebody changes something.
     Frozen,
+    /// Its container was started by an earlier service, and the runtime does not tell yet whether it lives.
+    Held,
 }
 
 impl GroupState {
     /// The state that core's word is for.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
-        use GroupState::{BackingOff, Busy, Frozen, Idle, Paused, Resting, Starting, Stopping, Waiting};
-        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Paused, Frozen]
+        use GroupState::{BackingOff, Busy, Frozen, Held, Idle, Paused, Resting, Starting, Stopping, Waiting};
+        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Paused, Frozen, Held]
             .into_iter()
             .find(|state| state.word() == word)
     }
@@ -213,6 +249,7 @@ impl GroupState {
             Self::BackingOff => "backing off",
             Self::Paused => "paused",
             Self::Frozen => "frozen",
+            Self::Held => "held",
         }
     }
 }
@@ -235,8 +272,14 @@ pub struct GroupStatus {
     /// Runs that failed in a row.
     #[serde(default)]
     pub failures: u32,
-    /// Messages that nobody has answered yet.
+    /// Messages that nobody has answered yet, those that wake nobody included.
     pub unanswered: u64,
+    /// Whether one of them is to be answered; otherwise they are context for what comes.
+    #[serde(default)]
+    pub waits: bool,
+    /// Whether a channel that carries its chat is connected; `None` when no service runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected: Option<bool>,
     /// Its latest run, which may be going on.
     pub last_run: Option<RunView>,
     /// Bytes of memory that its container uses now; `None` when there is none or its runtime does not know.
@@ -247,7 +290,9 @@ pub struct GroupStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnState {
-    /// An agent has it.
+    /// It was given to an agent that has not shown yet that it took it.
+    HandedOver,
+    /// An agent has taken it.
     Answering,
     /// It waits for its turn, or its first try.
     Waiting,
@@ -264,10 +309,17 @@ pub enum TurnState {
 }
 
 impl TurnState {
+    /// Whether it is in an agent's hands.
+    #[must_use]
+    pub fn is_with_an_agent(self) -> bool {
+        matches!(self, Self::HandedOver | Self::Answering)
+    }
+
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::HandedOver => "handed over",
             Self::Answering => "answering",
             Self::Waiting => "waiting",
             Self::BackingOff => "backing off",
@@ -302,7 +354,7 @@ pub struct TurnView {
     pub reason: Option<String>,
     /// When it is tried next, when a moment is set.
     pub next_try_at_ms: Option<Timestamp>,
-    /// Since when it is so: handed over, set aside; `None` for what waits.
+    /// When it was handed over, or set aside; `None` for what waits.
     pub since_ms: Option<Timestamp>,
 }
 

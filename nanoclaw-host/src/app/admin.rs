@@ -1,24 +1,25 @@
 //! What the running service answers on its control socket: the store's answers, and what only the orchestrator knows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
     group::GroupFolder,
     message::Seq,
     orchestrator::{GroupStatus, Orchestrator},
-    runtime::{ContainerRuntime, ContainerSummary},
+    runtime::{ContainerRuntime, ContainerSummary, RuntimeError},
     store::{Resolution, StoreError, TurnResolution, TurnResolved},
     time::Timestamp,
 };
 use tokio::time::Instant;
 
+use super::awaited::{Away, Presence};
 use crate::{
     admin::{
         AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, outbox,
         types::{
             AdminError, ChannelStatus, ChatView, Explanation, GroupDetails, GroupState, GroupView, NewGroup,
-            ServiceStatus, Status, TurnDetails, TurnView,
+            RuntimeAway, ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
     channels::{bridge::Bridges, local},
@@ -29,7 +30,7 @@ pub(super) struct OnService {
     on_store: OnStore,
     orchestrator: Orchestrator,
     runtime: Arc<dyn ContainerRuntime>,
-    about_runtime: String,
+    presence: Presence,
     bridges: Bridges,
     started_at: Timestamp,
 }
@@ -39,22 +40,42 @@ impl OnService {
         on_store: OnStore,
         orchestrator: Orchestrator,
         runtime: Arc<dyn ContainerRuntime>,
-        about_runtime: String,
+        presence: Presence,
         bridges: Bridges,
     ) -> Self {
-        Self { on_store, orchestrator, runtime, about_runtime, bridges, started_at: Timestamp::now() }
+        Self { on_store, orchestrator, runtime, presence, bridges, started_at: Timestamp::now() }
     }
 
-    /// What the containers of this installation use now; what a runtime does not know is left out.
-    async fn memory(&self) -> HashMap<GroupFolder, u64> {
-        let Ok(install) = self.on_store.store.install_id().await else { return HashMap::new() };
+    /// The runtime in words, and why nothing can run in it now if that is so.
+    async fn about_runtime(&self) -> (String, Option<RuntimeAway>, HashMap<GroupFolder, u64>) {
+        let away = match &*self.presence.borrow() {
+            Ok(chosen) => Ok(chosen.description()),
+            Err(away) => Err((away.kind.to_string(), RuntimeAway::from(away))),
+        };
+        match away {
+            Err((kind, away)) => (kind, Some(away), HashMap::new()),
+            // One that was there and does not answer now must not keep people from hearing how things stand.
+            Ok(description) => match tokio::time::timeout(RUNTIME_ANSWERS_WITHIN, self.memory()).await {
+                Ok(Ok(memory)) => (description, None, memory),
+                Ok(Err(error)) => (description, Some(RuntimeAway::now(error)), HashMap::new()),
+                Err(_) => {
+                    let error = RuntimeError::TimedOut { action: "list the containers" };
+                    (description, Some(RuntimeAway::now(error)), HashMap::new())
+                }
+            },
+        }
+    }
+
+    /// What the containers of this installation use now; what the runtime does not know is left out.
+    async fn memory(&self) -> Result<HashMap<GroupFolder, u64>, RuntimeError> {
+        let Ok(install) = self.on_store.store.install_id().await else { return Ok(HashMap::new()) };
         let mut used = HashMap::new();
-        for ContainerSummary { id, group, .. } in self.runtime.list(&install).await.unwrap_or_default() {
+        for ContainerSummary { id, group, .. } in self.runtime.list(&install).await? {
             if let Ok(Some(stats)) = self.runtime.stats(&id).await {
                 used.insert(group, stats.memory_bytes);
             }
         }
-        used
+        Ok(used)
     }
 
     fn channels(&self) -> Vec<ChannelStatus> {
@@ -75,19 +96,23 @@ impl AdminHandler for OnService {
         let known = self.orchestrator.status().await;
         let standings = standings(&known);
         let states: HashMap<_, _> = known.into_iter().map(|status| (status.group, status.state)).collect();
-        let memory = self.memory().await;
+        let (runtime, runtime_away, memory) = self.about_runtime().await;
         let containers =
             states.values().filter(|state| matches!(**state, "starting" | "busy" | "resting" | "stopping" | "held"));
         status.service = Some(ServiceStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at_ms: self.started_at,
-            runtime: self.about_runtime.clone(),
+            runtime,
+            runtime_away,
             containers: u32::try_from(containers.count()).unwrap_or(u32::MAX),
             max_containers: *self.on_store.config.limits.max_concurrent_containers,
             channels: self.channels(),
         });
+        let chats: HashMap<_, _> =
+            self.on_store.store.groups().await?.into_iter().map(|g| (g.folder, g.chat)).collect();
         for group in &mut status.groups {
+            group.connected = chats.get(&group.folder).map(|chat| local::is_local(chat) || self.bridges.carry(chat));
             group.state = states.get(&group.folder).and_then(|word| GroupState::of_word(word));
             if let Some(standing) = standings.get(&group.folder) {
                 (group.trouble, group.next_try_at_ms) = (standing.trouble, standing.next_try);
@@ -178,16 +203,44 @@ impl Resolver for OnService {
     }
 }
 
+/// How long the runtime may take to tell what its containers use.
+const RUNTIME_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+impl RuntimeAway {
+    fn now(error: RuntimeError) -> Self {
+        let (reason, help) = match error {
+            RuntimeError::Unavailable { reason, remedy, .. } => (reason, remedy),
+            error => (error.to_string(), "`nanoclaw doctor` looks into it".to_owned()),
+        };
+        Self { since_ms: None, reason, help, next_try_at_ms: None }
+    }
+}
+
+impl From<&Away> for RuntimeAway {
+    fn from(away: &Away) -> Self {
+        Self { since_ms: Some(away.since), next_try_at_ms: away.next_try, ..Self::now(away.error.clone()) }
+    }
+}
+
 /// The groups that do not get their answers just now.
 fn standings(known: &[GroupStatus]) -> Standings {
     let (now, wall) = (Instant::now(), Timestamp::now());
-    let waits = |status: &&GroupStatus| matches!(status.state, "paused" | "backing off");
+    let waits = |status: &&GroupStatus| matches!(status.state, "paused" | "backing off" | "held");
     known
         .iter()
         .filter(waits)
         .map(|status| {
-            let next_try = status.deadline.map(|at| wall.plus(at.saturating_duration_since(now)));
-            let standing = Standing { trouble: status.trouble, backing_off: status.state == "backing off", next_try };
+            // The deadline of one that is held is its agent's.
+            let next_try = status
+                .deadline
+                .filter(|_| status.state != "held")
+                .map(|at| wall.plus(at.saturating_duration_since(now)));
+            let standing = Standing {
+                trouble: status.trouble,
+                backing_off: status.state == "backing off",
+                held: status.state == "held",
+                next_try,
+            };
             (status.group.clone(), standing)
         })
         .collect()

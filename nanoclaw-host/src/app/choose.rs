@@ -1,6 +1,6 @@
 //! Chooses the runtime: the configured one, or the first that really works, and says which and why.
 
-use std::{path::Path, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
@@ -24,6 +24,15 @@ pub enum Isolation {
     Waived,
 }
 
+/// What to do where the runtime that is to be used does not answer just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Start all the same, keep what people write, and go on when it answers: for a service.
+    Wait,
+    /// Refuse to start: for whoever waits for an answer.
+    Refuse,
+}
+
 /// The runtime that is used.
 pub struct Chosen {
     /// It.
@@ -34,12 +43,46 @@ pub struct Chosen {
     pub because: String,
 }
 
+impl Chosen {
+    /// What it is and why it is used, for people.
+    #[must_use]
+    pub fn description(&self) -> String {
+        format!("{} ({})", self.capabilities.description, self.because)
+    }
+
+    /// Logs which one it is, why, and what an operator should know of it.
+    pub(super) fn log(&self) {
+        let kind = self.runtime.kind();
+        tracing::info!(runtime = %kind, because = self.because, "runtime chosen: {}", self.capabilities.description);
+        for remark in &self.capabilities.remarks {
+            tracing::warn!(runtime = %kind, "{remark}");
+        }
+    }
+}
+
 /// No runtime can be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("no runtime works here: {}", .tried.iter().map(|(kind, why)| format!("{kind}: {why}")).collect::<Vec<_>>().join("; "))]
 pub struct NoRuntime {
     /// What was tried, in order, and what came back.
-    pub tried: Vec<(RuntimeKind, String)>,
+    pub tried: Vec<(RuntimeKind, RuntimeError)>,
+}
+
+impl NoRuntime {
+    /// The runtime that is worth waiting for, and what it says: the one that is configured or, where the first that works
+    /// is, the one that ran the last container; if what it says can pass by itself.
+    pub(super) fn worth_waiting_for(
+        &self,
+        config: &Config,
+        ran_last: Option<RuntimeKind>,
+    ) -> Option<(RuntimeKind, &RuntimeError)> {
+        let wanted = match *config.container.runtime {
+            RuntimeChoice::Fixed(kind) => kind,
+            RuntimeChoice::Auto => ran_last?,
+        };
+        let (kind, error) = self.tried.iter().find(|(kind, _)| *kind == wanted)?;
+        error.passes_by_itself().then_some((*kind, error))
+    }
 }
 
 /// A runtime, or why it cannot even be asked.
@@ -65,6 +108,46 @@ pub async fn choose(home: &Home, config: &Config, isolation: Isolation) -> Resul
     choose_among(config, isolation, |kind, mode| connect(kind, home, config, mode).boxed()).await
 }
 
+/// How long a service that can wait for its runtime does so before it takes messages.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// [`choose`], but a runtime that was configured and hangs is not waited for longer than a service can go without taking
+/// messages: it counts as one that does not answer.
+pub(super) async fn choose_soon(home: &Home, config: &Config, isolation: Isolation) -> Result<Chosen, NoRuntime> {
+    soon(config, choose(home, config, isolation)).await
+}
+
+async fn soon(config: &Config, choice: impl Future<Output = Result<Chosen, NoRuntime>>) -> Result<Chosen, NoRuntime> {
+    let RuntimeChoice::Fixed(kind) = *config.container.runtime else { return choice.await };
+    tokio::time::timeout(FIRST_ANSWER_WITHIN, choice).await.unwrap_or_else(|_| {
+        let reason = format!("it did not answer within {} seconds", FIRST_ANSWER_WITHIN.as_secs());
+        let remedy = "`nanoclaw doctor` looks into it".to_owned();
+        Err(NoRuntime { tried: vec![(kind, RuntimeError::Unavailable { runtime: kind, reason, remedy })] })
+    })
+}
+
+/// Asks one runtime that is waited for.
+pub(super) async fn ask(kind: RuntimeKind, home: &Home, config: &Config) -> Result<Chosen, RuntimeError> {
+    let (runtime, capabilities) = usable(connect(kind, home, config, SandboxMode::Auto).await, config).await?;
+    Ok(Chosen { runtime, capabilities, because: because_awaited(config) })
+}
+
+/// Why a runtime is waited for.
+pub(super) fn because_awaited(config: &Config) -> String {
+    match *config.container.runtime {
+        RuntimeChoice::Fixed(_) => config.container.runtime.source.to_string(),
+        RuntimeChoice::Auto => "it ran the last container, and nothing else works".to_owned(),
+    }
+}
+
+/// Where a runtime listens, if it does.
+pub(super) fn socket_of(kind: RuntimeKind) -> Option<PathBuf> {
+    match kind {
+        RuntimeKind::Docker | RuntimeKind::Podman => Some(EngineRuntime::default_socket(kind)),
+        RuntimeKind::Sandbox | RuntimeKind::Fake => None,
+    }
+}
+
 /// The choice itself; `connect` gives the candidates.
 async fn choose_among<'a>(
     config: &Config,
@@ -85,7 +168,7 @@ async fn choose_among<'a>(
             }
             Err(error) => {
                 passed_over.push(format!("{kind}: {}", without_remedy(&error)));
-                tried.push((kind, error.to_string()));
+                tried.push((kind, error));
             }
         }
     }
@@ -99,7 +182,7 @@ async fn choose_among<'a>(
                 let because = "nothing here can isolate, and --unsafe-no-sandbox was given".to_owned();
                 return Ok(Chosen { runtime, capabilities, because });
             }
-            Err(error) => tried.push((RuntimeKind::Sandbox, error.to_string())),
+            Err(error) => tried.push((RuntimeKind::Sandbox, error)),
         }
     }
     Err(NoRuntime { tried })
@@ -141,7 +224,7 @@ async fn connect(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxM
     match kind {
         RuntimeKind::Docker => {
             let socket = EngineRuntime::default_socket(kind);
-            let engine = EngineRuntime::connect(kind, Path::new(&socket)).await?;
+            let engine = EngineRuntime::connect(kind, &socket).await?;
             Ok(Arc::new(engine.with_probe_image(config.container.image.value.clone())))
         }
         RuntimeKind::Sandbox => {
@@ -164,7 +247,7 @@ async fn connect(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxM
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::{cell::RefCell, path::Path};
 
     use nanoclaw_core::{runtime::Exit, testing::FakeRuntime};
 
@@ -277,5 +360,49 @@ mod tests {
         })
         .await;
         assert_eq!(asked, [DOCKER, SANDBOX]);
+    }
+
+    #[tokio::test]
+    async fn f37_the_configured_runtime_is_waited_for_where_that_can_help() {
+        let docker = configured("[container]\nruntime = \"docker\"");
+        let refused_with = |error: RuntimeError| NoRuntime { tried: vec![(RuntimeKind::Docker, error)] };
+        let passing = [
+            unavailable(RuntimeKind::Docker),
+            RuntimeError::TimedOut { action: "look inside a container" },
+            RuntimeError::Other { action: "look for the image", reason: "Docker said 500: shutting down".to_owned() },
+        ];
+        for error in passing {
+            let no_runtime = refused_with(error.clone());
+            let (kind, said) = no_runtime.worth_waiting_for(&docker, None).unwrap();
+            assert_eq!((kind, said.to_string()), (RuntimeKind::Docker, error.to_string()));
+        }
+        let for_a_person = [
+            RuntimeError::NotEnforced { what: "the memory limit".to_owned(), remedy: "none".to_owned() },
+            RuntimeError::BadMount { path: "/x".into(), reason: "it is not there".to_owned() },
+            RuntimeError::BadCommand { command: "/bin/sh".to_owned(), reason: "it is not there".to_owned() },
+            RuntimeError::NoImage { image: docker.container.image.value.clone() },
+        ];
+        for error in for_a_person {
+            assert!(refused_with(error.clone()).worth_waiting_for(&docker, None).is_none(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn f37_where_the_first_that_works_is_taken_only_the_one_that_ran_last_is_waited_for() {
+        let auto = configured("");
+        let tried = [RuntimeKind::Docker, RuntimeKind::Sandbox].map(|kind| (kind, unavailable(kind)));
+        let no_runtime = NoRuntime { tried: tried.to_vec() };
+        let waited_for = |ran_last| no_runtime.worth_waiting_for(&auto, ran_last).map(|(kind, _)| kind);
+        assert_eq!(waited_for(None), None, "a fresh machine is told what to install");
+        assert_eq!(waited_for(Some(RuntimeKind::Docker)), Some(RuntimeKind::Docker));
+        assert_eq!(waited_for(Some(RuntimeKind::Podman)), None, "it was not tried");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f37_a_configured_runtime_that_hangs_holds_up_no_service() {
+        let docker = configured("[container]\nruntime = \"docker\"");
+        let no_runtime = soon(&docker, std::future::pending()).await.err().unwrap();
+        let (_, error) = no_runtime.worth_waiting_for(&docker, None).unwrap();
+        assert!(error.to_string().contains("did not answer within 10 seconds"), "{error}");
     }
 }

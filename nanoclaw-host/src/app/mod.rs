@@ -4,31 +4,40 @@
 //! can bring news (fault F12); the control socket last, because who can connect to it takes the host for ready.
 
 mod admin;
+mod awaited;
 mod choose;
 mod explain;
 mod machine;
 mod ports;
 mod reception;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use nanoclaw_core::{
+    causes::with_causes,
     channel::{Channel, SendError},
     chat::ChannelName,
     delivery::{DeliveryKey, Sent},
     orchestrator::{
         AtShutdown, DeliverySettings, DispatchSettings, HeardLate, Orchestrator, Parts, RunSettings, Running, Settings,
     },
+    runtime::{ContainerRuntime, RuntimeKind},
     store::{Store, StoreError},
+    time::Timestamp,
 };
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use choose::{Candidate, Chosen, Isolation, NoRuntime, choose, every_runtime};
+pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime};
 pub use explain::WithoutService;
 
+use self::{
+    awaited::{AwaitedRuntime, Away, Presence, Waiting},
+    choose::{ask, because_awaited, choose_soon, socket_of},
+};
 use crate::{
     admin::OnStore,
     channels::{
@@ -38,8 +47,8 @@ use crate::{
     },
     config::Config,
     gateway::{Gateway, Upstream, tls},
-    home::{HomeLock, initialise},
-    launcher::HostLauncher,
+    home::{Home, HomeLock, initialise},
+    launcher::{HostLauncher, MachineWatch},
     stores::sqlite::SqliteStore,
     unix_socket::Listener,
 };
@@ -52,41 +61,49 @@ const LONGEST_END: Duration = Duration::from_secs(20);
 pub struct Host {
     running: Running,
     sockets: JoinSet<()>,
+    /// Asks a runtime that was away at the start until it answers.
+    waiting: Option<AbortOnDropHandle<()>>,
+    presence: Presence,
     /// Where people and commands come in.
     stop_intake: CancellationToken,
     /// Where replies go out as well.
     stop_bridges: CancellationToken,
-    outlive_host: bool,
-    /// What it runs containers with, and why, a line.
+    /// What it runs containers with, and why, or that it waits for it: a line.
     pub runtime: String,
     // Last, so that the home is free only when everything has ended.
     _lock: HomeLock,
 }
 
-/// Starts a host on the home that `lock` holds. It is ready when this returns.
+/// Starts a host on the home that `lock` holds. It is ready when this returns: with [`Patience::Wait`] also when the runtime
+/// is away, which is then waited for.
 ///
 /// # Errors
 /// What keeps it from starting, with the remedy; nothing is left running.
-pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyhow::Result<Host> {
+pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patience: Patience) -> anyhow::Result<Host> {
     tls::install_provider();
     let (home, config) = (lock.home().clone(), Arc::new(config));
     initialise(&home)?;
     // Both take their time and neither needs the other. Each is waited for, so that no half of one is left when the other
     // fails.
     let database = home.database();
-    let (store, chosen) = tokio::join!(SqliteStore::open(&database), choose(&home, &config, isolation));
+    let choice = async {
+        match patience {
+            Patience::Wait => choose_soon(&home, &config, isolation).await,
+            Patience::Refuse => choose(&home, &config, isolation).await,
+        }
+    };
+    let (store, chosen) = tokio::join!(SqliteStore::open(&database), choice);
     let store: Arc<dyn Store> = ports::store(Arc::new(store?));
-    let chosen = chosen?;
-    let outlive_host = chosen.capabilities.outlive_host;
-    let containers = ports::runtime(chosen.runtime.clone());
-    let runtime = format!("{} ({})", chosen.capabilities.description, chosen.because);
-    tracing::info!(runtime = %chosen.runtime.kind(), because = chosen.because, "runtime chosen: {}", chosen.capabilities.description);
-    for remark in &chosen.capabilities.remarks {
-        tracing::warn!(runtime = %chosen.runtime.kind(), "{remark}");
-    }
+    let found = match (chosen, patience) {
+        (Err(no_runtime), Patience::Wait) => find_later(no_runtime, &*store, &home, &config).await?,
+        (chosen, _) => found_now(chosen?, &config),
+    };
+    let Found { runtime: containers, presence, machine, waiting, line: runtime } = found;
+    warn_of_other_runtimes(&*store, containers.kind()).await?;
+    let containers = ports::runtime(containers);
 
     let launcher = Arc::new(HostLauncher {
-        machine: Arc::new(machine::of(&config, &chosen)),
+        machine,
         gateway: Arc::new(Gateway::new(upstream(&config))?),
         install: store.install_id().await?,
         home: home.clone(),
@@ -132,17 +149,96 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation) -> anyh
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let control = Listener::bind(&home.admin_socket())?;
-    let handler = admin::OnService::new(on_store, orchestrator, containers, runtime.clone(), connected);
+    let handler = admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
-    Ok(Host { running, sockets, stop_intake, stop_bridges, outlive_host, runtime, _lock: lock })
+    let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));
+    Ok(Host { running, sockets, waiting, presence, stop_intake, stop_bridges, runtime, _lock: lock })
+}
+
+/// The runtime as it was found at the start.
+struct Found {
+    runtime: Arc<dyn ContainerRuntime>,
+    presence: Presence,
+    machine: MachineWatch,
+    /// Who has to ask it until it answers.
+    waiting: Option<Waiting>,
+    line: String,
+}
+
+fn found_now(chosen: Chosen, config: &Config) -> Found {
+    chosen.log();
+    Found {
+        runtime: chosen.runtime.clone(),
+        line: chosen.description(),
+        machine: watch::channel(Ok(Arc::new(machine::of(config, &chosen)))).1,
+        presence: watch::channel(Ok(Arc::new(chosen))).1,
+        waiting: None,
+    }
+}
+
+/// A stand-in for the runtime that is worth waiting for.
+async fn find_later(
+    no_runtime: NoRuntime,
+    store: &dyn Store,
+    home: &Home,
+    config: &Arc<Config>,
+) -> anyhow::Result<Found> {
+    let ran_last = store.runs(None, 1).await?.first().map(|run| run.runtime);
+    let Some((kind, error)) = no_runtime.worth_waiting_for(config, ran_last) else { return Err(no_runtime.into()) };
+    let because = because_awaited(config);
+    tracing::error!(
+        runtime = %kind, because, error = with_causes(error),
+        "the runtime is away: messages are kept, and answered when it is there"
+    );
+    let away = Away { kind, since: Timestamp::now(), error: error.clone(), next_try: None };
+    let line = format!("{kind} ({because}), which is away: messages are kept, and answered when it is there; {error}");
+    let (presence_sender, presence) = watch::channel(Err(away));
+    let (machine_sender, machine) = watch::channel(Err(error.clone()));
+    let (home, for_asking, for_machine) = (home.clone(), config.clone(), config.clone());
+    let waiting = Waiting {
+        presence: presence_sender,
+        machine: machine_sender,
+        machine_of: Box::new(move |chosen| machine::of(&for_machine, chosen)),
+        ask: Box::new(move || {
+            let (home, config) = (home.clone(), for_asking.clone());
+            async move { ask(kind, &home, &config).await }.boxed()
+        }),
+        socket: socket_of(kind),
+    };
+    let runtime = Arc::new(AwaitedRuntime { kind, presence: presence.clone() });
+    Ok(Found { runtime, presence, machine, waiting: Some(waiting), line })
+}
+
+/// Containers of another runtime than `chosen` may live and are out of reach: somebody should know.
+async fn warn_of_other_runtimes(store: &dyn Store, chosen: RuntimeKind) -> anyhow::Result<()> {
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
+    for run in store.open_runs().await?.into_iter().filter(|run| run.runtime != chosen) {
+        groups.entry(run.runtime.to_string()).or_default().push(run.id.to_string());
+    }
+    for (other, runs) in groups {
+        tracing::warn!(
+            runtime = other,
+            ?runs,
+            "runs of an earlier service were in {other} and now {chosen} is used: their containers may still live and are not \
+             taken over; what they were asked is asked again, and what is left of them is removed when {other} is used again"
+        );
+    }
+    Ok(())
 }
 
 impl Host {
     /// Ends the host: nothing new comes in, containers are let go of or stopped, replies that are due are sent. Containers
     /// that cannot outlive the host are stopped in any case.
     pub async fn end(mut self, containers: AtShutdown) {
-        let containers = if self.outlive_host { containers } else { AtShutdown::Stop };
+        // First of all: nothing is to begin any more.
+        drop(self.waiting.take());
+        let outlive_host = match &*self.presence.borrow() {
+            Ok(chosen) => chosen.capabilities.outlive_host,
+            // It was never there for this host, which has no container; what earlier ones left is left alone.
+            Err(Away { .. }) => true,
+        };
+        let containers = if outlive_host { containers } else { AtShutdown::Stop };
         self.stop_intake.cancel();
         self.running.shut_down(LONGEST_END, containers).await;
         self.stop_bridges.cancel();

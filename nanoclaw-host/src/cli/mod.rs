@@ -73,6 +73,7 @@ enum Command {
     #[command(subcommand)]
     Groups(groups::GroupsCommand),
     /// Show how the service and its groups stand
+    #[command(visible_alias = "status")]
     Ps(ps::PsArgs),
     /// Show the messages that go out, and decide about those that were not sent
     #[command(subcommand)]

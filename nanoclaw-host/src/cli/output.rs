@@ -151,6 +151,22 @@ pub(super) fn time(at: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
+/// A moment not long before or after `now` in `zone`, in few words: without the day when it is the same one, without the year
+/// when that is.
+pub(super) fn short_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let zoned =
+        |at: Timestamp| jiff::Timestamp::from_millisecond(at.as_ms()).ok().map(|moment| moment.to_zoned(zone.clone()));
+    let (Some(moment), Some(today)) = (zoned(at), zoned(now)) else { return at.to_string() };
+    let format = if moment.date() == today.date() {
+        "%H:%M"
+    } else if moment.year() == today.year() {
+        "%m-%d %H:%M"
+    } else {
+        "%Y-%m-%d %H:%M"
+    };
+    moment.strftime(format).to_string()
+}
+
 /// Bytes as people say them: `64.2 GiB`.
 pub(super) fn size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -177,6 +193,14 @@ mod tests {
         assert_eq!(broken("", 7), [""]);
         assert_eq!(broken("one two", usize::MAX), ["one two"]);
         assert_eq!(hanging("one\ntwo", 2), "one\n  two", "the tests' output is no terminal, or is wide enough");
+    }
+
+    #[test]
+    fn a_moment_is_told_with_what_of_its_date_is_not_todays() {
+        let noon = Timestamp::from_ms(1_700_000_000_000 - 1_700_000_000_000 % 86_400_000 + 43_200_000);
+        let told = |days: i64| short_time(Timestamp::from_ms(noon.as_ms() - days * 86_400_000), noon, &TimeZone::UTC);
+        assert_eq!((told(0).as_str(), told(1).as_str()), ("12:00", "11-13 12:00"));
+        assert_eq!(told(365), "2022-11-14 12:00");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::failure::with_help;
 use crate::{
     admin::{AdminHandler, OnStore},
-    app::{self, Isolation},
+    app::{self, Isolation, Patience},
     config::Config,
     home::{Home, HomeLock, LockError},
     runtimes::engine_api::{EngineRuntime, image},
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     let home = lock.home().root().display().to_string();
     tracing::info!(home, "starting");
     let host = tokio::select! {
-        started = app::start(lock, config, options.isolation()) => started?,
+        started = app::start(lock, config, options.isolation(), Patience::Wait) => started?,
         // Nobody was let in yet, and whatever dies at whatever moment leaves what the next start begins with.
         () = &mut asked_to_end => {
             tracing::info!("ending before the start was done");
@@ -86,7 +86,7 @@ pub(super) async fn chat(
     let (host, stream) = loop {
         match HomeLock::acquire(&home) {
             Ok(lock) => {
-                let host = app::start(lock, config, options.isolation()).await?;
+                let host = app::start(lock, config, options.isolation(), Patience::Refuse).await?;
                 break (Some(host), unix_socket::connect(&socket).await);
             }
             // Whoever has the home is a service, or another conversation with a host of its own: talk to that. One that

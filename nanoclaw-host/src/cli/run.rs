@@ -9,7 +9,7 @@ use crate::home::HomeLock;
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Run the service in the foreground\n\nPrints one line on standard output when it takes messages; its \
-    log goes to standard error.\nEnds on TERM or INT: nothing new is taken, replies that are due are sent. Containers go \
+    log goes to standard error.\nA configured runtime that does not answer yet is waited for; messages are kept meanwhile.\nEnds on TERM or INT: nothing new is taken, replies that are due are sent. Containers go \
     on where their runtime lets them (docker), and the next start takes them over."
 )]
 pub(super) struct RunArgs {

@@ -165,11 +165,13 @@ fn state(turn: &TurnView) -> String {
     }
 }
 
-/// A moment in the near future: with seconds, since some are that near.
+/// A moment in the near future: with seconds, since some are that near, and with its day when that is not today.
 fn moment(at: Timestamp, zone: &TimeZone) -> String {
-    match jiff::Timestamp::from_millisecond(at.as_ms()) {
-        Ok(moment) => moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => at.to_string(),
+    let zoned = |at: Timestamp| jiff::Timestamp::from_millisecond(at.as_ms()).map(|at| at.to_zoned(zone.clone()));
+    match (zoned(at), zoned(Timestamp::now())) {
+        (Ok(moment), Ok(now)) if moment.date() == now.date() => moment.strftime("%H:%M:%S").to_string(),
+        (Ok(moment), _) => moment.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        (Err(_), _) => at.to_string(),
     }
 }
 

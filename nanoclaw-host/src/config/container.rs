@@ -13,7 +13,7 @@ use super::{
 pub enum RuntimeChoice {
     /// The first that really works: docker, then sandbox.
     Auto,
-    /// This one, or nothing.
+    /// This one and no other; a service waits for it.
     Fixed(RuntimeKind),
 }
 

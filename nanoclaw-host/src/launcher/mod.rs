@@ -16,14 +16,15 @@ use nanoclaw_core::{
     mailbox::Mailbox,
     orchestrator::{GroupTimes, PromptLimits},
     run::{Retry, RunId, RunKind, Trouble},
-    runtime::{InstallId, Labels, RuntimeKind},
+    runtime::{InstallId, Labels, RunAs, RuntimeError, RuntimeKind},
 };
+use tokio::sync::watch;
 
 pub use plan::{Machine, MissingLimits, Plan, plan};
 
 use crate::{
     admin::{
-        Explain,
+        Explain, from_config,
         types::{AdminError, Explanation},
     },
     config::Config,
@@ -37,6 +38,9 @@ const SETUP: Retry = Retry::WhenMended { trouble: Trouble::Setup, after: None };
 /// The machine does not do just now what it is asked (a full disk).
 const HOST: Retry = Retry::WhenMended { trouble: Trouble::Host, after: None };
 
+/// The machine, or what its runtime says as long as it is not there to be asked what it gives. Set by whoever made it.
+pub type MachineWatch = watch::Receiver<Result<Arc<Machine>, RuntimeError>>;
+
 /// The launcher of the host. Cheap to clone.
 #[derive(Clone)]
 pub struct HostLauncher {
@@ -45,7 +49,7 @@ pub struct HostLauncher {
     /// What is configured.
     pub config: Arc<Config>,
     /// What the machine and the runtime give.
-    pub machine: Arc<Machine>,
+    pub machine: MachineWatch,
     /// This installation.
     pub install: InstallId,
     /// The way to the model.
@@ -73,11 +77,12 @@ impl Launcher for HostLauncher {
     }
 
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
-        let plan = plan(group, &self.home, &self.config, &self.machine);
+        let machine = self.machine()?;
+        let plan = plan(group, &self.home, &self.config, &machine);
         if let Some(problem) = plan.problems.first() {
             return Err(LaunchError { reason: problem.clone(), retry: SETUP });
         }
-        if let Some(missing) = self.machine.runner.as_deref().filter(|runner| !runner.is_file()) {
+        if let Some(missing) = machine.runner.as_deref().filter(|runner| !runner.is_file()) {
             let reason = format!(
                 "there is no agent-runner at {}; build it with `cargo build --release -p agent-runner`, or correct \
                  agent.runner in nanoclaw.toml",
@@ -86,11 +91,11 @@ impl Launcher for HostLauncher {
             return Err(LaunchError { reason, retry: SETUP });
         }
         let this = self.clone();
-        let (group, with_gateway) = (group.clone(), plan.gateway);
+        let (group, with_gateway, owner) = (group.clone(), plan.gateway, machine.user);
         // Folders are made and changed hands off the async threads: a memory folder can be large.
-        let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway)).await;
+        let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway, owner)).await;
         made.map_err(|error| failed("make the group's folders", &error))??;
-        let guard = self.open_gateway(&plan, &run.group)?;
+        let guard = self.open_gateway(&plan, &run.group, owner)?;
         let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("make the run's log", &error))?;
         let labels = Labels { install: self.install.clone(), run: run.clone() };
@@ -99,7 +104,9 @@ impl Launcher for HostLauncher {
 
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
         // A problem of the plan is one for the next container; this one runs.
-        let guard = self.open_gateway(&plan(group, &self.home, &self.config, &self.machine), &run.group)?;
+        let machine = self.machine()?;
+        let plan = plan(group, &self.home, &self.config, &machine);
+        let guard = self.open_gateway(&plan, &run.group, machine.user)?;
         let log = log::RunLog::append(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("go on with the run's log", &error))?;
         Ok(Rejoined { mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
@@ -107,17 +114,29 @@ impl Launcher for HostLauncher {
 }
 
 impl HostLauncher {
+    /// What the runtime says becomes the reason why nothing starts; `retry` tells whether somebody has to do something.
+    fn machine(&self) -> Result<Arc<Machine>, LaunchError> {
+        self.machine.borrow().clone().map_err(|error| LaunchError {
+            reason: error.to_string(),
+            retry: if error.passes_by_itself() { HOST } else { SETUP },
+        })
+    }
+
     /// The group's gateway while the result lives; nothing for a provider that needs none.
-    fn open_gateway(&self, plan: &Plan, group: &GroupFolder) -> Result<Box<dyn Send + Sync>, LaunchError> {
+    fn open_gateway(
+        &self,
+        plan: &Plan,
+        group: &GroupFolder,
+        owner: RunAs,
+    ) -> Result<Box<dyn Send + Sync>, LaunchError> {
         if !plan.gateway {
             return Ok(Box::new(()));
         }
-        let socket = self.gateway.open(&self.home.gateway(group), group, self.machine.user);
+        let socket = self.gateway.open(&self.home.gateway(group), group, owner);
         Ok(Box::new(socket.map_err(|error| failed("open the group's gateway", &error))?))
     }
 
-    fn make_folders(&self, group: &Group, with_gateway: bool) -> Result<(), LaunchError> {
-        let owner = self.machine.user;
+    fn make_folders(&self, group: &Group, with_gateway: bool, owner: RunAs) -> Result<(), LaunchError> {
         home::write_group_memory(&self.home, group).map_err(|error| failed("make the group's folder", &error))?;
         let mailbox = Mailbox::new(self.home.mailbox(&group.folder));
         mailbox.create().map_err(|error| failed("make the group's mailbox", &error))?;
@@ -141,7 +160,15 @@ impl HostLauncher {
 #[async_trait]
 impl Explain for HostLauncher {
     async fn explain(&self, group: &Group) -> Result<Explanation, AdminError> {
-        Ok(plan(group, &self.home, &self.config, &self.machine).explanation(group, &self.config))
+        let machine = self.machine.borrow().clone();
+        Ok(match machine {
+            Ok(machine) => plan(group, &self.home, &self.config, &machine).explanation(group, &self.config),
+            Err(error) => {
+                let mut explanation = from_config(group, &self.config);
+                explanation.problems.push(format!("{error}; what depends on it is not shown"));
+                explanation
+            }
+        })
     }
 }
 
@@ -161,4 +188,57 @@ pub fn image_for(
         return HOST_IMAGE.parse().expect("a plain word is an image name");
     }
     image.value.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nanoclaw_core::{
+        group::{GroupRole, TriggerPolicy},
+        run::RunNumber,
+        time::Timestamp,
+    };
+
+    use super::*;
+    use crate::{
+        config::environment_of,
+        gateway::{Upstream, tls},
+    };
+
+    #[tokio::test]
+    async fn f37_while_the_runtime_is_away_no_run_is_made_ready_and_its_own_words_say_why() {
+        tls::install_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        let config = Config::parse(Path::new("nanoclaw.toml"), "", home.root(), &environment_of([])).unwrap();
+        let (machine, watch) = watch::channel(Err(RuntimeError::TimedOut { action: "reach the engine" }));
+        let launcher = HostLauncher {
+            home: home.clone(),
+            config: Arc::new(config),
+            machine: watch,
+            install: InstallId::new("0123456789").unwrap(),
+            gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
+        };
+        let group = Group {
+            folder: GroupFolder::new("family").unwrap(),
+            chat: "tg:1".parse().unwrap(),
+            name: "Family".to_owned(),
+            trigger: TriggerPolicy::Always,
+            role: GroupRole::Ordinary,
+            added_at: Timestamp::from_ms(1),
+        };
+        let run = RunId { group: group.folder.clone(), number: RunNumber(1) };
+        let mend =
+            RuntimeError::NotEnforced { what: "the memory limit".to_owned(), remedy: "use cgroup v2".to_owned() };
+        for (error, retry) in [(RuntimeError::TimedOut { action: "reach the engine" }, HOST), (mend, SETUP)] {
+            machine.send_modify(|machine| *machine = Err(error.clone()));
+            let refused = launcher.prepare(&group, &run, &RunKind::Chat).await.err().unwrap();
+            assert_eq!((refused.reason, refused.retry), (error.to_string(), retry));
+            assert!(launcher.rejoin(&group, &run).await.is_err());
+            let explained = launcher.explain(&group).await.unwrap();
+            assert!(explained.problems.iter().any(|problem| problem.starts_with(&error.to_string())), "{explained:?}");
+        }
+        assert!(!home.group(&group.folder).exists(), "nothing was made");
+    }
 }

@@ -24,5 +24,6 @@ mod claude;
 mod conversation;
 mod foreign;
 mod limits;
+mod patience;
 mod service;
 mod trouble;

@@ -220,16 +220,7 @@ pub(super) const HOST: Retry = Retry::WhenMended { trouble: Trouble::Host, after
 
 /// Whether a runtime's refusal can pass by itself.
 pub(super) fn retry_of(error: &RuntimeError) -> Retry {
-    match error {
-        RuntimeError::Unavailable { .. }
-        | RuntimeError::TimedOut { .. }
-        | RuntimeError::Gone { .. }
-        | RuntimeError::Other { .. } => HOST,
-        RuntimeError::NoImage { .. }
-        | RuntimeError::BadCommand { .. }
-        | RuntimeError::BadMount { .. }
-        | RuntimeError::NotEnforced { .. } => Retry::WhenMended { trouble: Trouble::Setup, after: None },
-    }
+    if error.passes_by_itself() { HOST } else { Retry::WhenMended { trouble: Trouble::Setup, after: None } }
 }
 
 /// The worker's voice.

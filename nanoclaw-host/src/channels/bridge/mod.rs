@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::chat::ChannelName;
+use nanoclaw_core::{
+    channel::Channel as _,
+    chat::{ChannelName, ChatId},
+};
 use tokio::{net::UnixStream, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -149,6 +152,12 @@ impl Bridges {
             .values()
             .map(|channel| BridgeInfo { name: channel.name.clone(), chats: channel.claim.to_string() })
             .collect()
+    }
+
+    /// Whether one is connected that carries `chat`.
+    #[must_use]
+    pub fn carry(&self, chat: &ChatId) -> bool {
+        self.shared.connected().values().any(|channel| channel.owns(chat))
     }
 
     /// Asks all bridges to tell the names of their chats again. Best effort.

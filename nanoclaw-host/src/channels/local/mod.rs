@@ -51,8 +51,9 @@ pub fn reservation() -> (ChannelName, Claim) {
     (name(), claim)
 }
 
-/// Whether `chat` is a chat of the terminal.
-fn is_local(chat: &ChatId) -> bool {
+/// Whether the local channel carries `chat`.
+#[must_use]
+pub fn is_local(chat: &ChatId) -> bool {
     chat.as_str().strip_prefix(PREFIX).is_some_and(|rest| !rest.is_empty())
 }
 

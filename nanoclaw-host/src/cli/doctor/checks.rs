@@ -74,7 +74,14 @@ async fn service(home: &Home) -> Check {
     if let Ok(client) = Client::connect(home).await {
         return match client.status().await.map(|status| status.service) {
             Ok(Some(service)) => {
-                Check::ok("service", format!("version {} runs as process {}", service.version, service.pid))
+                let runs = format!("version {} runs as process {}", service.version, service.pid);
+                match service.runtime_away {
+                    None => Check::ok("service", runs),
+                    Some(away) => {
+                        let detail = format!("{runs} and keeps messages until its runtime answers: {}", away.reason);
+                        Check::warning("service", detail, away.help)
+                    }
+                }
             }
             Ok(None) => Check::ok("service", "a conversation in the terminal has the home"),
             Err(error) => Check::failed("service", error.message, "restart it; its log says what it is doing"),
@@ -206,11 +213,18 @@ async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>)
             (checks, Some(Working { runtime: chosen.runtime }))
         }
         Err(_) => {
-            checks.push(Check::failed(
-                "runtime",
-                "nothing here can run containers",
-                "install docker (`apt install docker.io`), or allow user namespaces for the sandbox; the lines above say why",
-            ));
+            let (detail, help) = match choice {
+                RuntimeChoice::Fixed(kind) => (
+                    format!("{kind}, which {} asks for, does not work", config.container.runtime.source),
+                    "the lines above say why; `nanoclaw run` waits for it if it can come by itself",
+                ),
+                RuntimeChoice::Auto => (
+                    "nothing here can run containers".to_owned(),
+                    "install docker (`apt install docker.io`), or allow user namespaces for the sandbox; the lines above \
+                     say why",
+                ),
+            };
+            checks.push(Check::failed("runtime", detail, help));
             (checks, None)
         }
     }
