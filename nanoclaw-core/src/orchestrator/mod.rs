@@ -10,6 +10,7 @@ mod directory;
 mod dispatcher;
 mod event;
 mod inbox;
+mod main_loop;
 mod recovery;
 mod retry;
 mod run;
