@@ -60,6 +60,10 @@ pub(super) struct Ledger {
     names_messages: bool,
     /// Whether the agent said anything at all.
     spoke: bool,
+    /// Whether agents of the group's earlier runs named messages; `None` when none of them spoke.
+    named_before: Option<bool>,
+    /// What the agent had taken when it last said something to be shown, until it says that it waits for more.
+    had: Option<Seq>,
     /// Whether this host hears what it says. Of an agent that an earlier host started, one that keeps no journal is not heard.
     heard: bool,
 }
@@ -81,8 +85,9 @@ pub(super) struct Size {
 }
 
 impl Ledger {
-    /// A run begins with its first prompt in the agent's hands.
-    pub(super) fn new(first: Handed) -> Self {
+    /// A run begins with its first prompt in the agent's hands. `named_before` says whether agents of the group's earlier runs
+    /// named messages.
+    pub(super) fn new(first: Handed, named_before: Option<bool>) -> Self {
         Self {
             open: VecDeque::from([OpenTurn { last: first.last, file: None, size: Size::default() }]),
             handed_through: first.last,
@@ -90,6 +95,8 @@ impl Ledger {
             noted: None,
             names_messages: false,
             spoke: false,
+            named_before,
+            had: None,
             heard: true,
         }
     }
@@ -115,6 +122,8 @@ impl Ledger {
             noted: turns.iter().filter(|turn| turn.taken_at.is_some()).map(|turn| turn.handed.last).max(),
             names_messages: names_messages == Some(true),
             spoke: names_messages.is_some(),
+            named_before: names_messages,
+            had: None,
             heard: false,
         }
     }
@@ -169,6 +178,13 @@ impl Ledger {
         self.names_messages
     }
 
+    /// Whether the agent may be handed more now. One of v1 says by one word that it is done with all it has taken by then: what
+    /// it took at the last moment would count as answered. So it gets the next when it owes nothing.
+    pub(super) fn takes_more(&self) -> bool {
+        let names = if self.spoke { self.names_messages } else { self.named_before != Some(false) };
+        names || self.all_answered()
+    }
+
     pub(super) fn answered(&mut self, through: Seq) {
         self.answered_through = self.answered_through.max(through);
         while self.open.front().is_some_and(|turn| turn.last <= through) {
@@ -177,8 +193,9 @@ impl Ledger {
     }
 
     /// What a block answers that was not answered before. Ours says it, and is believed only for what was handed over. One that does not say it (v1)
-    /// answers the oldest turn that the agent took; a null result says that it waits for more: all it took is answered.
-    fn answers(&self, block: &Block) -> Option<Seq> {
+    /// answers the oldest turn that the agent took; a null result says that it waits for more: all it took is answered, but for
+    /// what it took since it last said something, which that word came too early for.
+    fn answers(&mut self, block: &Block) -> Option<Seq> {
         if block.status == Status::Error {
             return None;
         }
@@ -188,10 +205,15 @@ impl Ledger {
         if self.names_messages {
             return None;
         }
-        let mut taken = self.open.iter().take_while(|turn| turn.file.is_none());
-        match block.result {
-            Some(_) => taken.next().map(|turn| turn.last),
-            None => taken.last().map(|turn| turn.last),
+        let mut taken = self.open.iter().take_while(|turn| turn.file.is_none()).map(|turn| turn.last);
+        match (&block.result, self.had.take()) {
+            (Some(_), had) => {
+                let first = taken.next();
+                self.had = taken.last().or(first).or(had);
+                first
+            }
+            (None, Some(had)) => Some(had).filter(|had| *had > self.answered_through),
+            (None, None) => taken.last(),
         }
     }
 
@@ -236,6 +258,63 @@ pub(super) fn commit_of(
 mod tests {
     use super::*;
 
+    fn spoken(result: Option<&str>) -> Block {
+        Block {
+            status: Status::Success,
+            result: result.map(str::to_owned),
+            new_session_id: None,
+            error: None,
+            failure: None,
+            retry_at: None,
+            answered_seq: None,
+        }
+    }
+
+    fn one(seq: i64) -> Handed {
+        Handed { first: Seq(seq), last: Seq(seq) }
+    }
+
+    #[test]
+    fn what_an_agent_of_v1_takes_between_its_answer_and_the_word_that_it_waits_is_not_answered_by_that_word() {
+        let mut ledger = Ledger::new(one(1), None);
+        let say = |ledger: &mut Ledger, block: Block| {
+            ledger.note_block(&block);
+            let answers = ledger.answers(&block);
+            answers.into_iter().for_each(|through| ledger.answered(through));
+            answers
+        };
+        assert_eq!(say(&mut ledger, spoken(Some("re 1"))), Some(Seq(1)));
+        ledger.handed(one(2), "2.json".to_owned(), Size::default());
+        ledger.note_taken(|_| false);
+        assert_eq!(say(&mut ledger, spoken(None)), None, "it was written before the second was there");
+        assert_eq!(say(&mut ledger, spoken(None)), Some(Seq(2)), "this is its silence about the second");
+    }
+
+    #[test]
+    fn one_word_of_an_agent_of_v1_answers_all_that_it_had_when_it_said_it() {
+        let mut ledger = Ledger::new(one(1), None);
+        ledger.handed(one(2), "2.json".to_owned(), Size::default());
+        ledger.note_taken(|_| false);
+        assert_eq!(ledger.answers(&spoken(Some("re 1 and 2"))), Some(Seq(1)));
+        ledger.answered(Seq(1));
+        assert_eq!(ledger.answers(&spoken(None)), Some(Seq(2)));
+    }
+
+    #[test]
+    fn an_agent_that_names_no_messages_is_handed_the_next_when_it_owes_nothing() {
+        let mut ledger = Ledger::new(one(1), Some(false));
+        assert!(!ledger.takes_more());
+        assert!(Ledger::new(one(1), Some(true)).takes_more() && Ledger::new(one(1), None).takes_more());
+        ledger.note_block(&spoken(Some("re 1")));
+        assert!(!ledger.takes_more());
+        ledger.answered(Seq(1));
+        assert!(ledger.takes_more());
+        // One that begins to name them is another agent now.
+        let mut ledger = Ledger::new(one(1), Some(false));
+        ledger.note_block(&Block { answered_seq: Some(Seq(0)), ..spoken(None) });
+        assert!(ledger.takes_more());
+    }
+
     #[test]
     fn an_agent_of_v1_that_no_host_has_heard_since_the_last_one_died_is_not_done_by_ending_well() {
         let at = Timestamp::from_ms(1);
@@ -244,16 +323,7 @@ mod tests {
         let mut ledger = Ledger::resume(&[turn], Some(false), |_| false);
         assert_eq!(ledger.taken_by_silent_agent(), None);
         // What it wrote into its journal was heard: it has one.
-        let block = Block {
-            status: Status::Success,
-            result: Some("one moment".to_owned()),
-            new_session_id: None,
-            error: None,
-            failure: None,
-            retry_at: None,
-            answered_seq: None,
-        };
-        ledger.note_block(&block);
+        ledger.note_block(&spoken(Some("one moment")));
         assert_eq!(ledger.taken_by_silent_agent(), Some(Seq(2)));
     }
 }

@@ -13,7 +13,7 @@ use nanoclaw_core::{
 };
 use tokio::time::Instant;
 
-use super::support::{Agent, House, folder, waiting};
+use super::support::{Agent, House, block, folder, waiting};
 
 /// Thinks for a minute about each prompt, then answers as our init does: journal first.
 async fn thoughtful(mut agent: Agent) -> Exit {
@@ -153,4 +153,30 @@ async fn f03_a_host_that_goes_while_nobody_knows_whether_a_follow_up_is_noted_le
             goes_on(&house).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f03_an_agent_of_v1_that_dies_at_its_second_message_loses_none_since_it_had_only_the_first() {
+    // Silent about what it was asked, and dead at what came meanwhile: one word for all it has would have answered both.
+    let house = House::new(async |mut agent: Agent| {
+        let dies = agent.texts().contains(&"one".to_owned());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if !dies {
+            agent.write(&block(Some(&format!("re {}", agent.texts().join(" + "))))).await;
+        }
+        agent.write(&block(None)).await;
+        if agent.follow_up().await && dies {
+            return Exit::Code(1);
+        }
+        Exit::Code(0)
+    })
+    .await;
+    house.write("zero").await;
+    house.shown(&["re zero"]).await;
+    house.state("idle").await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.write("two").await;
+    house.shown(&["re zero", "re two"]).await;
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
 }

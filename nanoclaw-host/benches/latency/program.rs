@@ -56,7 +56,8 @@ impl Installation {
     /// When it ends instead.
     pub(crate) fn serve(&self) -> Result<(Service, Duration), String> {
         let log = self.folder.path().join("service.log");
-        let mut command = self.command(&["run"]);
+        // Ended in order it leaves no container behind.
+        let mut command = self.command(&["run", "--stop-containers"]);
         command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
         let begun = Instant::now();
         let mut child = command.spawn().unwrap();

@@ -118,6 +118,9 @@ impl Live<'_> {
         let after = self.ledger.handed_through();
         let mut limits = limits_of(self.context, self.group, self.prompt);
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
+        if !self.ledger.takes_more() {
+            return Ok(Done::Said(RunWord::Full));
+        }
         let lying = self.ledger.untaken();
         if lying.messages >= limits.messages.max(1) {
             return Ok(Done::Said(RunWord::Full));

@@ -35,6 +35,9 @@ use crate::{
 /// How long output may still come after the container has ended; the runtimes promise two seconds.
 const OUTPUT_AFTER_EXIT: Duration = Duration::from_secs(5);
 
+/// How many of a group's runs are looked at for one whose agent spoke.
+const RUNS_LOOKED_AT: u32 = 8;
+
 /// A run whose container is alive.
 pub(super) struct Live<'a> {
     pub(super) context: &'a RunContext,
@@ -105,7 +108,7 @@ impl<'a> Live<'a> {
         let in_house = |error: MailboxError| not_started(&error, HOST);
         let mailbox = Mailbox::new(mailbox);
         let mut live = Self::new(context, group, id, words, &mailbox, log, guard).map_err(in_house)?;
-        live.ledger = Ledger::new(batch.handed);
+        live.ledger = Ledger::new(batch.handed, named_before(context, group).await?);
         live.prompt = prompt;
         // A container that nobody can reach shares the mailbox; from here on it takes nothing that is meant for this run.
         mailbox.fence(id.number).map_err(in_house)?;
@@ -298,6 +301,13 @@ impl<'a> Live<'a> {
         self.note_taken().await;
         Left::Ended(ending)
     }
+}
+
+/// Whether the last of the group's agents that spoke named messages.
+async fn named_before(context: &RunContext, group: &Group) -> Result<Option<bool>, RunEnding> {
+    let runs = context.store.runs(Some(&group.folder), RUNS_LOOKED_AT).await;
+    let runs = runs.map_err(|error| not_started(&error, HOST))?;
+    Ok(runs.into_iter().find_map(|run| run.names_messages))
 }
 
 async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {

@@ -26,8 +26,9 @@
 //!   person's decision. Nothing is unknown whose end the host was told.
 //! * An agent of ours answers each message in one reply of the run that counts as having answered it, or is silent on purpose.
 //!   One of v1 names no messages: other runs may have answered too, when what they said was lost, and a message is handed over
-//!   no more once it counts as answered. What it takes before its host has read that it is done with the last
-//!   prompt counts as answered too early, which nobody can help; no other message does.
+//!   no more once it counts as answered. Only while no agent of its group was ever heard it may be handed more while it owes
+//!   an answer, and what it takes then before its host has read that it is done with the last prompt may count as
+//!   answered too early; no other message does.
 //! * What waits in a group that is removed gets no answer any more, what comes afterwards is refused, and what is written once
 //!   it is added again is answered. A frozen group starts nothing.
 //! * What an operator drops may be answered all the same by an agent that has it. What is tried again is a copy.
