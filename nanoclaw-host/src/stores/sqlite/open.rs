@@ -20,6 +20,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Reads wait for each other only when more than this many happen at once; each costs a thread and its page cache.
 const READERS: u32 = 4;
+/// The most that a reading connection keeps of what it has read: 512 KiB, in SQLite's words.
+const READER_CACHE: &str = "-512";
 
 /// Opens `path`: the connection that writes, with what makes another one like it, and the pool of the readers.
 pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqliteConnectOptions, SqlitePool), Problem> {
@@ -40,7 +42,8 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqliteConnect
         .max_lifetime(None)
         .idle_timeout(None)
         .test_before_acquire(false)
-        .connect_lazy_with(options.read_only(true));
+        // Two megabytes each otherwise, once a host has read much at its start; the system keeps the file's pages anyway.
+        .connect_lazy_with(options.read_only(true).pragma("cache_size", READER_CACHE));
     Ok((writer, writing, readers))
 }
 
