@@ -24,16 +24,17 @@ use super::support::{Agent, House, block, folder, waiting};
 const LONG: Duration = Duration::from_secs(600);
 
 /// Thinks for ten minutes about each prompt, then answers as our init does: journal first.
-async fn slow(mut agent: Agent) -> Exit {
-    for number in 1.. {
-        tokio::time::sleep(LONG).await;
-        let heard = agent.heard();
-        agent.say(number, &heard).await;
-        if !agent.follow_up().await {
-            break;
-        }
-    }
-    Exit::Code(0)
+async fn slow(agent: Agent) -> Exit {
+    agent.thinks_for(LONG).await
+}
+
+/// A house whose host died while its agent was at work on the first message.
+async fn killed_at_work() -> House {
+    let house = House::new(slow).await;
+    house.write("one").await;
+    house.state("busy").await;
+    house.kill().await;
+    house
 }
 
 async fn run_endings(store: &dyn Store) -> Vec<Option<String>> {
@@ -67,10 +68,7 @@ async fn f5_a_host_that_ends_in_the_middle_of_an_answer_costs_the_user_nothing()
 
 #[tokio::test(start_paused = true)]
 async fn f5_a_host_that_is_killed_in_the_middle_of_an_answer_costs_the_user_nothing() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     let house = house.restart().await;
     house.shown(&["heard one"]).await;
     // Once more, with a follow-up in the agent's mailbox that it has not taken.
@@ -87,10 +85,7 @@ async fn f5_a_host_that_is_killed_in_the_middle_of_an_answer_costs_the_user_noth
 
 #[tokio::test(start_paused = true)]
 async fn what_was_said_while_no_host_was_there_is_committed_before_any_channel_is() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     tokio::time::sleep(2 * LONG).await;
     let house = house.without_host().start_without_channel().await;
     let key = DeliveryKey::reply(&run_of("main", 1), BlockNumber(1));
@@ -290,10 +285,7 @@ async fn while_the_runtime_does_not_tell_which_containers_live_their_groups_wait
 
 #[tokio::test(start_paused = true)]
 async fn f37_held_groups_are_looked_at_at_once_when_somebody_says_that_the_runtime_is_back() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     // The sixth is asked for after 31 seconds, the seventh would be after 61.
     for _ in 0..6 {
         house.runtime.fail_next_list(RuntimeError::TimedOut { action: "list the containers" });
@@ -338,10 +330,7 @@ async fn f37_what_belongs_to_no_run_is_removed_when_the_runtime_answers_at_last(
 
 #[tokio::test(start_paused = true)]
 async fn a_held_group_whose_container_is_gone_goes_on_with_the_next_run() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     house.runtime.lose_all();
     house.runtime.fail_next_list(RuntimeError::TimedOut { action: "list the containers" });
     let house = house.restart().await;
@@ -427,10 +416,7 @@ async fn an_adopted_v1_agent_is_still_one_that_names_no_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn a_torn_or_hostile_journal_hurts_nobody_and_what_is_whole_in_it_counts() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     let output = house.mailbox("main").output().unwrap();
     let entry = |run: u32, number: u32, text: &str, answered: i64| {
         let said = block(Some(text)).answered(Some(Seq(answered))).0;
@@ -463,10 +449,7 @@ async fn a_torn_or_hostile_journal_hurts_nobody_and_what_is_whole_in_it_counts()
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_granted_once_whatever_dies() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     let messages = house.mailbox("main").messages().unwrap();
     let request = br#"{"type": "message", "chatJid": "test:main", "text": "by the way"}"#;
     messages.write("1.json", request).unwrap();
@@ -483,10 +466,7 @@ async fn a_request_is_granted_once_whatever_dies() {
 
 #[tokio::test(start_paused = true)]
 async fn f23_f24_late_words_of_an_older_run_change_nothing_in_the_store_or_the_chat() {
-    let house = House::new(slow).await;
-    house.write("one").await;
-    house.state("busy").await;
-    house.kill().await;
+    let house = killed_at_work().await;
     house.runtime.lose_all();
     let house = house.restart().await;
     house.state("busy").await;

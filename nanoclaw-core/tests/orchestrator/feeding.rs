@@ -16,16 +16,8 @@ use tokio::time::Instant;
 use super::support::{Agent, House, block, folder, waiting};
 
 /// Thinks for a minute about each prompt, then answers as our init does: journal first.
-async fn thoughtful(mut agent: Agent) -> Exit {
-    for number in 1.. {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let heard = agent.heard();
-        agent.say(number, &heard).await;
-        if !agent.follow_up().await {
-            break;
-        }
-    }
-    Exit::Code(0)
+async fn thoughtful(agent: Agent) -> Exit {
+    agent.thinks_for(Duration::from_secs(60)).await
 }
 
 fn first_run() -> RunId {

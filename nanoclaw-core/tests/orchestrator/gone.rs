@@ -21,16 +21,8 @@ use super::support::{Agent, House, folder, main_group, waiting};
 const LONG: Duration = Duration::from_secs(600);
 
 /// Thinks for ten minutes about each prompt; ends when it is asked to.
-async fn slow(mut agent: Agent) -> Exit {
-    for number in 1.. {
-        tokio::time::sleep(LONG).await;
-        let heard = agent.heard();
-        agent.say(number, &heard).await;
-        if !agent.follow_up().await {
-            break;
-        }
-    }
-    Exit::Code(0)
+async fn slow(agent: Agent) -> Exit {
+    agent.thinks_for(LONG).await
 }
 
 /// Answers at once. The first one never ends by itself.

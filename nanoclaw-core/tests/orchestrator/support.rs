@@ -189,6 +189,19 @@ impl Agent {
         self.write(&said).await;
     }
 
+    /// Thinks this long about each prompt, then answers as our init does, journal first, until it is asked to end.
+    pub(crate) async fn thinks_for(mut self, pause: Duration) -> Exit {
+        for number in 1.. {
+            tokio::time::sleep(pause).await;
+            let heard = self.heard();
+            self.say(number, &heard).await;
+            if !self.follow_up().await {
+                break;
+            }
+        }
+        Exit::Code(0)
+    }
+
     /// Takes the next follow-up as the prompt at hand; `false` when asked to end.
     pub(crate) async fn follow_up(&mut self) -> bool {
         let input = self.mailbox.input().unwrap();

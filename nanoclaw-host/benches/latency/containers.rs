@@ -30,21 +30,7 @@ pub(crate) fn measure(program: &Path, containers: usize) -> Vec<Figure> {
 
 fn of_runtime(program: &Path, runtime: &str, containers: usize) -> Result<Vec<Figure>, String> {
     // A slot each, so that nobody has to wait for another's container to end.
-    let installation = Installation::new(
-        program,
-        &format!(
-            "[container]\nruntime = \"{runtime}\"\n\n[agent]\nprovider = \"offline\"\n\n[limits]\nmax_concurrent_containers = {}\n",
-            containers + 1,
-        ),
-    );
-    for number in 0..=containers {
-        let chat = format!("bench:{number}");
-        let added = installation
-            .command(&["groups", "add", &chat, "--name", &chat, "--folder", &format!("group{number}"), "--no-trigger"])
-            .stdout(Stdio::null())
-            .status();
-        assert!(added.unwrap().success(), "cannot add the group of {chat}");
-    }
+    let installation = Installation::with_groups(program, runtime, containers + 1);
     let (service, _) = installation.serve()?;
     let mut bridge = Bridge::connect(&installation)?;
     // The first one pays for what is cold.

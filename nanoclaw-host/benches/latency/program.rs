@@ -50,6 +50,34 @@ impl Installation {
         command
     }
 
+    /// One with `groups` groups of the chats `bench:0` and so on, and a slot for each, whose offline agents run in `runtime`.
+    pub(crate) fn with_groups(program: &Path, runtime: &str, groups: usize) -> Self {
+        let installation = Self::new(
+            program,
+            &format!(
+                "[container]\nruntime = \"{runtime}\"\n\n[agent]\nprovider = \"offline\"\n\n[limits]\nmax_concurrent_containers = {groups}\n"
+            ),
+        );
+        for number in 0..groups {
+            let chat = format!("bench:{number}");
+            let added = installation
+                .command(&[
+                    "groups",
+                    "add",
+                    &chat,
+                    "--name",
+                    &chat,
+                    "--folder",
+                    &format!("group{number}"),
+                    "--no-trigger",
+                ])
+                .stdout(Stdio::null())
+                .status();
+            assert!(added.unwrap().success(), "cannot add the group of {chat}");
+        }
+        installation
+    }
+
     /// Starts the service; returns when it has said that it is ready, with how long that took.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -21,21 +20,7 @@ pub(crate) fn measure(program: &Path, containers: usize, kills: usize) -> Vec<Fi
 }
 
 fn of_runtime(program: &Path, runtime: &str, containers: usize, kills: usize) -> Result<Vec<Figure>, String> {
-    let installation = Installation::new(
-        program,
-        &format!(
-            "[container]\nruntime = \"{runtime}\"\n\n[agent]\nprovider = \"offline\"\n\n[limits]\nmax_concurrent_containers = {}\n",
-            containers + 1,
-        ),
-    );
-    for number in 0..=containers {
-        let chat = format!("bench:{number}");
-        let added = installation
-            .command(&["groups", "add", &chat, "--name", &chat, "--folder", &format!("group{number}"), "--no-trigger"])
-            .stdout(Stdio::null())
-            .status();
-        assert!(added.unwrap().success(), "cannot add the group of {chat}");
-    }
+    let installation = Installation::with_groups(program, runtime, containers + 1);
     let (mut ready, mut replied) = (Vec::<Duration>::new(), Vec::<Duration>::new());
     let (mut service, _) = installation.serve()?;
     let mut bridge = Bridge::connect(&installation)?;
