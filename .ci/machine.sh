@@ -1,4 +1,5 @@
-# What .ci/run needs of the machine: packages, a Docker daemon, Claude Code, cargo-deny. Sourced by it.
+# What .ci/run needs of the machine: packages, a Docker daemon, Claude Code, cargo-deny. Sourced by it. Podman needs no
+# daemon: each test starts a service of its own, with its own configuration and storage.
 
 describe_machine() {
     uname --kernel-release --machine
@@ -18,7 +19,8 @@ install_packages() {
         chmod 755 "$policy"
     fi
     local status=0
-    apt_get update && apt_get install bubblewrap busybox-static docker.io python3 util-linux || status=$?
+    apt_get update && apt_get install bubblewrap busybox-static catatonit docker.io podman python3 runc uidmap util-linux ||
+        status=$?
     [[ -z $kept_out ]] || rm "$policy"
     return "$status"
 }

@@ -1,6 +1,6 @@
 # What .ci/run does as a user who is not root: the sandbox promises as much to an ordinary user. Sourced by it.
 
-# Runs the tests that are already built. Docker is not for this user, whom nobody put into its group.
+# Runs the tests that are already built. Docker is not for this user, whom nobody put into its group; Podman is, rootless.
 test_as_ordinary_user() {
     cargo test --workspace --locked --no-run --message-format=json 2>"$work/build.log" >"$work/build.json" || {
         cat "$work/build.log"
@@ -37,6 +37,9 @@ chat_as_ordinary_user() {
 as_ordinary_user() {
     if ! id "$ORDINARY_USER" >/dev/null 2>&1; then
         useradd --create-home --shell /bin/sh "$ORDINARY_USER"
+        # The users of a rootless container; useradd gives them where the system is set up so.
+        grep --quiet "^$ORDINARY_USER:" /etc/subuid ||
+            usermod --add-subuids "$SUBORDINATE_IDS" --add-subgids "$SUBORDINATE_IDS" "$ORDINARY_USER"
     fi
     if [[ ! -d $work/view ]]; then
         mkdir --parents "$work/view/target" "$work/toolchain"
@@ -61,7 +64,7 @@ as_ordinary_user() {
         mount --rbind "$work/view" "$repository"
         cd "$repository"
         exec setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
-            env CI=true RUSTC="$work/toolchain/bin/rustc" NANOCLAW_TEST_RUNTIMES=sandbox,bubblewrap,claude \
+            env CI=true RUSTC="$work/toolchain/bin/rustc" NANOCLAW_TEST_RUNTIMES=sandbox,bubblewrap,podman,claude \
             NANOCLAW_TEST_CLAUDE="$NANOCLAW_TEST_CLAUDE" "$@"
     ' bash "$PWD" "$work" "$(rustc --print sysroot)" "$ORDINARY_USER" "$@"
 }

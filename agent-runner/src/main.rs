@@ -1,11 +1,13 @@
 //! The program inside every container.
 //!
 //! * `agent-runner init -- COMMAND…` is process 1 of every container, whatever the image: see [`init`].
+//! * `agent-runner connect PATH` speaks to a unix socket: see [`connect`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
 //!
 //! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
 
 mod agent;
+mod connect;
 mod init;
 mod log;
 mod model_access;
@@ -17,6 +19,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 const USAGE: &str = "\
 usage: agent-runner [run]                 read one JSON object from standard input and be the agent
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
+       agent-runner connect PATH          standard input to a unix socket, its answer to standard output
        agent-runner --help | --version
 ";
 
@@ -39,6 +42,13 @@ fn main() -> ExitCode {
             }
             ExitCode::from(init::main(&command))
         }
+        Some("connect") => match (arguments.next(), arguments.next()) {
+            (Some(path), None) => connect::main(path.as_ref()),
+            _ => {
+                log::say!("connect: one path is needed\n{USAGE}");
+                ExitCode::from(BAD_USAGE)
+            }
+        },
         Some("--help" | "-h" | "help") => print(USAGE),
         Some("--version" | "-V") => print(concat!("agent-runner ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(word) => {

@@ -9,7 +9,8 @@
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
 //! * [`causes`] tells an error with what it came from.
-//! * `testing`, behind the feature of that name, has fakes and the contract suites of the ports.
+//! * `testing`, behind the feature of that name, has fakes and the contract suites of the ports; the runtimes' suite alone is
+//!   behind `conformance`.
 //!
 //! Core knows no chat service, no container engine and no SQL.
 
@@ -29,7 +30,7 @@ pub mod runtime;
 pub mod secret;
 pub mod session;
 pub mod store;
-#[cfg(feature = "testing")]
+#[cfg(feature = "conformance")]
 pub mod testing;
 mod text_id;
 pub mod time;

@@ -221,7 +221,10 @@ pub enum Exit {
     Code(i32),
     /// By this signal, or with the code that stands for it.
     Signal(i32),
-    /// Killed because it went over its memory limit.
+    /// Killed because it went over its memory limit: it ended by KILL, which nobody sent through the port, and the kernel had
+    /// killed a process of it for memory. That process need not have been the first one; an init whose command was killed ends
+    /// with the code for it and so tells the same. A container that went on after such a loss and ended otherwise ended as it
+    /// says.
     OutOfMemory,
     /// The runtime could not tell. Never taken for success.
     Unknown,
@@ -352,6 +355,9 @@ pub struct Capabilities {
     pub own_network: bool,
     /// The memory limit is in force.
     pub memory_limit: bool,
+    /// When the kernel ends a container because its memory is used up, that is told: [`Exit::OutOfMemory`]. Otherwise it
+    /// looks like any other end by a signal.
+    pub tells_out_of_memory: bool,
     /// The limit on processes is in force.
     pub pids_limit: bool,
     /// The limit on processor time is in force.

@@ -81,7 +81,7 @@ fn runner_near(
     for_any_image.or_else(|| beside("agent-runner")).or_else(|| on_path("agent-runner", environment))
 }
 
-fn on_path(program: &str, environment: &dyn Environment) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str, environment: &dyn Environment) -> Option<PathBuf> {
     let path = environment.get("PATH")?;
     std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())

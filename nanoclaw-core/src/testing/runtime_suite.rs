@@ -2,6 +2,24 @@
 //!
 //! Every promise starts real containers through the port alone and looks at what came back and at the host's files. The
 //! scripts in them need a shell and the usual small programs only; busybox and Debian both do.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use nanoclaw_core::{
+//!     runtime::{ContainerRuntime, ImageRef, InstallId, RunAs},
+//!     testing::runtime_suite::{SuiteContext, check_all},
+//! };
+//!
+//! async fn look_at(runtime: Arc<dyn ContainerRuntime>) -> Result<(), String> {
+//!     let (image, install) = (ImageRef::new("busybox").unwrap(), InstallId::new("mysuite1").unwrap());
+//!     let user = RunAs { uid: 1000, gid: 1000 };
+//!     let context = SuiteContext::new(runtime, image, "/tmp/suite".into(), user, install).await?;
+//!     let report = check_all(&context, 2, |promise, verdict| println!("{}: {verdict:?}", promise.name)).await;
+//!     context.clean_up().await.map_err(|error| error.to_string())?;
+//!     if report.broken().is_empty() { Ok(()) } else { Err(report.to_string()) }
+//! }
+//! ```
 
 mod adoption;
 mod context;
@@ -18,7 +36,7 @@ use std::{fmt, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream};
 
-pub use context::{Ended, SuiteContext};
+pub use context::{Ended, SocketClient, SuiteContext};
 
 #[cfg(doc)]
 use crate::runtime::ContainerRuntime;
@@ -52,10 +70,14 @@ pub enum Need {
     OwnNetwork,
     /// A memory limit that is in force.
     MemoryLimit,
+    /// That is told when memory runs out.
+    TellsOutOfMemory,
     /// A limit on processes that is in force.
     PidsLimit,
     /// A limit on processor time that is in force.
     CpuLimit,
+    /// That one of the limits cannot be in force, for a look at what is said to that.
+    MissingLimit,
     /// Containers that go on when the host ends.
     OutlivesHost,
     /// A choice of images.
@@ -73,8 +95,16 @@ impl Need {
             Self::OwnMounts => (capabilities.own_mounts, "containers have no mount table of their own"),
             Self::OwnNetwork => (capabilities.own_network, "containers have no network of their own"),
             Self::MemoryLimit => (capabilities.memory_limit, "no memory limit can be enforced"),
+            Self::TellsOutOfMemory => (
+                capabilities.memory_limit && capabilities.tells_out_of_memory,
+                "an end for lack of memory is told like any other kill",
+            ),
             Self::PidsLimit => (capabilities.pids_limit, "no limit on processes can be enforced"),
             Self::CpuLimit => (capabilities.cpu_limit, "no limit on processor time can be enforced"),
+            Self::MissingLimit => (
+                !(capabilities.memory_limit && capabilities.pids_limit && capabilities.cpu_limit),
+                "every limit can be enforced here",
+            ),
             Self::OutlivesHost => (capabilities.outlive_host, "containers end with the host"),
             Self::Images => (capabilities.images, "there is no choice of images"),
             Self::SocketClient => (context.socket_client.is_some(), "no program to connect with was given"),

@@ -6,11 +6,11 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
 use crate::{
-    config::{Config, RuntimeChoice},
+    config::{Config, RuntimeChoice, SelinuxRelabel},
     home::Home,
     launcher::image_for,
     runtimes::{
-        engine_api::EngineRuntime,
+        engine_api::{EngineRuntime, Relabelling},
         sandbox::{SandboxMode, SandboxRuntime, SandboxSettings},
     },
 };
@@ -62,13 +62,29 @@ impl Chosen {
 
 /// No runtime can be used.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no runtime works here: {}", .tried.iter().map(|(kind, why)| format!("{kind}: {why}")).collect::<Vec<_>>().join("; "))]
+#[error("no runtime works here: {}", self.told())]
 pub struct NoRuntime {
     /// What was tried, in order, and what came back.
     pub tried: Vec<(RuntimeKind, RuntimeError)>,
 }
 
 impl NoRuntime {
+    /// The one that was tried with all that it says, or a clause for each.
+    fn told(&self) -> String {
+        let clause = |(kind, error): &(RuntimeKind, RuntimeError)| format!("{kind}: {}", without_remedy(error));
+        match self.tried.as_slice() {
+            [(_, only)] => only.to_string(),
+            several => several.iter().map(clause).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    /// What to do, where the message does not say it.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        (self.tried.len() > 1)
+            .then(|| "one of them is enough; `nanoclaw doctor` says what each of them lacks".to_owned())
+    }
+
     /// The runtime that is worth waiting for, and what it says: the one that is configured or, where the first that works
     /// is, the one that ran the last container; if what it says can pass by itself.
     pub(super) fn worth_waiting_for(
@@ -89,7 +105,7 @@ impl NoRuntime {
 pub type Candidate = Result<Arc<dyn ContainerRuntime>, RuntimeError>;
 
 /// The runtimes of this version in the order in which `auto` tries them.
-const KINDS: [RuntimeKind; 2] = [RuntimeKind::Docker, RuntimeKind::Sandbox];
+const KINDS: [RuntimeKind; 3] = [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox];
 
 /// Every runtime of this version, whatever the configuration chooses among them.
 pub async fn every_runtime(home: &Home, config: &Config) -> Vec<(RuntimeKind, Candidate)> {
@@ -195,10 +211,29 @@ async fn usable(
     let runtime = candidate?;
     let capabilities = runtime.probe().await?;
     // An engine without the image starts no agent. One that was configured is used all the same: the image may come.
+    // So is one that would refuse every container for want of a limit; that is found at the first start then, and told.
     if *config.container.runtime == RuntimeChoice::Auto {
+        if matches!(runtime.kind(), RuntimeKind::Docker | RuntimeKind::Podman)
+            && let Some(what) = missing_limit(&capabilities, config)
+        {
+            let remedy = "`[container]` of nanoclaw.toml can say \"none\" for it".to_owned();
+            return Err(RuntimeError::NotEnforced { what: what.to_owned(), remedy });
+        }
         runtime.ensure_image(&image_for(runtime.kind(), &config.container.image)).await?;
     }
     Ok((runtime, capabilities))
+}
+
+/// A limit that containers have by the configuration and that would not be in force.
+fn missing_limit(capabilities: &Capabilities, config: &Config) -> Option<&'static str> {
+    let asked = &config.container;
+    [
+        (asked.memory_bytes.is_some() && !capabilities.memory_limit, "the memory limit"),
+        (asked.pids.is_some() && !capabilities.pids_limit, "the limit on processes"),
+        (asked.milli_cpus.is_some() && !capabilities.cpu_limit, "the limit on processor time"),
+    ]
+    .into_iter()
+    .find_map(|(missing, what)| missing.then_some(what))
 }
 
 /// What is wrong, in few words; `nanoclaw doctor` says what to do.
@@ -206,6 +241,7 @@ fn without_remedy(error: &RuntimeError) -> String {
     match error {
         RuntimeError::Unavailable { reason, .. } => reason.clone(),
         RuntimeError::NoImage { image } => format!("there is no image {image}"),
+        RuntimeError::NotEnforced { what, .. } => format!("{what} would not be in force"),
         other => other.to_string(),
     }
 }
@@ -222,10 +258,11 @@ fn because(config: &Config, passed_over: &[String]) -> String {
 
 async fn connect(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxMode) -> Candidate {
     match kind {
-        RuntimeKind::Docker => {
+        RuntimeKind::Docker | RuntimeKind::Podman => {
             let socket = EngineRuntime::default_socket(kind);
             let engine = EngineRuntime::connect(kind, &socket).await?;
-            Ok(Arc::new(engine.with_probe_image(config.container.image.value.clone())))
+            let engine = engine.with_probe_image(config.container.image.value.clone());
+            Ok(Arc::new(engine.with_relabelling(relabelling(home, *config.container.selinux_relabel))))
         }
         RuntimeKind::Sandbox => {
             // Limits that cannot be in force are left out of the plan where they are defaults, and shown as left out; one
@@ -237,11 +274,24 @@ async fn connect(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxM
             };
             Ok(Arc::new(SandboxRuntime::new(settings)))
         }
-        RuntimeKind::Podman | RuntimeKind::Fake => Err(RuntimeError::Unavailable {
+        RuntimeKind::Fake => Err(RuntimeError::Unavailable {
             runtime: kind,
             reason: "this version does not have it".to_owned(),
-            remedy: "set container.runtime to \"docker\" or \"sandbox\"".to_owned(),
+            remedy: "set container.runtime to \"docker\", \"podman\" or \"sandbox\"".to_owned(),
         }),
+    }
+}
+
+/// The folders of `home` that containers are given, by how they are used.
+fn relabelling(home: &Home, wanted: SelinuxRelabel) -> Relabelling {
+    let own = || {
+        let of_groups = ["sessions", "ipc", "gateway"].map(|name| home.store().join(name));
+        std::iter::once(home.groups()).chain(of_groups).collect::<Vec<_>>()
+    };
+    match wanted {
+        SelinuxRelabel::None => Relabelling::default(),
+        SelinuxRelabel::Shared => Relabelling { private: Vec::new(), shared: own() },
+        SelinuxRelabel::Private => Relabelling { private: own(), shared: vec![home.global()] },
     }
 }
 
@@ -283,8 +333,25 @@ mod tests {
     }
 
     const DOCKER: (RuntimeKind, SandboxMode) = (RuntimeKind::Docker, SandboxMode::Auto);
+    const PODMAN: (RuntimeKind, SandboxMode) = (RuntimeKind::Podman, SandboxMode::Auto);
     const SANDBOX: (RuntimeKind, SandboxMode) = (RuntimeKind::Sandbox, SandboxMode::Auto);
     const UNSAFE: (RuntimeKind, SandboxMode) = (RuntimeKind::Sandbox, SandboxMode::Unsafe);
+
+    #[test]
+    fn every_folder_of_the_home_that_a_container_is_given_can_be_labelled_and_the_shared_one_is_so_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path()).unwrap();
+        let group = nanoclaw_core::group::GroupFolder::new("family").unwrap();
+        let private = relabelling(&home, SelinuxRelabel::Private);
+        assert_eq!(private.shared, [home.global()]);
+        let given = [home.group(&group), home.sessions(&group), home.mailbox(&group), home.gateway(&group)];
+        for source in given {
+            assert!(private.private.iter().any(|folder| source.starts_with(folder)), "{}", source.display());
+        }
+        let shared = relabelling(&home, SelinuxRelabel::Shared);
+        assert_eq!((shared.private, shared.shared), (Vec::new(), private.private));
+        assert_eq!(relabelling(&home, SelinuxRelabel::None), Relabelling::default());
+    }
 
     #[tokio::test]
     async fn the_first_that_works_is_taken_and_no_other_is_asked() {
@@ -296,12 +363,12 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_used_is_passed_over_and_named() {
         let (chosen, asked) = choose_with(&configured(""), Isolation::Required, |kind, _| match kind {
-            RuntimeKind::Docker => Err(unavailable(kind)),
-            _ => Ok(works()),
+            RuntimeKind::Sandbox => Ok(works()),
+            _ => Err(unavailable(kind)),
         })
         .await;
-        assert_eq!(chosen.unwrap().because, "the first that works; not docker: no docker");
-        assert_eq!(asked, [DOCKER, SANDBOX]);
+        assert_eq!(chosen.unwrap().because, "the first that works; not docker: no docker; not podman: no podman");
+        assert_eq!(asked, [DOCKER, PODMAN, SANDBOX]);
     }
 
     #[tokio::test]
@@ -314,12 +381,25 @@ mod tests {
         let image = &*configured("").container.image;
         let because = format!("the first that works; not docker: there is no image {image}");
         assert_eq!(chosen.unwrap().because, because);
-        assert_eq!(asked, [DOCKER, SANDBOX]);
+        assert_eq!(asked, [DOCKER, PODMAN]);
 
         let docker = configured("[container]\nruntime = \"docker\"");
         let (chosen, asked) = choose_with(&docker, Isolation::Required, give).await;
         assert_eq!(chosen.unwrap().because, "nanoclaw.toml:2");
         assert_eq!(asked, [DOCKER]);
+    }
+
+    #[tokio::test]
+    async fn an_engine_without_limits_is_no_choice_unless_they_are_given_up() {
+        let capabilities = works().probe().await.unwrap();
+        let none = Capabilities { memory_limit: false, pids_limit: false, cpu_limit: false, ..capabilities };
+        assert_eq!(missing_limit(&none, &configured("")), Some("the memory limit"));
+        let without_processor = Capabilities { memory_limit: true, pids_limit: true, ..none.clone() };
+        assert_eq!(missing_limit(&without_processor, &configured("")), Some("the limit on processor time"));
+        let given_up = configured("[container]\nmemory = \"none\"\npids = \"none\"\ncpus = \"none\"");
+        assert_eq!(missing_limit(&none, &given_up), None);
+        let all = Capabilities { memory_limit: true, pids_limit: true, cpu_limit: true, ..none };
+        assert_eq!(missing_limit(&all, &configured("")), None);
     }
 
     #[tokio::test]
@@ -332,7 +412,7 @@ mod tests {
         .await;
         let error = chosen.err().unwrap();
         assert_eq!(error.tried.len(), 1);
-        assert_eq!(error.to_string(), "no runtime works here: docker: docker is not available: no docker; none");
+        assert_eq!(error.to_string(), "no runtime works here: docker is not available: no docker; none");
         assert_eq!(asked, [DOCKER]);
     }
 
@@ -343,13 +423,15 @@ mod tests {
             _ => Err(unavailable(kind)),
         };
         let (chosen, asked) = choose_with(&configured(""), Isolation::Required, only_unsafe).await;
-        let tried: Vec<_> = chosen.err().unwrap().tried.into_iter().map(|(kind, _)| kind).collect();
-        assert_eq!(tried, [RuntimeKind::Docker, RuntimeKind::Sandbox]);
-        assert_eq!(asked, [DOCKER, SANDBOX]);
+        let no_runtime = chosen.err().unwrap();
+        let wanted = "no runtime works here: docker: no docker; podman: no podman; sandbox: no sandbox";
+        assert_eq!(no_runtime.to_string(), wanted, "a clause for each");
+        assert!(no_runtime.help().unwrap().contains("nanoclaw doctor"));
+        assert_eq!(asked, [DOCKER, PODMAN, SANDBOX]);
 
         let (chosen, asked) = choose_with(&configured(""), Isolation::Waived, only_unsafe).await;
         assert!(chosen.unwrap().because.contains("--unsafe-no-sandbox was given"));
-        assert_eq!(asked, [DOCKER, SANDBOX, UNSAFE]);
+        assert_eq!(asked, [DOCKER, PODMAN, SANDBOX, UNSAFE]);
     }
 
     #[tokio::test]
@@ -359,7 +441,7 @@ mod tests {
             _ => Ok(works()),
         })
         .await;
-        assert_eq!(asked, [DOCKER, SANDBOX]);
+        assert_eq!(asked, [DOCKER, PODMAN]);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ pub(super) fn of(config: &Config, chosen: &Chosen) -> Machine {
         runtime,
         runtime_because: chosen.because.clone(),
         capabilities: chosen.capabilities.clone(),
-        user: user(config),
+        user: container_user(config),
         runner: programs::runner(&config.agent, purpose, &ProcessEnvironment),
         claude: programs::claude(&config.agent, purpose, &ProcessEnvironment),
         missing_limits: if runtime == RuntimeKind::Sandbox {
@@ -30,7 +30,9 @@ pub(super) fn of(config: &Config, chosen: &Chosen) -> Machine {
     }
 }
 
-fn user(config: &Config) -> RunAs {
+/// The user inside containers.
+#[must_use]
+pub fn container_user(config: &Config) -> RunAs {
     let own = RunAs { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     match *config.container.user {
         UserChoice::Fixed(user) => user,

@@ -33,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime};
 pub use explain::WithoutService;
+pub use machine::container_user;
 
 use self::{
     awaited::{AwaitedRuntime, Away, Presence, Waiting},

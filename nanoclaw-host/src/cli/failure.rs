@@ -7,6 +7,7 @@ use nanoclaw_core::store::StoreError;
 use super::output;
 use crate::{
     admin::{OpenError, types::AdminError},
+    app::NoRuntime,
     config::ConfigErrors,
     home::{InitError, LockError, NoHome},
 };
@@ -54,6 +55,8 @@ fn help(error: &anyhow::Error) -> Option<String> {
             Some("name another folder with --home DIR".to_owned())
         } else if cause.is::<InitError>() {
             Some("choose another folder with --home DIR, or make this one writable".to_owned())
+        } else if let Some(no_runtime) = cause.downcast_ref::<NoRuntime>() {
+            no_runtime.help()
         } else if let Some(StoreError::Failed { .. }) = cause.downcast_ref() {
             Some("`nanoclaw doctor` looks at disk and home".to_owned())
         } else {

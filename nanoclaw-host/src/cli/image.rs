@@ -12,7 +12,7 @@ use super::{
 /// What can be done with images.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ImageCommand {
-    /// Build the agent image with Docker, from a base image that is on this machine
+    /// Build the agent image with Docker or Podman, from a base image that is on this machine
     Build {
         /// The base: an image's name, a root file system as a tar file, or its folder; default: one that is found
         #[arg(long)]
@@ -54,14 +54,16 @@ pub(super) async fn run(command: ImageCommand, place: &Place) -> anyhow::Result<
         ImageCommand::Build { base, tag, claude } => {
             let tag = tag.unwrap_or_else(|| config.container.image.value.clone());
             let progress = Progress::new();
-            let built = parts::build_image(&tag, base.as_deref(), claude.as_deref(), &|line| progress.show(line)).await;
+            let built =
+                parts::build_image(&config, &tag, base.as_deref(), claude.as_deref(), &|line| progress.show(line))
+                    .await;
             progress.clear();
             let built = built?;
             let size = output::size(built.size_bytes);
             Ok(output::line(format!("Built {BOLD}{}{BOLD:#}, {size}.", built.name))?)
         }
         ImageCommand::List { json } => {
-            let images: Vec<ImageView> = parts::list_images()
+            let images: Vec<ImageView> = parts::list_images(&config)
                 .await?
                 .into_iter()
                 .map(|image| ImageView {

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and who does it.
 
 pub mod chat;
+mod conformance;
 mod doctor;
 mod explain;
 mod failure;
@@ -88,6 +89,8 @@ enum Command {
     Image(image::ImageCommand),
     /// Check what works on this machine and what does not
     Doctor(doctor::DoctorArgs),
+    /// Check what the runtimes of this machine promise, with real containers
+    Conformance(conformance::ConformanceArgs),
     /// Show what a group's container is made of and may do, and why
     Explain(explain::ExplainArgs),
     /// List the points at which NANOCLAW_KILL_AT can make this build of the program kill itself
@@ -143,6 +146,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,
+        Command::Conformance(args) => return conformance::run(args, place).await,
         Command::Explain(args) => explain::run(args, place).await?,
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {

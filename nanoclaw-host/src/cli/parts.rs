@@ -12,7 +12,7 @@ use super::failure::with_help;
 use crate::{
     admin::{AdminHandler, OnStore},
     app::{self, Isolation, Patience},
-    config::Config,
+    config::{Config, RuntimeChoice},
     home::{Home, HomeLock, LockError},
     runtimes::engine_api::{EngineRuntime, image},
     stores::sqlite::SqliteStore,
@@ -122,8 +122,19 @@ fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn engine() -> anyhow::Result<EngineRuntime> {
-    Ok(EngineRuntime::connect(RuntimeKind::Docker, &EngineRuntime::default_socket(RuntimeKind::Docker)).await?)
+/// The engine that keeps the images: the configured one, or the first that answers.
+async fn engine(config: &Config) -> anyhow::Result<EngineRuntime> {
+    let connect = |kind| async move { EngineRuntime::connect(kind, &EngineRuntime::default_socket(kind)).await };
+    let docker = match *config.container.runtime {
+        RuntimeChoice::Fixed(RuntimeKind::Podman) => return Ok(connect(RuntimeKind::Podman).await?),
+        RuntimeChoice::Fixed(_) => return Ok(connect(RuntimeKind::Docker).await?),
+        RuntimeChoice::Auto => connect(RuntimeKind::Docker).await,
+    };
+    match docker {
+        Ok(engine) => Ok(engine),
+        // Where neither answers, Docker's remedy is the one that most people want.
+        Err(error) => Ok(connect(RuntimeKind::Podman).await.map_err(|_| error)?),
+    }
 }
 
 /// Bases that agents are known to work on, in the order in which they are looked for.
@@ -131,12 +142,13 @@ const KNOWN_BASES: [&str; 4] = ["node:22-slim", "debian:bookworm-slim", "debian:
 
 /// Builds the agent image `name` on `base`, or on the first of the known ones that the engine has; tells how it goes.
 pub(super) async fn build_image(
+    config: &Config,
     name: &ImageRef,
     base: Option<&str>,
     claude: Option<&Path>,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<image::LocalImage> {
-    let engine = engine().await?;
+    let engine = engine(config).await?;
     let base = match base {
         Some(text) => {
             image::Base::of(text).map_err(|reason| with_help(reason, "give an image's name, a tar file or a folder"))?
@@ -169,12 +181,12 @@ async fn find_base(engine: &EngineRuntime) -> anyhow::Result<ImageRef> {
     }
     Err(with_help(
         format!("no base was given, and the engine has none of {}", KNOWN_BASES.join(", ")),
-        "`docker pull debian:bookworm-slim` fetches one; --base takes an image's name, a tar file or a root folder such as \
+        "`docker pull debian:bookworm-slim` (or podman) fetches one; --base takes an image's name, a tar file or a root folder such as \
          debootstrap makes",
     ))
 }
 
 /// The images that were built here, the newest first.
-pub(super) async fn list_images() -> anyhow::Result<Vec<image::LocalImage>> {
-    Ok(image::list(&engine().await?).await?)
+pub(super) async fn list_images(config: &Config) -> anyhow::Result<Vec<image::LocalImage>> {
+    Ok(image::list(&engine(config).await?).await?)
 }

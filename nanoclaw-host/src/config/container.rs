@@ -11,7 +11,7 @@ use super::{
 /// Which runtime was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// The first that really works: docker, then sandbox.
+    /// The first that really works: docker, podman, sandbox.
     Auto,
     /// This one and no other; a service waits for it.
     Fixed(RuntimeKind),
@@ -24,6 +24,17 @@ pub enum UserChoice {
     Auto,
     /// This one; never root.
     Fixed(RunAs),
+}
+
+/// Whether the folders of the home are labelled for SELinux when an engine mounts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelinuxRelabel {
+    /// They keep the labels they have.
+    None,
+    /// For all containers.
+    Shared,
+    /// For the one container that uses them, where it is one.
+    Private,
 }
 
 /// What the agents run in, for all groups that do not say otherwise.
@@ -43,6 +54,8 @@ pub struct ContainerConfig {
     pub user: Setting<UserChoice>,
     /// Bytes of the private `/tmp`. Default 256 MiB.
     pub tmp_bytes: Setting<u64>,
+    /// What is done about SELinux; default nothing.
+    pub selinux_relabel: Setting<SelinuxRelabel>,
 }
 
 const DEFAULT_IMAGE: &str = "nanoclaw-agent:latest";
@@ -60,6 +73,7 @@ impl ContainerConfig {
             milli_cpus: cpus(&mut section).unwrap_or_else(|| Setting::default_to(Some(2000))),
             user: section.read("user", None, UserChoice::Auto, user),
             tmp_bytes: section.read("tmp", None, 256 << 20, value::size(1 << 20..=1 << 40)),
+            selinux_relabel: section.read("selinux_relabel", None, SelinuxRelabel::None, selinux_relabel),
         };
         section.finish();
         config
@@ -90,17 +104,19 @@ fn runtime(raw: &Raw<'_>) -> Result<RuntimeChoice, Right> {
     let rule = value::word(&[
         ("auto", RuntimeChoice::Auto),
         ("docker", RuntimeChoice::Fixed(RuntimeKind::Docker)),
-        ("sandbox", RuntimeChoice::Fixed(RuntimeKind::Sandbox)),
         ("podman", RuntimeChoice::Fixed(RuntimeKind::Podman)),
+        ("sandbox", RuntimeChoice::Fixed(RuntimeKind::Sandbox)),
     ]);
-    const RIGHT: &str = r#""auto" or "docker" or "sandbox""#;
-    match rule(raw) {
-        Ok(RuntimeChoice::Fixed(RuntimeKind::Podman)) => {
-            Err(format!("{RIGHT} (this version does not support podman)").into())
-        }
-        Ok(choice) => Ok(choice),
-        Err(_) => Err(RIGHT.into()),
-    }
+    rule(raw).map_err(|_| r#""auto" or "docker" or "podman" or "sandbox""#.into())
+}
+
+fn selinux_relabel(raw: &Raw<'_>) -> Result<SelinuxRelabel, Right> {
+    let rule = value::word(&[
+        ("none", SelinuxRelabel::None),
+        ("shared", SelinuxRelabel::Shared),
+        ("private", SelinuxRelabel::Private),
+    ]);
+    rule(raw).map_err(|_| r#""none" or "shared" or "private""#.into())
 }
 
 fn user(raw: &Raw<'_>) -> Result<UserChoice, Right> {

@@ -30,7 +30,7 @@ use toml::de::DeTable;
 
 pub use agent::{AgentConfig, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
-pub use container::{ContainerConfig, RuntimeChoice, UserChoice};
+pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::{Credential, CredentialKind, private_folder};
 pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};

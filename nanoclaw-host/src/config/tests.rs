@@ -60,7 +60,7 @@ fn the_sample_names_every_key_at_its_default() {
         (*sample.runtime, &*sample.image, *sample.memory_bytes, *sample.pids, *sample.milli_cpus, *sample.user),
         (*own.runtime, &*own.image, *own.memory_bytes, *own.pids, *own.milli_cpus, *own.user)
     );
-    assert_eq!(*sample.tmp_bytes, *own.tmp_bytes);
+    assert_eq!((*sample.tmp_bytes, *sample.selinux_relabel), (*own.tmp_bytes, *own.selinux_relabel));
     let (sample, own) = (&from_sample.limits, &default.limits);
     assert_eq!(
         (*sample.max_concurrent_containers, *sample.idle_timeout, *sample.run_timeout, *sample.max_messages_per_prompt),
@@ -89,7 +89,7 @@ provider = "cluade"
 command = "just a text"
 
 [container]
-runtime = "podman"
+runtime = "podmann"
 memory = 2048
 user = "0:0"
 cpus = -1
@@ -123,7 +123,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:3: there is no key assistant.nane; did you mean name?
       /home/x/nanoclaw.toml:6: agent.provider is "cluade"; it must be "auto" or "offline" or "claude"
       /home/x/nanoclaw.toml:7: agent.command is "just a text"; it must be a list of the program and its arguments, such as ["/usr/bin/python3", "agent.py"]
-      /home/x/nanoclaw.toml:10: container.runtime is "podman"; it must be "auto" or "docker" or "sandbox" (this version does not support podman)
+      /home/x/nanoclaw.toml:10: container.runtime is "podmann"; it must be "auto" or "docker" or "podman" or "sandbox"
       /home/x/nanoclaw.toml:11: container.memory is 2048; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
       /home/x/nanoclaw.toml:12: container.user is "0:0"; it must be "auto", or a user and group by number such as "1000:1000", neither of them 0
       /home/x/nanoclaw.toml:13: container.cpus is -1; it must be a number of processors from 0.01 to 1024, such as 2 or 0.5, or "none" for no bound
@@ -233,6 +233,15 @@ fn f58_a_posix_zone_or_nonsense_in_tz_does_not_keep_the_host_from_starting() {
     assert!(nonsense.remarks[0].contains("TZ"), "{:?}", nonsense.remarks);
     // In our own file it is a mistake.
     assert!(errors("[time]\nzone = \"Mars/Olympus\"", &nothing()).contains("time.zone"));
+}
+
+#[test]
+fn labels_for_selinux_are_a_word_and_by_default_none() {
+    let read = |text: &str| *load(text, &nothing()).unwrap().container.selinux_relabel;
+    assert_eq!(read(""), SelinuxRelabel::None);
+    assert_eq!(read("[container]\nselinux_relabel = \"private\""), SelinuxRelabel::Private);
+    let told = errors("[container]\nselinux_relabel = \"Z\"", &nothing());
+    assert!(told.contains(r#"it must be "none" or "shared" or "private""#), "{told}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ on_each_runtime! {
     a_conversation_that_is_hung_up_on_leaves_nothing,
 }
 
-fn replies_alone_are_on_stdout_and_everything_said_is_in_the_database(place: &Place) {
+pub fn replies_alone_are_on_stdout_and_everything_said_is_in_the_database(place: &Place) {
     let ended = place.chat(&["good morning", "and a follow-up"]);
     assert_eq!(ended.code, Some(0), "{ended}");
     assert_eq!(ended.stdout, "heard good morning\nheard and a follow-up\n");
@@ -60,7 +60,7 @@ fn a_session_is_remembered_by_the_next_process(place: &Place) {
     until("the container is gone", || place.processes().is_empty().then_some(()));
 }
 
-fn an_agent_reads_writes_and_runs_in_its_groups_folder(place: &Place) {
+pub fn an_agent_reads_writes_and_runs_in_its_groups_folder(place: &Place) {
     let ended = place.chat(&["!write list.txt milk and honey", "!read list.txt", "!run wc -l list.txt; pwd; id -u"]);
     let user = support::user().uid;
     assert_eq!(
@@ -92,7 +92,7 @@ fn a_silent_turn_is_answered_by_nothing(place: &Place) {
     assert_eq!(place.chat(&["hello"]).succeeded(), "heard hello\n");
 }
 
-fn a_crash_is_told_and_tried_again(place: &Place) {
+pub fn a_crash_is_told_and_tried_again(place: &Place) {
     let talk = Running::start(&mut place.command(chat(&["!crash"])));
     talk.until_stderr(|text| text.matches("the agent failed: ended with code 3; it is tried again in").count() >= 2);
     assert_eq!(talk.stdout(), "", "no word of it is among the replies");
@@ -114,7 +114,7 @@ fn a_failure_is_told_with_its_reason_and_tried_again(place: &Place) {
     assert_eq!(place.rows("SELECT DISTINCT state FROM turns WHERE ended_at_ms IS NOT NULL"), ["unanswered"]);
 }
 
-fn what_is_said_to_a_busy_agent_is_answered_by_the_same_one(place: &Place) {
+pub fn what_is_said_to_a_busy_agent_is_answered_by_the_same_one(place: &Place) {
     let mut command = place.command(["chat"]);
     let mut talk = Running::start(command.stdin(Stdio::piped()));
     talk.type_line("!sleep 1.5");

@@ -58,7 +58,7 @@ pub fn install(place: &Place, group: &str) {
     std::fs::write(place.group(group).join("agent.sh"), AGENT).unwrap();
 }
 
-fn a_foreign_agent_answers_follows_up_and_ends_when_it_is_asked_to(place: &Place) {
+pub fn a_foreign_agent_answers_follows_up_and_ends_when_it_is_asked_to(place: &Place) {
     place.configure(&format!("[agent]\n{COMMAND}[limits]\nidle_timeout = \"1s\"\n"));
     install(place, "main");
     let service = place.service();

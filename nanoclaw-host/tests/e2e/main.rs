@@ -25,5 +25,6 @@ mod conversation;
 mod foreign;
 mod limits;
 mod patience;
+mod podman;
 mod service;
 mod trouble;

@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use crate::{
     process::{Ended, Running, until},
-    programs, support,
+    programs,
+    support::{self, podman::PodmanService},
 };
 
 /// What a test runs on.
@@ -32,6 +33,8 @@ pub enum On {
     Sandbox,
     /// Docker.
     Docker,
+    /// Podman, a service of the test's own.
+    Podman,
 }
 
 impl fmt::Display for On {
@@ -39,6 +42,7 @@ impl fmt::Display for On {
         f.write_str(match self {
             Self::Sandbox => "sandbox",
             Self::Docker => "docker",
+            Self::Podman => "podman",
         })
     }
 }
@@ -71,12 +75,16 @@ pub struct Place {
     pub on: Option<On>,
     folder: tempfile::TempDir,
     engine: Option<(EngineRuntime, ImageRef)>,
+    /// After the engine, which needs it to the end.
+    podman: Option<PodmanService>,
+    /// Podman's containers cannot have limits here, and the user has accepted that.
+    without_limits: bool,
 }
 
 impl Place {
     /// A place without a runtime, for what must not get that far.
     pub fn bare() -> Self {
-        Self { on: None, folder: support::scratch(), engine: None }
+        Self { on: None, folder: support::scratch(), engine: None, podman: None, without_limits: false }
     }
 
     /// A place with this runtime. `None`, and a line that says so, where it is missing.
@@ -90,18 +98,30 @@ impl Place {
         let or_skip = |present: Result<(), String>| wanted.or_skip(&on.to_string(), present);
         // Nothing is made for a runtime that is not wanted.
         or_skip(Ok(()))?;
-        let mut place = Self { on: Some(on), folder: support::scratch(), engine: None };
+        let mut place =
+            Self { on: Some(on), folder: support::scratch(), engine: None, podman: None, without_limits: false };
         match on {
             On::Sandbox => {
                 or_skip(place.probe_sandbox())?;
                 programs::runner();
             }
-            On::Docker => {
+            On::Docker | On::Podman => {
                 let root = place.folder.path().join("root");
                 or_skip(base(&root))?;
-                let engine = wanted.or_skip("docker", connect())?;
+                if on == On::Podman {
+                    place.podman = Some(wanted.or_skip("podman", PodmanService::start())?);
+                }
+                let engine = wanted.or_skip(&on.to_string(), connect(place.podman.as_ref()))?;
                 programs::static_runner();
-                place.engine = Some((engine, place.build_image(&root)));
+                let image = place.build_image(&root);
+                if on == On::Podman {
+                    let probing = engine.clone().with_probe_image(image.clone());
+                    place.without_limits = wait(async { !probing.probe().await.unwrap().memory_limit });
+                    if place.without_limits {
+                        println!("without limits, which a rootless Podman cannot have here");
+                    }
+                }
+                place.engine = Some((engine, image));
             }
         }
         Some(place)
@@ -122,6 +142,12 @@ impl Place {
         assert!(built.starts_with(&format!("Built {name}")), "{built}");
         std::fs::remove_dir_all(root).unwrap();
         ImageRef::new(name).unwrap()
+    }
+
+    /// The image of its own that an engine has for it.
+    pub fn image(&self) -> &str {
+        let (_, image) = self.engine.as_ref().expect("the place is on an engine");
+        image.as_str()
     }
 
     /// The user's folder: `HOME`.
@@ -162,6 +188,14 @@ impl Place {
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("TZ", "UTC").env("USER", "ann");
         if let Some(on) = self.on {
             command.env("NANOCLAW_CONTAINER_RUNTIME", on.to_string());
+        }
+        if let Some(podman) = &self.podman {
+            command.env("XDG_RUNTIME_DIR", podman.runtime_folder());
+        }
+        if self.without_limits {
+            for limit in ["MEMORY", "PIDS", "CPUS"] {
+                command.env(format!("NANOCLAW_CONTAINER_{limit}"), "none");
+            }
         }
         if let Some((_, image)) = &self.engine {
             command.env("CONTAINER_IMAGE", image.as_str());
@@ -206,7 +240,14 @@ impl Place {
 
     fn service_with(&self, arguments: &[&str]) -> Running {
         self.run(["init"]).succeeded();
-        started(&mut self.command(arguments))
+        let service = started(&mut self.command(arguments));
+        if self.on == Some(On::Podman) {
+            // It may be slow to answer for the first time, and a service does not wait for long.
+            until("the runtime answers", || {
+                self.json(["ps", "--json"])["service"]["runtime_away"].is_null().then_some(())
+            });
+        }
+        service
     }
 
     /// One column of one query on the database, as text.
@@ -277,12 +318,12 @@ impl Place {
         found
     }
 
-    /// How many containers of this installation Docker knows; none on another runtime.
+    /// How many containers of this installation the engine knows; none in the sandbox.
     pub fn containers(&self) -> usize {
         self.container_ids().len()
     }
 
-    /// Docker's ids of them, sorted.
+    /// The engine's ids of them, sorted.
     pub fn container_ids(&self) -> Vec<String> {
         let Some((engine, _)) = &self.engine else { return Vec::new() };
         let Some(install) = self.install() else { return Vec::new() };
@@ -319,6 +360,9 @@ impl Drop for Place {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.home().log_file()).unwrap_or_default();
             println!("the log of what failed:\n{log}");
+            let runs = "SELECT number || ' ' || COALESCE(ending, 'open') || ': ' || COALESCE(detail, '') FROM runs";
+            let runs = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.rows_or_none(runs)));
+            println!("its runs:\n{}", runs.unwrap_or_default().join("\n"));
         }
         let Some((engine, image)) = &self.engine else { return };
         // After a test that failed a container may be left; it holds the image.
@@ -348,9 +392,12 @@ fn started(command: &mut Command) -> Running {
     service
 }
 
-fn connect() -> Result<EngineRuntime, String> {
-    let socket = EngineRuntime::default_socket(RuntimeKind::Docker);
-    wait(EngineRuntime::connect(RuntimeKind::Docker, &socket)).map_err(|error| error.to_string())
+fn connect(podman: Option<&PodmanService>) -> Result<EngineRuntime, String> {
+    let (kind, socket) = match podman {
+        Some(podman) => (RuntimeKind::Podman, podman.socket()),
+        None => (RuntimeKind::Docker, EngineRuntime::default_socket(RuntimeKind::Docker)),
+    };
+    wait(EngineRuntime::connect(kind, &socket)).map_err(|error| error.to_string())
 }
 
 /// The arguments that say these messages.

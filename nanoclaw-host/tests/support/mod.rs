@@ -3,14 +3,19 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a helper of tests, in which both are fine")]
 
+pub mod podman;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
-use nanoclaw_core::runtime::{InstallId, RunAs};
+use nanoclaw_core::{
+    runtime::{InstallId, RunAs},
+    testing::runtime_suite::{Report, SocketClient, Verdict},
+};
 
 /// Whether a runtime's absence is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +60,12 @@ impl Wanted {
     }
 }
 
+/// The promises that a runtime does not make.
+pub fn not_made(report: &Report) -> Vec<&'static str> {
+    let all = report.verdicts.iter();
+    all.filter(|(_, verdict)| matches!(verdict, Verdict::NotMade(_))).map(|(promise, _)| promise.name).collect()
+}
+
 /// An installation that nobody else has.
 pub fn install() -> InstallId {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -93,7 +104,7 @@ pub fn busybox_root(root: &Path) -> Result<(), String> {
 }
 
 /// Builds the static program that the suite's promise about sockets wants.
-pub fn socket_client(folder: &Path) -> Result<PathBuf, String> {
+pub fn socket_client(folder: &Path) -> Result<SocketClient, String> {
     const SOURCE: &str = r#"
 use std::{env, io, net::Shutdown, os::unix::net::UnixStream};
 fn main() -> io::Result<()> {
@@ -112,5 +123,9 @@ fn main() -> io::Result<()> {
         .arg(&source)
         .output()
         .map_err(|error| format!("rustc: {error}"))?;
-    if built.status.success() { Ok(program) } else { Err(String::from_utf8_lossy(&built.stderr).into_owned()) }
+    if built.status.success() {
+        Ok(SocketClient { program, arguments: "" })
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
 }

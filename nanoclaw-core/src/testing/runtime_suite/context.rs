@@ -42,10 +42,30 @@ pub struct SuiteContext {
     pub user: RunAs,
     /// The installation of every container; used by nobody else.
     pub install: InstallId,
-    /// A static program for the promise about sockets: `PROGRAM PATH` connects to the unix socket at PATH, sends its
-    /// standard input, ends the sending side, and writes the answer to standard output. `None`: that promise is not made.
-    pub socket_client: Option<PathBuf>,
+    /// A program for the promise about sockets; `None`: that promise is not made.
+    pub socket_client: Option<SocketClient>,
     counter: AtomicU32,
+}
+
+/// A program that connects to the unix socket at the path that is its last argument, sends its standard input, ends the
+/// sending side, and writes the answer to standard output.
+#[derive(Debug, Clone)]
+pub struct SocketClient {
+    /// It; static, since it runs in any image.
+    pub program: PathBuf,
+    /// Its arguments before the path, plain words.
+    pub arguments: &'static str,
+}
+
+/// Installations beside the suite's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum InstallBeside {
+    /// Whose name begins with the suite's own.
+    Longer,
+    /// All of whose containers are removed.
+    Pruned,
+    /// Whose containers then go on.
+    Kept,
 }
 
 /// A script's whole life.
@@ -136,6 +156,33 @@ impl SuiteContext {
         }
     }
 
+    /// Removes every container of the suite that is there: what a broken promise, or an end in the middle, left behind.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub async fn clean_up(&self) -> Result<(), RuntimeError> {
+        let beside =
+            [InstallBeside::Longer, InstallBeside::Pruned, InstallBeside::Kept].map(|one| self.install_beside(one));
+        for install in std::iter::once(self.install.clone()).chain(beside) {
+            for container in self.runtime.list(&install).await? {
+                self.runtime.remove(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An installation that only one promise uses.
+    pub(super) fn install_beside(&self, which: InstallBeside) -> InstallId {
+        let (kept, more) = match which {
+            // A name of which ours is a part: a search by substring would mix them up.
+            InstallBeside::Longer => (63, "x"),
+            InstallBeside::Pruned => (56, "pruned"),
+            InstallBeside::Kept => (56, "kept"),
+        };
+        let own = self.install.as_str();
+        InstallId::new(format!("{}{more}", &own[..own.len().min(kept)])).expect("letters on an install id make another")
+    }
+
     /// Starts `spec`.
     pub(super) async fn start(&self, spec: &ContainerSpec) -> Result<Container, String> {
         match timeout(SOON, self.runtime.start(spec)).await {
@@ -164,7 +211,19 @@ impl SuiteContext {
 
     /// Runs `spec` with `input` to its end.
     pub(super) async fn run_spec(&self, spec: &ContainerSpec, input: &[u8]) -> Result<Ended, String> {
-        let mut container = self.start(spec).await?;
+        self.to_the_end(self.start(spec).await?, input).await
+    }
+
+    /// The same for one that may be refused.
+    pub(super) async fn run_or_refusal(&self, spec: &ContainerSpec) -> Result<Result<Ended, RuntimeError>, String> {
+        match timeout(SOON, self.runtime.start(spec)).await {
+            Ok(Ok(container)) => self.to_the_end(container, b"").await.map(Ok),
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(_) => Err(format!("start took more than {} s", SOON.as_secs())),
+        }
+    }
+
+    async fn to_the_end(&self, mut container: Container, input: &[u8]) -> Result<Ended, String> {
         let mut stdin = container.stdin;
         let feed = async {
             // A script that does not read has ended by itself; its verdict is in what it wrote.

@@ -23,7 +23,7 @@ async fn arguments_arrive_unchanged(context: &SuiteContext) -> Result<(), String
 
 async fn the_environment_is_what_was_asked(context: &SuiteContext) -> Result<(), String> {
     /// What an engine or a shell adds by itself.
-    const TOLERATED: [&str; 7] = ["PATH", "HOME", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_"];
+    const TOLERATED: [&str; 9] = ["PATH", "HOME", "HOSTNAME", "TERM", "container", "PWD", "OLDPWD", "SHLVL", "_"];
     let asked =
         [("SUITE_A", "1"), ("SUITE_B", "a b=c \"d\" 'e' $HOME `id` \\"), ("SUITE_EMPTY", ""), ("TZ", "Asia/Tokyo")];
     let mut spec = context.spec("env");

@@ -3,11 +3,21 @@
 use std::fs;
 
 use super::{Promise, SuiteContext, expect_that, promise};
-use crate::runtime::{RunAs, RuntimeError};
+use crate::runtime::{Exit, RunAs, RuntimeError};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(there_is_only_loopback_and_no_route, OwnNetwork, "Loopback is up; there is nothing else and no way out."),
     promise!(there_are_no_privileges, OwnMounts, "No capability, no new privileges, a filter on system calls."),
+    promise!(
+        what_takes_a_privilege_is_refused,
+        OwnMounts,
+        "Mounts, namespaces, devices, another root: tried, and refused."
+    ),
+    promise!(
+        no_user_namespace_can_be_made,
+        OwnMounts,
+        "In one, everybody has every capability, and more of the kernel to attack."
+    ),
     promise!(the_root_is_read_only, OwnMounts, "Only mounts and /tmp can be written to."),
     promise!(tmp_is_writable_private_and_bounded, OwnMounts, "/tmp is each container's own, of the size asked for."),
     promise!(other_processes_are_not_seen, OwnMounts, "A container sees its own processes only."),
@@ -56,6 +66,33 @@ async fn there_are_no_privileges(context: &SuiteContext) -> Result<(), String> {
     }
     let groups = field("Groups")?;
     expect_that!(groups.split_whitespace().all(|group| group != "0"), "it is in root's group: {groups}");
+    Ok(())
+}
+
+async fn what_takes_a_privilege_is_refused(context: &SuiteContext) -> Result<(), String> {
+    // Each runs something that is there, as its trial by a word that takes nothing shows, and must not succeed.
+    let script = "try() { \"$@\" >/dev/null 2>&1 && echo \"$*\"; }
+        there() { command -v $1 >/dev/null || echo there is no $1; }
+        for one in mount unshare chroot mknod chown; do there $one; done
+        try mount -t tmpfs none /tmp
+        try mount -o remount,rw /
+        try unshare -m true
+        try unshare -n true
+        try chroot / true
+        try mknod /tmp/device b 8 0
+        echo x > /tmp/file; try chown 0:0 /tmp/file
+        echo tried";
+    let ended = context.run(script, b"").await?;
+    expect_that!(ended.text() == "tried\n", "wanted that nothing of it works, got {}", ended.told());
+    Ok(())
+}
+
+async fn no_user_namespace_can_be_made(context: &SuiteContext) -> Result<(), String> {
+    let script = "command -v unshare >/dev/null && echo there; unshare -U echo made 2>&1";
+    let ended = context.run(script, b"").await?;
+    let text = ended.text();
+    let right = text.starts_with("there\n") && !text.contains("made\n") && ended.exit != Exit::Code(0);
+    expect_that!(right, "{}", ended.told());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Promise, SuiteContext,
+    Promise, SocketClient, SuiteContext,
     context::{SOON, wait_for_text},
     expect_that, promise,
 };
@@ -19,7 +19,7 @@ pub(super) const PROMISES: &[Promise] = &[
     promise!(a_read_only_mount_cannot_be_changed, Isolation, "Reading works, writing, making, deleting do not."),
     promise!(a_mounted_program_can_be_the_command, Nothing, "A single file can be mounted and executed."),
     promise!(a_mount_can_lie_in_another, OwnMounts, "Mounts nest in the order of the spec, each with its own access."),
-    promise!(f35_odd_paths_are_only_paths, Nothing, "Colons, commas, quotes and spaces in a path mean nothing."),
+    promise!(f35_odd_paths_are_only_paths, Nothing, "Signs in a path mean nothing, or it is refused as it is."),
     promise!(a_missing_source_is_refused_and_not_made, Nothing, "No folder appears on the host by mistake."),
     promise!(a_socket_in_a_mounted_folder_can_be_renewed, SocketClient, "A new listener in the folder is reached."),
 ];
@@ -100,12 +100,21 @@ async fn a_mount_can_lie_in_another(context: &SuiteContext) -> Result<(), String
 }
 
 async fn f35_odd_paths_are_only_paths(context: &SuiteContext) -> Result<(), String> {
-    let folder = context.folder("a:b,c=d 'e' \"f\" $(g) ü:ro")?;
-    let mut spec = context.spec("echo written > \"$ODD/file\"");
-    context.mount(&mut spec, "ODD", &folder, "/workspace/extra/odd name", Access::ReadWrite);
-    let ended = context.run_spec(&spec, b"").await?;
-    let text = fs::read_to_string(folder.join("file")).unwrap_or_default();
-    expect_that!(text == "written\n", "the file did not arrive: {}", ended.told());
+    // What separates words, options and lists somewhere; last what not every engine can be told.
+    for (name, must_be_taken) in
+        [("a:b=c d ü:ro", true), ("'e' $(g) \\;&|", true), ("a,ro=true,b", false), ("\"f\"", false)]
+    {
+        let folder = context.folder(name)?;
+        let mut spec = context.spec("echo written > \"$ODD/file\"");
+        context.mount(&mut spec, "ODD", &folder, "/workspace/extra/odd name", Access::ReadWrite);
+        let ended = match context.run_or_refusal(&spec).await? {
+            Ok(ended) => ended,
+            Err(RuntimeError::BadMount { path, .. }) if !must_be_taken && path == folder => continue,
+            Err(error) => return Err(format!("{name:?} was refused: {error:?}")),
+        };
+        let text = fs::read_to_string(folder.join("file")).unwrap_or_default();
+        expect_that!(text == "written\n", "the file did not arrive in {name:?}: {}", ended.told());
+    }
     Ok(())
 }
 
@@ -124,10 +133,12 @@ async fn a_socket_in_a_mounted_folder_can_be_renewed(context: &SuiteContext) -> 
     let Some(client) = &context.socket_client else { return Err("no program to connect with".to_owned()) };
     let folder = context.folder("gateway")?;
     let socket = folder.join("gateway.sock");
-    let script = "while read line; do echo \"$line\" | $CLIENT $GATEWAY/gateway.sock; done";
-    let mut spec = context.spec(script);
+    let SocketClient { program, arguments } = client;
+    let script =
+        format!("while read line; do echo \"$line\" | \"$CLIENT\" {arguments} \"$GATEWAY/gateway.sock\"; done");
+    let mut spec = context.spec(&script);
     context.mount(&mut spec, "GATEWAY", &folder, "/run/nanoclaw", Access::ReadOnly);
-    context.mount(&mut spec, "CLIENT", client, "/nanoclaw/bin/client", Access::ReadOnly);
+    context.mount(&mut spec, "CLIENT", program, "/nanoclaw/bin/client", Access::ReadOnly);
     let mut container = None;
     for word in ["first", "second"] {
         let _ = fs::remove_file(&socket);

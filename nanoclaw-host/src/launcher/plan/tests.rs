@@ -46,6 +46,7 @@ fn machine() -> Machine {
             own_mounts: true,
             own_network: true,
             memory_limit: true,
+            tells_out_of_memory: true,
             pids_limit: true,
             cpu_limit: true,
             images: true,

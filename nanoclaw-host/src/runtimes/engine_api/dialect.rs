@@ -9,6 +9,7 @@ use nanoclaw_core::{
 };
 
 use super::errors::io_kind;
+use crate::{config::ProcessEnvironment, programs};
 
 /// Which engine is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,16 @@ impl Dialect {
 
     pub(super) fn default_socket(self) -> PathBuf {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let named = |name| {
+            let host = variable(name).and_then(|host| host.into_string().ok());
+            host.as_deref().and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from)
+        };
         match self {
-            Self::Docker => {
-                let named = variable("DOCKER_HOST").and_then(|host| host.into_string().ok());
-                let named = named.as_deref().and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from);
-                named.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock"))
-            }
+            Self::Docker => named("DOCKER_HOST").unwrap_or_else(|| PathBuf::from("/var/run/docker.sock")),
             Self::Podman => {
+                if let Some(socket) = named("CONTAINER_HOST") {
+                    return socket;
+                }
                 let own = variable("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("podman/podman.sock"));
                 own.filter(|socket| socket.exists()).unwrap_or_else(|| PathBuf::from("/run/podman/podman.sock"))
             }
@@ -59,31 +63,45 @@ impl Dialect {
     /// The error for an engine that could not be reached at `socket`.
     pub(super) fn unavailable(self, socket: &Path, error: &EngineError) -> RuntimeError {
         let at = socket.display();
-        let missing = matches!(error, EngineError::SocketNotFoundError(_));
-        let reason = match io_kind(error) {
-            Some(std::io::ErrorKind::PermissionDenied) => format!("permission denied at its socket {at}"),
-            Some(std::io::ErrorKind::ConnectionRefused) => format!("nobody listens at its socket {at}"),
-            _ if missing => match std::fs::metadata(socket) {
+        let (reason, remedy) = match io_kind(error) {
+            Some(std::io::ErrorKind::PermissionDenied) => {
+                (format!("permission denied at its socket {at}"), self.remedy(true).to_owned())
+            }
+            Some(std::io::ErrorKind::ConnectionRefused) => {
+                (format!("nobody listens at its socket {at}"), self.remedy(false).to_owned())
+            }
+            _ if matches!(error, EngineError::SocketNotFoundError(_)) => match std::fs::metadata(socket) {
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    format!("permission denied on the way to its socket {at}")
+                    (format!("permission denied on the way to its socket {at}"), self.remedy(true).to_owned())
                 }
-                _ => format!("there is no socket {at}"),
+                _ if self == Self::Podman && programs::on_path("podman", &ProcessEnvironment).is_none() => (
+                    "it is not installed".to_owned(),
+                    "`apt install podman` (or your system's way), or take another runtime".to_owned(),
+                ),
+                _ => (format!("there is no socket {at}"), self.remedy(false).to_owned()),
             },
-            _ => format!("{at}: {}", with_causes(error)),
+            _ => (format!("{at}: {}", with_causes(error)), self.remedy(false).to_owned()),
         };
-        let denied = reason.starts_with("permission denied");
-        RuntimeError::Unavailable { runtime: self.kind(), reason, remedy: self.remedy(denied).to_owned() }
+        RuntimeError::Unavailable { runtime: self.kind(), reason, remedy }
     }
 
     /// What to do when the engine cannot be reached.
     pub(super) fn remedy(self, denied: bool) -> &'static str {
+        let root = rustix::process::geteuid().is_root();
         match (self, denied) {
             (Self::Docker, true) => {
                 "add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again)"
             }
             (Self::Docker, false) => "start it with `sudo systemctl start docker`, or take another runtime",
-            (Self::Podman, true) => "use the socket of your own user (`systemctl --user start podman.socket`)",
-            (Self::Podman, false) => "start it with `systemctl --user start podman.socket`, or take another runtime",
+            (Self::Podman, _) if root => {
+                "start it with `systemctl enable --now podman.socket` (without systemd: `podman system service --time=0`), \
+                 or take another runtime"
+            }
+            (Self::Podman, true) => "use the socket of your own user: `systemctl --user enable --now podman.socket`",
+            (Self::Podman, false) => {
+                "start it with `systemctl --user enable --now podman.socket` (without systemd: `podman system service \
+                 --time=0`), or take another runtime"
+            }
         }
     }
 

@@ -205,7 +205,7 @@ pub async fn list(engine: &EngineRuntime) -> Result<Vec<LocalImage>, RuntimeErro
         .filter_map(|image| {
             let tag = image.repo_tags.first().filter(|tag| !tag.contains("<none>")).unwrap_or(&image.id);
             Some(LocalImage {
-                name: ImageRef::new(tag.as_str()).ok()?,
+                name: ImageRef::new(short(tag)).ok()?,
                 created_at: Timestamp::from_ms(image.created.saturating_mul(1000)),
                 size_bytes: u64::try_from(image.size).unwrap_or(0),
                 base: image.labels.get(BASE_LABEL).cloned(),
@@ -314,16 +314,20 @@ async fn add_and_commit(
 
 /// A name without a tag means the tag `latest`; a colon before the last slash belongs to a host's port.
 fn repository_and_tag(name: &ImageRef) -> (&str, &str) {
-    match name.as_str().rsplit_once(':') {
+    let name = short(name.as_str());
+    match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (name.as_str(), "latest"),
+        _ => (name, "latest"),
     }
 }
 
 fn same_name(listed: &ImageRef, asked: &ImageRef) -> bool {
-    let (repository, tag) = repository_and_tag(listed);
-    // Podman lists its own images under `localhost/`.
-    (repository.strip_prefix("localhost/").unwrap_or(repository), tag) == repository_and_tag(asked)
+    repository_and_tag(listed) == repository_and_tag(asked)
+}
+
+/// A name without the registry that nobody wrote: Podman puts one before every short name.
+fn short(name: &str) -> &str {
+    ["docker.io/library/", "localhost/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -341,6 +345,8 @@ mod tests {
         assert_eq!(parts("nanoclaw-agent:7"), "nanoclaw-agent 7");
         assert_eq!(parts("host:5000/agent"), "host:5000/agent latest");
         assert_eq!(parts("host:5000/agent:7"), "host:5000/agent 7");
+        assert_eq!(parts("docker.io/library/agent:7"), "agent 7");
+        assert_eq!(parts("localhost/agent"), "agent latest");
     }
 
     #[test]

@@ -7,7 +7,11 @@ mod dialect;
 mod errors;
 mod exit;
 pub mod image;
+mod memory;
+mod podman;
 mod probe;
+mod relabel;
+mod seccomp;
 mod spec;
 mod start;
 mod streams;
@@ -16,7 +20,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -36,17 +40,17 @@ use nanoclaw_core::{
     run::RunNumber,
     runtime::{
         AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
-        ContainerSummary, Exit, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome, exit_watch,
+        ContainerSummary, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome,
     },
 };
 use tokio::{
     sync::{Semaphore, oneshot},
     time::timeout,
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use super::pauses_between_asking;
 use dialect::Dialect;
+pub use relabel::Relabelling;
 
 /// The label that names the installation a container belongs to.
 pub const INSTALL_LABEL: &str = "dev.nanoclaw.install";
@@ -69,13 +73,24 @@ pub struct EngineRuntime {
     /// Starts are heavy on the engine's side: more of them at once than processors only makes each slower.
     starts: Arc<Semaphore>,
     killed: exit::KillMarks,
+    exits: exit::Awaited,
     probe_image: Option<ImageRef>,
+    relabelling: Arc<Relabelling>,
+    /// For what only Podman says; `None` at another engine.
+    podman: Option<podman::Asker>,
 }
 
 /// What the engine said of itself.
 struct About {
     version: SystemVersion,
     info: SystemInfo,
+    /// It runs as an ordinary user, whose containers have a user namespace of their own.
+    rootless: bool,
+    /// Which filter on system calls containers get; `None` for the engine's own.
+    seccomp: Option<seccomp::Profile>,
+    /// That a container ran out of memory is told: as far as can be known at first, as it was with the last container that
+    /// was started since.
+    tells_out_of_memory: AtomicBool,
     /// What is in force: as the engine says at first, as seen inside a container after a probe.
     in_force: Mutex<InForce>,
 }
@@ -119,20 +134,35 @@ impl EngineRuntime {
             .map_err(unavailable)?;
         let version = docker.version().await.map_err(unavailable)?;
         let info = docker.info().await.map_err(unavailable)?;
+        let podman = match dialect {
+            Dialect::Docker => None,
+            Dialect::Podman => Some(podman::Asker::new(socket)?),
+        };
+        let (rootless, seccomp) = match &podman {
+            None => (false, None),
+            Some(podman) => {
+                let podman::About { rootless, seccomp } = podman.about().await?;
+                (rootless, seccomp)
+            }
+        };
         let in_force = Mutex::new(InForce {
             memory: info.memory_limit == Some(true),
             pids: info.pids_limit == Some(true),
             cpu: info.cpu_cfs_quota == Some(true),
             seccomp: probe::filters_system_calls(&info),
         });
+        let tells_out_of_memory = AtomicBool::new(dialect == Dialect::Docker || memory::can_be_watched());
         let at_once = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Self {
             docker,
             dialect,
-            about: Arc::new(About { version, info, in_force }),
+            about: Arc::new(About { version, info, rootless, seccomp, tells_out_of_memory, in_force }),
             starts: Arc::new(Semaphore::new(at_once)),
             killed: exit::KillMarks::default(),
+            exits: exit::Awaited::default(),
             probe_image: None,
+            relabelling: Arc::default(),
+            podman,
         })
     }
 
@@ -140,6 +170,12 @@ impl EngineRuntime {
     #[must_use]
     pub fn with_probe_image(self, image: ImageRef) -> Self {
         Self { probe_image: Some(image), ..self }
+    }
+
+    /// The same with folders that are labelled for SELinux when they are mounted; without this none is.
+    #[must_use]
+    pub fn with_relabelling(self, relabelling: Relabelling) -> Self {
+        Self { relabelling: Arc::new(relabelling), ..self }
     }
 
     fn in_force(&self) -> InForce {
@@ -228,17 +264,14 @@ impl ContainerRuntime for EngineRuntime {
     }
 
     async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {
-        let running = match self.docker.inspect_container(id.as_str(), None).await {
-            Ok(found) => found.state.and_then(|state| state.running).unwrap_or(false),
-            Err(error) if errors::is_not_there(&error) => false,
+        let state = match self.docker.inspect_container(id.as_str(), None).await {
+            Ok(found) => found.state.filter(|state| state.running == Some(true)),
+            Err(error) if errors::is_not_there(&error) => None,
             Err(error) => return Err(self.error("look for the container")(error)),
         };
-        if !running {
-            return Err(RuntimeError::Gone { id: id.clone() });
-        }
-        let waiting = tokio::spawn(exit::exit_of_running(self.docker.clone(), id.clone(), self.killed.clone()));
-        let waiting = AbortOnDropHandle::new(waiting);
-        let exit = exit_watch(async move { waiting.await.unwrap_or(Exit::Unknown) });
+        let Some(state) = state else { return Err(RuntimeError::Gone { id: id.clone() }) };
+        let exit = self.watch_exit(id, exit::Of::Running);
+        self.watch_memory(id, state.pid);
         let errors = self.hear_errors(id, &exit).await;
         Ok(AdoptedContainer { exit, errors })
     }
@@ -292,9 +325,14 @@ impl ContainerRuntime for EngineRuntime {
     }
 
     async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
-        let ours = HashMap::from([("label", vec![format!("{INSTALL_LABEL}={install}")])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
-        let all = self.docker.list_containers(Some(options)).await.map_err(self.error("list the containers"))?;
+        let all = match &self.podman {
+            Some(podman) => podman.list(install).await?,
+            None => {
+                let ours = HashMap::from([("label", vec![format!("{INSTALL_LABEL}={install}")])]);
+                let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+                self.docker.list_containers(Some(options)).await.map_err(self.error("list the containers"))?
+            }
+        };
         Ok(all.into_iter().filter_map(summary).collect())
     }
 

@@ -44,6 +44,12 @@ pub(super) fn filters_system_calls(info: &SystemInfo) -> bool {
     options.iter().any(|option| option.starts_with("name=seccomp") && !option.contains("profile=unconfined"))
 }
 
+/// Whether the engine confines containers by SELinux.
+fn has_selinux(info: &SystemInfo) -> bool {
+    let options = info.security_options.as_deref().unwrap_or_default();
+    options.iter().any(|option| option.split(',').any(|word| word == "name=selinux"))
+}
+
 impl EngineRuntime {
     /// The answer to a probe: with an image at hand, what a container saw; without, what the engine says, and that.
     pub(super) async fn look_inside(&self) -> Result<Capabilities, RuntimeError> {
@@ -54,26 +60,41 @@ impl EngineRuntime {
             own_mounts: true,
             own_network: true,
             memory_limit: said.memory,
+            tells_out_of_memory: false,
             pids_limit: said.pids,
             cpu_limit: said.cpu,
             images: true,
             outlive_host: true,
             remarks: Vec::new(),
         };
+        if has_selinux(&self.about.info) && self.relabelling.is_empty() {
+            let remark = "SELinux is on and folders are mounted with the labels they have, which containers may be denied: \
+                          container.selinux_relabel in nanoclaw.toml has them labelled";
+            capabilities.remarks.push(remark.to_owned());
+        }
         if self.about.info.swap_limit == Some(false) {
             capabilities.remarks.push("swap is not counted against the memory limit".to_owned());
         }
-        let Some(image) = self.image_to_look_from().await? else {
-            let remark = "nothing was started to look: there is no image yet; build one with `nanoclaw image build`";
-            capabilities.remarks.push(remark.to_owned());
-            return Ok(capabilities);
-        };
-        match self.seen_in(&image).await {
-            Ok(seen) => self.take_what_was_seen(&mut capabilities, &seen),
-            Err(error @ RuntimeError::BadCommand { .. }) => {
-                capabilities.remarks.push(format!("nothing was started to look, {image} has no shell: {error}"));
+        match self.image_to_look_from().await? {
+            None => {
+                let remark =
+                    "nothing was started to look: there is no image yet; build one with `nanoclaw image build`";
+                capabilities.remarks.push(remark.to_owned());
             }
-            Err(error) => return Err(error),
+            Some(image) => match self.seen_in(&image).await {
+                Ok(seen) => self.take_what_was_seen(&mut capabilities, &seen),
+                Err(error @ RuntimeError::BadCommand { .. }) => {
+                    capabilities.remarks.push(format!("nothing was started to look, {image} has no shell: {error}"));
+                }
+                Err(error) => return Err(error),
+            },
+        }
+        capabilities.tells_out_of_memory =
+            capabilities.memory_limit && self.about.tells_out_of_memory.load(Ordering::Relaxed);
+        if capabilities.memory_limit && !capabilities.tells_out_of_memory {
+            let remark =
+                "a container that needs more memory than it may have is killed, and nothing but that is told of it";
+            capabilities.remarks.push(remark.to_owned());
         }
         Ok(capabilities)
     }

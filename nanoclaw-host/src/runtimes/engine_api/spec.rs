@@ -8,7 +8,7 @@ use bollard::models::{
 };
 use nanoclaw_core::runtime::{Access, ContainerSpec, GuestValue, Mount, RuntimeError};
 
-use super::{GROUP_LABEL, INSTALL_LABEL, RUN_LABEL};
+use super::{GROUP_LABEL, INSTALL_LABEL, RUN_LABEL, dialect::Dialect};
 
 /// What the body of a create request depends on beyond the spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum ReadOnlyMounts {
 }
 
 /// Refuses what the engine would take silently or tell unclearly.
-pub(super) fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
+pub(super) fn check(spec: &ContainerSpec, dialect: Dialect) -> Result<(), RuntimeError> {
     if spec.user.uid == 0 || spec.user.gid == 0 {
         return Err(RuntimeError::NotEnforced {
             what: "running as an ordinary user".to_owned(),
@@ -31,10 +31,10 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let reason = "the command is empty".to_owned();
         return Err(RuntimeError::BadCommand { command: String::new(), reason });
     }
-    spec.mounts.iter().try_for_each(check_mount)
+    spec.mounts.iter().try_for_each(|mount| check_mount(mount, dialect))
 }
 
-fn check_mount(mount: &Mount) -> Result<(), RuntimeError> {
+fn check_mount(mount: &Mount, dialect: Dialect) -> Result<(), RuntimeError> {
     let bad = |reason: String| Err(RuntimeError::BadMount { path: mount.source.clone(), reason });
     if !mount.source.is_absolute() {
         return bad("the path is not absolute".to_owned());
@@ -44,6 +44,11 @@ fn check_mount(mount: &Mount) -> Result<(), RuntimeError> {
     }
     if !Path::new(&mount.target).is_absolute() {
         return bad(format!("its place in the container, {:?}, is not an absolute path", mount.target));
+    }
+    // Podman makes a list with commas of a mount and reads that again, so that a path could say what is mounted how.
+    let paths = [mount.source.to_string_lossy(), mount.target.as_str().into()];
+    if dialect == Dialect::Podman && paths.iter().any(|path| path.contains(['"', ',', '\n', '\r'])) {
+        return bad("Podman cannot be told a path with a comma, a quotation mark or a line break".to_owned());
     }
     // An engine may create a missing path, as root. Looking first is not enough for two who race, but the request asks
     // for a mount that must exist, which docker honours.
@@ -55,15 +60,22 @@ fn check_mount(mount: &Mount) -> Result<(), RuntimeError> {
 
 /// The body of the create request: no network but loopback, no capabilities, no new privileges, a read-only root, a
 /// `/tmp` of its own, limits, and self-removal.
-pub(super) fn create_body(spec: &ContainerSpec, read_only: ReadOnlyMounts) -> ContainerCreateBody {
+pub(super) fn create_body(
+    spec: &ContainerSpec,
+    read_only: ReadOnlyMounts,
+    dialect: Dialect,
+    rootless: bool,
+) -> ContainerCreateBody {
     let words = |words: &[GuestValue]| words.iter().map(|word| word.as_str().to_owned()).collect::<Vec<_>>();
     let (program, arguments) = spec.command.split_at(spec.command.len().min(1));
     let memory = spec.limits.memory_bytes.map(signed);
     let tmp = format!("rw,noexec,nosuid,nodev,size={},mode=1777", spec.tmp_bytes);
     let host_config = HostConfig {
-        auto_remove: Some(true),
+        auto_remove: Some(dialect == Dialect::Docker),
         network_mode: Some("none".to_owned()),
         ipc_mode: Some("private".to_owned()),
+        // The user inside is the one outside, so that what it writes belongs to the person who runs this.
+        userns_mode: rootless.then(|| "keep-id".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
         readonly_rootfs: Some(true),

@@ -9,13 +9,13 @@ use bollard::{
 };
 use nanoclaw_core::runtime::{
     Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStdin, ExitWatch, Output, RuntimeError,
-    exit_watch,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    EngineRuntime, errors, exit,
+    EngineRuntime,
+    dialect::Dialect,
+    errors, exit,
     spec::{self, ReadOnlyMounts},
     streams,
 };
@@ -28,7 +28,7 @@ const RECURSIVE_READ_ONLY: (usize, usize) = (1, 44);
 impl EngineRuntime {
     /// Starts `spec`; when a step fails, nothing of it is left.
     pub(super) async fn start_attached(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
-        spec::check(spec)?;
+        spec::check(spec, self.dialect)?;
         self.enforceable(&spec.limits)?;
         let _permit = self.starts.acquire().await.map_err(|_| RuntimeError::Other {
             action: "start the container",
@@ -48,7 +48,15 @@ impl EngineRuntime {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        let body = spec::create_body(spec, self.read_only_mounts());
+        let mut body = spec::create_body(spec, self.read_only_mounts(), self.dialect, self.about.rootless);
+        self.relabelling.apply(&mut body)?;
+        if let (Some(profile), Some(host_config)) = (&self.about.seccomp, &mut body.host_config) {
+            let path = profile.path().map_err(|error| RuntimeError::Other {
+                action: "write the filter on system calls",
+                reason: error.to_string(),
+            })?;
+            host_config.security_opt.get_or_insert_default().push(format!("seccomp={}", path.display()));
+        }
         let created = self.docker.create_container(Some(options), body).await.map_err(|error| {
             let said = errors::message(&error).unwrap_or_default().to_lowercase();
             match () {
@@ -78,9 +86,7 @@ impl EngineRuntime {
 
     async fn attach_and_start(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<Container, RuntimeError> {
         // First, so that the request has the whole attach to get through before anything can end.
-        let waiting = tokio::spawn(exit::next_exit(self.docker.clone(), id.clone(), self.killed.clone()));
-        let waiting = AbortOnDropHandle::new(waiting);
-        let exit = exit_watch(async move { waiting.await.unwrap_or(nanoclaw_core::runtime::Exit::Unknown) });
+        let exit = self.watch_exit(id, exit::Of::Created);
 
         let options =
             AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true).build();
@@ -91,6 +97,11 @@ impl EngineRuntime {
         // Ends by itself: with the output, with the exit, or when the container's streams are dropped.
         tokio::spawn(streams::pass_on(attached.output, queue, exit.clone(), input_gone));
 
+        if self.dialect == Dialect::Podman {
+            // Podman makes the container's first process, in its control group, when it is attached to.
+            let found = self.docker.inspect_container(id.as_str(), None).await;
+            self.watch_memory(id, found.ok().and_then(|found| found.state).and_then(|state| state.pid));
+        }
         let started = self.docker.start_container(id.as_str(), None::<StartContainerOptions>).await;
         started.map_err(|error| self.bad_start(spec, "start the container", error))?;
         Ok(Container { id: id.clone(), stdin: ContainerStdin::new(stdin), output, exit })

@@ -188,6 +188,7 @@ async fn attempt(
         own_mounts: own_world,
         own_network: own_world,
         memory_limit: in_force.memory,
+        tells_out_of_memory: in_force.memory,
         pids_limit: in_force.pids,
         cpu_limit: in_force.cpu,
         images: own_world,

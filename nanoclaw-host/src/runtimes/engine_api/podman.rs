@@ -1,0 +1,139 @@
+//! What Podman says and the engine's client library does not read: its own fields, and its own words in known ones.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use nanoclaw_core::{
+    causes::with_causes,
+    runtime::{InstallId, RuntimeError},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{INSTALL_LABEL, seccomp::Profile};
+use crate::gateway::tls;
+
+/// Answers come within milliseconds; on a very busy machine within seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Podman's socket, for questions.
+#[derive(Debug, Clone)]
+pub(super) struct Asker(reqwest::Client);
+
+/// What Podman says of itself.
+pub(super) struct About {
+    /// It runs as an ordinary user.
+    pub(super) rootless: bool,
+    /// `None`, and a line in the log, where its own filter cannot be read.
+    pub(super) seccomp: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    host: Host,
+}
+
+#[derive(Deserialize)]
+struct Host {
+    security: Security,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Security {
+    rootless: bool,
+    #[serde(default)]
+    seccomp_profile_path: PathBuf,
+}
+
+/// A container as Podman lists it. Its states are more than Docker's: `stopped` is between `running` and `exited`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    state: String,
+}
+
+impl Asker {
+    pub(super) fn new(socket: &Path) -> Result<Self, RuntimeError> {
+        tls::install_provider();
+        let client = reqwest::Client::builder().unix_socket(socket).timeout(ANSWER_WITHIN).build();
+        Ok(Self(client.map_err(|error| failed("reach Podman", &error))?))
+    }
+
+    /// What it is, and which filter on system calls its containers get.
+    pub(super) async fn about(&self) -> Result<About, RuntimeError> {
+        let info = self.ask::<Info>("ask what Podman is", "v4.0.0/libpod/info", &[]).await?;
+        let Security { rootless, seccomp_profile_path: path } = info.host.security;
+        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let seccomp = match read.and_then(|own| Profile::of(&own).map_err(|error| error.to_string())) {
+            Ok(profile) => Some(profile),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, error, "Podman's filter on system calls is used as it is, which allows user namespaces");
+                None
+            }
+        };
+        Ok(About { rootless, seccomp })
+    }
+
+    /// All containers of an installation.
+    pub(super) async fn list(&self, install: &InstallId) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let ours = HashMap::from([("label", [format!("{INSTALL_LABEL}={install}")])]);
+        let filters = serde_json::to_string(&ours).expect("a map of texts is JSON");
+        let query = [("all", "true"), ("filters", filters.as_str())];
+        let all = self.ask::<Vec<Listed>>("list the containers", "containers/json", &query).await?;
+        Ok(all.into_iter().map(Listed::in_dockers_words).collect())
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        action: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, RuntimeError> {
+        let url = reqwest::Url::parse_with_params(&format!("http://podman/{path}"), query)
+            .map_err(|error| RuntimeError::Other { action, reason: error.to_string() })?;
+        let answer = self.0.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        let answer = answer.map_err(|error| failed(action, &error))?.bytes().await;
+        let answer = answer.map_err(|error| failed(action, &error))?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| RuntimeError::Other { action, reason: format!("Podman's answer cannot be read: {error}") })
+    }
+}
+
+impl Listed {
+    fn in_dockers_words(self) -> ContainerSummary {
+        let state = match self.state.as_str() {
+            "running" => ContainerSummaryStateEnum::RUNNING,
+            "paused" => ContainerSummaryStateEnum::PAUSED,
+            "restarting" => ContainerSummaryStateEnum::RESTARTING,
+            "created" | "configured" | "initialized" => ContainerSummaryStateEnum::CREATED,
+            _ => ContainerSummaryStateEnum::EXITED,
+        };
+        ContainerSummary {
+            id: Some(self.id),
+            labels: Some(self.labels.unwrap_or_default().into_iter().collect()),
+            state: Some(state),
+            ..ContainerSummary::default()
+        }
+    }
+}
+
+fn failed(action: &'static str, error: &reqwest::Error) -> RuntimeError {
+    match () {
+        () if error.is_timeout() => RuntimeError::TimedOut { action },
+        () if error.is_connect() => RuntimeError::Unavailable {
+            runtime: nanoclaw_core::runtime::RuntimeKind::Podman,
+            reason: format!("failed to {action}: {}", with_causes(error)),
+            remedy: super::dialect::Dialect::Podman.remedy(false).to_owned(),
+        },
+        () => RuntimeError::Other { action, reason: with_causes(error) },
+    }
+}
