@@ -23,6 +23,7 @@ pub mod launch;
 pub mod mailbox;
 pub mod message;
 pub mod orchestrator;
+mod pace;
 pub mod prompt;
 pub mod protocol;
 pub mod run;

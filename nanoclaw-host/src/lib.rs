@@ -12,6 +12,7 @@ pub mod home;
 mod json_lines;
 pub mod launcher;
 pub mod programs;
+mod remove_tree;
 pub mod runtimes;
 pub mod stores;
 pub mod unix_socket;

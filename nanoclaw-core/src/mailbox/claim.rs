@@ -44,6 +44,9 @@ pub enum Refused {
     /// A link, FIFO, socket, device or folder.
     #[error("it is not a regular file")]
     NotRegular,
+    /// A file that has another name besides: it may be somebody else's, linked here to be read by who may read it.
+    #[error("it has several names (hard links)")]
+    SeveralNames,
     /// Larger than [`Limits::file_bytes`].
     #[error("it has more than {limit} bytes")]
     TooLarge {
@@ -135,6 +138,12 @@ impl Folder {
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(Err(Refused::NotRegular));
+        }
+        match stat.st_nlink {
+            // Its writer took it back.
+            0 => return Err(Errno::NOENT),
+            1 => {}
+            _ => return Ok(Err(Refused::SeveralNames)),
         }
         let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
         if size > limit {

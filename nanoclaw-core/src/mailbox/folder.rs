@@ -55,6 +55,10 @@ pub struct Mailbox {
     root: PathBuf,
 }
 
+/// How many names a folder may have when a run begins. A flood beyond that hides what comes after it, and would do so for every
+/// run to come.
+const MOST_NAMES: usize = 4096;
+
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";
 const MESSAGES: &str = "messages";
@@ -74,8 +78,13 @@ impl Mailbox {
         &self.root
     }
 
-    /// Creates the root and the six folders where they are missing, for the owner alone (0700). Idempotent. A link or a
-    /// file in a folder's place is an error, never followed.
+    /// Creates the root and the six folders where they are missing, for the owner alone (0700), and makes them usable again
+    /// where an agent has spoilt them: what has a folder's name and is none is removed, and a folder that cannot be entered, or
+    /// holds more than 4096 names, is put aside under a name that nobody reads. Idempotent; for a time when no run is in
+    /// need of what lies there. A link is never followed.
+    ///
+    /// # Errors
+    /// When the root is a link or no folder, or the system will not have it.
     pub fn create(&self) -> Result<(), MailboxError> {
         if let Some(parent) = self.root.parent() {
             DirBuilder::new()
@@ -85,10 +94,17 @@ impl Mailbox {
                 .map_err(|error| MailboxError::io("create the folder", parent, error))?;
         }
         make_folder(CWD, &self.root, &self.root)?;
-        let root = Folder::open(&self.root)?;
+        let root = match try_folder(CWD, &self.root) {
+            Err(Errno::ACCESS) => {
+                // What lies in the root is the agent's to replace, the root itself is not: so this is it.
+                let _ = rustix::fs::chmod(&self.root, Mode::RWXU);
+                Folder::open(&self.root)?
+            }
+            _ => Folder::open(&self.root)?,
+        };
+        root.make_ours();
         for name in [INPUT, OUTPUT, MESSAGES, TASKS, ANSWERS, ALIVE] {
-            make_folder(root.handle.as_fd(), Path::new(name), &root.path.join(name))?;
-            root.folder(name)?;
+            root.make_usable(name)?;
         }
         Ok(())
     }
@@ -178,6 +194,41 @@ impl Folder {
         open_folder(self.handle.as_fd(), Path::new(name), self.path.join(name))
     }
 
+    /// Makes sure that `name` is a folder of this one, that it can be worked in, and that it holds no flood.
+    fn make_usable(&self, name: &str) -> Result<(), MailboxError> {
+        let path = self.path.join(name);
+        make_folder(self.handle.as_fd(), Path::new(name), &path)?;
+        let trouble = match try_folder(self.handle.as_fd(), Path::new(name)) {
+            Ok(handle) => {
+                let folder = Self { handle, path: path.clone() };
+                folder.make_ours();
+                let mut names = 0;
+                folder.each_name(MOST_NAMES + 3, |_| names += 1)?;
+                if names <= MOST_NAMES {
+                    return Ok(());
+                }
+                "it has too many names"
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => "it is no folder",
+            Err(Errno::ACCESS) => "it cannot be entered",
+            Err(errno) => return Err(MailboxError::io("open the folder", &path, errno)),
+        };
+        tracing::warn!(?path, "a folder of the mailbox is replaced: {trouble}");
+        self.remove_any(name)?;
+        make_folder(self.handle.as_fd(), Path::new(name), &path)?;
+        self.folder(name).map(drop)
+    }
+
+    /// Takes back a mode that would keep its owner out. Where we are not the owner it stays, and so does the trouble.
+    pub(super) fn make_ours(&self) {
+        let mode = rustix::fs::fstat(&self.handle).map(|stat| Mode::from_raw_mode(stat.st_mode));
+        if let Ok(mode) = mode
+            && !mode.contains(Mode::RWXU)
+        {
+            let _ = rustix::fs::fchmod(&self.handle, mode | Mode::RWXU);
+        }
+    }
+
     /// Calls `each` with the names that lie there, in no order, until it has seen `most` of them.
     pub(super) fn each_name(&self, most: usize, mut each: impl FnMut(CString)) -> Result<(), MailboxError> {
         let failed = |errno| MailboxError::io("list the folder", &self.path, errno);
@@ -226,11 +277,15 @@ pub(super) fn is_temporary(name: &[u8]) -> bool {
 }
 
 fn open_folder(parent: impl AsFd, name: &Path, path: PathBuf) -> Result<Folder, MailboxError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+    match try_folder(parent, name) {
         Ok(handle) => Ok(Folder { handle, path }),
         Err(errno) => Err(MailboxError::io("open the folder (a link is not followed)", &path, errno)),
     }
+}
+
+fn try_folder(parent: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
 fn make_folder(parent: impl AsFd, name: &Path, path: &Path) -> Result<(), MailboxError> {

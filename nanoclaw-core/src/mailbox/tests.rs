@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::run::RunNumber;
 
+mod hostile;
+
 fn mailbox() -> (TempDir, Mailbox) {
     let directory = tempfile::tempdir().unwrap();
     let mailbox = Mailbox::new(directory.path().join("ipc/family"));
@@ -84,7 +86,7 @@ fn each_folder_is_where_the_container_contract_says() {
 }
 
 #[test]
-fn a_link_or_file_in_a_folders_place_is_refused() {
+fn a_link_or_file_in_a_folders_place_is_refused_and_replaced_when_a_run_begins() {
     let (directory, mailbox) = mailbox();
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
@@ -93,17 +95,22 @@ fn a_link_or_file_in_a_folders_place_is_refused() {
     symlink(&elsewhere, &messages).unwrap();
     let error = mailbox.messages().unwrap_err();
     assert!(error.to_string().contains("messages"), "{error}");
-    assert!(mailbox.create().is_err());
     assert!(Folder::open(&messages).is_err());
+    mailbox.create().unwrap();
+    mailbox.messages().unwrap().write("a.json", b"").unwrap();
+    assert!(names(&elsewhere).is_empty(), "nothing was made through the link");
 
-    fs::remove_file(&messages).unwrap();
+    fs::remove_dir_all(&messages).unwrap();
     fs::write(&messages, "a file").unwrap();
     assert!(mailbox.messages().is_err());
-    assert!(mailbox.create().is_err());
+    mailbox.create().unwrap();
+    assert!(mailbox.messages().is_ok());
 
-    fs::remove_file(&messages).unwrap();
+    fs::remove_dir(&messages).unwrap();
     fifo(&messages);
     assert!(mailbox.messages().is_err(), "and does not wait for a writer");
+    mailbox.create().unwrap();
+    assert!(mailbox.messages().is_ok());
 
     let linked = Mailbox::new(directory.path().join("linked"));
     symlink(mailbox.root(), linked.root()).unwrap();

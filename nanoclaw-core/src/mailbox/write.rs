@@ -1,13 +1,19 @@
 //! Writing: a file appears whole, under its final name, and durably. Removing.
 
-use std::{ffi::CStr, fs::File, io::Write};
+use std::{
+    fs::File,
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
+    path::Arg,
 };
 
 use super::{Folder, MailboxError, folder::is_temporary};
+use crate::time::Timestamp;
 
 /// Whether a file must still be there after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +26,9 @@ enum Durability {
 
 /// How many names are listed at a time when a folder is emptied.
 const CLEAR_BATCH: usize = 4096;
+/// How often it is listed, and how many names are looked at each time: somebody may go on filling it.
+const CLEAR_ROUNDS: usize = 16;
+const LOOKED_AT: usize = 16 * CLEAR_BATCH;
 
 /// Under which `name` is written before it has its name.
 fn temporary_name(name: &str) -> String {
@@ -77,7 +86,7 @@ impl Folder {
     /// The names for which a file is staged, or was being written when its writer died; in no order.
     pub fn staged(&self) -> Result<Vec<String>, MailboxError> {
         let mut staged = Vec::new();
-        self.each_name(usize::MAX, |name| {
+        self.each_name(LOOKED_AT, |name| {
             if let Ok(name) = name.to_str()
                 && let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"))
                 && staged.len() < CLEAR_BATCH
@@ -97,20 +106,19 @@ impl Folder {
     /// it is not met again and again.
     pub fn remove(&self, name: &str) -> Result<(), MailboxError> {
         self.check_plain(name)?;
-        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR) => self.remove_folder(name),
-            Err(errno) => Err(self.error("remove", name, errno)),
-        }
+        self.remove_any(name)
     }
 
     /// Removes every name that is not temporary, and returns how many. For a folder to which nobody else writes just now.
+    ///
+    /// # Errors
+    /// The system's, or when somebody fills it as fast as it is emptied.
     pub fn clear(&self) -> Result<usize, MailboxError> {
         let mut removed = 0;
-        loop {
+        for _ in 0..CLEAR_ROUNDS {
             // Listing and removing take turns, because what a listing shows is undefined while names go.
             let mut names = Vec::new();
-            self.each_name(usize::MAX, |name| {
+            self.each_name(LOOKED_AT, |name| {
                 if names.len() < CLEAR_BATCH && !is_temporary(name.as_bytes()) {
                     names.push(name);
                 }
@@ -120,9 +128,11 @@ impl Folder {
             }
             removed += names.len();
             for name in names {
-                self.remove_any(&name)?;
+                self.remove_any(&*name)?;
             }
         }
+        let endless = std::io::Error::other("somebody fills it meanwhile, or there are too many files");
+        Err(MailboxError::io("empty the folder", &self.path, endless))
     }
 
     fn write_file(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), MailboxError> {
@@ -155,11 +165,8 @@ impl Folder {
     }
 
     fn write_temporary(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), MailboxError> {
-        // A crash between creating and renaming leaves the name taken.
-        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(self.error("remove", name, errno)),
-        }
+        // A crash between creating and renaming leaves the name taken, and an agent can put anything there.
+        self.remove_any(name)?;
         let mode = Mode::from_raw_mode(0o644);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle =
@@ -175,30 +182,34 @@ impl Folder {
         Ok(())
     }
 
-    fn remove_folder(&self, name: &str) -> Result<(), MailboxError> {
+    /// Removes what has this name, or gives it one under which nobody looks for it.
+    pub(super) fn remove_any<Name: Arg + Copy>(&self, name: Name) -> Result<(), MailboxError> {
+        let shown = || name.to_string_lossy().into_owned();
+        let mut tried = rustix::fs::unlinkat(&self.handle, name, AtFlags::empty());
+        if let Err(Errno::ACCESS) = tried {
+            self.make_ours();
+            tried = rustix::fs::unlinkat(&self.handle, name, AtFlags::empty());
+        }
+        match tried {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => self.remove_folder(name),
+            Err(errno) => Err(self.error("remove", &shown(), errno)),
+        }
+    }
+
+    fn remove_folder<Name: Arg + Copy>(&self, name: Name) -> Result<(), MailboxError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let shown = || name.to_string_lossy().into_owned();
         match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-            Err(errno) => return Err(self.error("remove the folder", name, errno)),
+            Err(errno) => return Err(self.error("remove the folder", &shown(), errno)),
         }
-        // The names could be taken by earlier ones; an agent that plays this often has to live with the error.
-        for number in 0..64 {
-            match rustix::fs::renameat(&self.handle, name, &self.handle, format!(".refused-{number}")) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
-                Err(errno) => return Err(self.error("put aside the folder", name, errno)),
-            }
-        }
-        Err(self.error("put aside the folder", name, Errno::NOTEMPTY))
-    }
-
-    fn remove_any(&self, name: &CStr) -> Result<(), MailboxError> {
-        match name.to_str() {
-            Ok(name) => self.remove(name),
-            Err(_) => match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => Ok(()),
-                Err(errno) => Err(self.error("remove", &name.to_string_lossy(), errno)),
-            },
+        // It is not emptied: it can be as deep and as large as the disk. A name that an agent can foresee it could take.
+        let aside = format!(".refused-{}-{}", Timestamp::now().as_ms(), COUNT.fetch_add(1, Ordering::Relaxed));
+        match rustix::fs::renameat(&self.handle, name, &self.handle, aside) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.error("put aside the folder", &shown(), errno)),
         }
     }
 }

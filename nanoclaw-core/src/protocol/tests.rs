@@ -327,3 +327,32 @@ fn a_fence_is_a_number_and_nothing_else() {
         (None, None, None, None, None)
     );
 }
+
+#[test]
+fn json_of_any_depth_or_size_is_refused_and_overflows_no_stack() {
+    use super::{
+        input::ContainerInput,
+        output::{Block, JournalEntry},
+        requests::{Answer, MessageRequest},
+    };
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(500_000), close.repeat(500_000));
+    let within = |field: &str| format!(r#"{{"type":"message","status":"success","{field}":{}"#, "[".repeat(1 << 20));
+    let texts = [
+        deep("[", "]"),
+        deep(r#"{"block":"#, "}"),
+        within("unknown"),
+        within("text"),
+        format!(r#"{{"run":{}}}"#, "9".repeat(1 << 20)),
+        format!(r#"{{"run":-1e{}}}"#, "9".repeat(1000)),
+        r#"{"type":"message","chatJid":"a","chatJid":"b","text":"twice"}"#.to_owned(),
+        r#"{"type":"message","chatJid":"tg:1","text":"\ud800"}"#.to_owned(),
+    ];
+    for text in &texts {
+        let begins = &text[..text.len().min(40)];
+        assert!(serde_json::from_str::<MessageRequest>(text).is_err(), "{begins}");
+        assert!(serde_json::from_str::<JournalEntry>(text).is_err(), "{begins}");
+        assert!(serde_json::from_str::<Block>(text).is_err(), "{begins}");
+        assert!(serde_json::from_str::<Answer>(text).is_err(), "{begins}");
+        assert!(serde_json::from_str::<ContainerInput>(text).is_err(), "{begins}");
+    }
+}

@@ -14,7 +14,7 @@ use nanoclaw_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Agent, House, folder, main_group, silent, waiting};
+use crate::support::{Agent, House, block, folder, main_group, silent, waiting};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// How often our agent gives a sign of life.
@@ -370,4 +370,46 @@ async fn f2_f15_two_hundred_groups_on_five_slots_are_all_served_in_order() {
         assert!(at.abs_diff(place) < 5, "{name} waited from place {place} and was served at {at}");
     }
     assert!(most.load(Ordering::SeqCst) <= 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_asks_for_too_much_is_refused_and_told_so_and_may_ask_again_later() {
+    let house = House::new(|mut agent: Agent| async move {
+        let ask = |number: u32| format!(r#"{{"type":"message","chatJid":"test:main","text":"request {number}"}}"#);
+        let messages = agent.mailbox.messages().unwrap();
+        for number in 0..400 {
+            messages.write_fleeting(&format!("{number:04}.json"), ask(number).as_bytes()).unwrap();
+        }
+        let mut refused = 0;
+        for number in 0..400 {
+            let answer = agent.answered(format!("{number:04}.json")).await;
+            refused += u32::from(answer.contains("asks for too much"));
+        }
+        sleep(MINUTE).await;
+        let later = agent.request("later.json".to_owned(), ask(400)).await;
+        agent.answer(|_| Some(format!("refused {refused}, later {}", later.contains("done")))).await;
+        agent.until_closed().await
+    })
+    .await;
+    house.write("ask").await;
+    house.shown_last_containing("later true").await;
+    let sent = house.channel.texts().iter().filter(|text| text.starts_with("request ")).count();
+    assert!((120..150).contains(&sent), "{sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_says_more_than_anybody_can_read_is_heard_more_slowly_and_loses_nothing() {
+    let house = House::new(|mut agent: Agent| async move {
+        for number in 0..1_500 {
+            agent.write(&block(Some(&format!("word {number}")))).await;
+        }
+        agent.answer(|_| Some("done".to_owned())).await;
+        agent.until_closed().await
+    })
+    .await;
+    let began = Instant::now();
+    house.write("talk").await;
+    waiting("all is said", async || house.channel.texts().last().is_some_and(|text| text == "done")).await;
+    assert_eq!(house.channel.texts().len(), 1_501);
+    assert!(began.elapsed() > Duration::from_secs(45), "{:?}", began.elapsed());
 }

@@ -98,19 +98,39 @@ impl Bridge {
         }
     }
 
+    /// A message, and nothing more.
+    pub(crate) fn message(&mut self, group: usize, number: usize) -> Result<(), String> {
+        self.say(&json!({
+            "type": "message", "chat": format!("bench:{group}"), "id": format!("{number}"), "sender": "ann",
+            "text": "hello", "timestamp_ms": 1_790_000_000_000_i64,
+        }))
+    }
+
     /// A message and its reply.
     pub(crate) fn turn(&mut self, group: usize, number: usize) -> Result<Duration, String> {
+        self.turn_where(group, number, |_| false)
+    }
+
+    /// The same while other chats have their own replies.
+    pub(crate) fn turn_beside_others(&mut self, group: usize, number: usize) -> Result<Duration, String> {
+        let chat = format!("bench:{group}");
+        self.turn_where(group, number, |reply| reply["chat"] != chat.as_str())
+    }
+
+    fn turn_where(
+        &mut self,
+        group: usize,
+        number: usize,
+        passed_over: impl Fn(&Value) -> bool,
+    ) -> Result<Duration, String> {
         let chat = format!("bench:{group}");
         let begun = Instant::now();
-        self.say(&json!({
-            "type": "message", "chat": chat, "id": format!("{number}"), "sender": "ann", "text": "hello",
-            "timestamp_ms": 1_790_000_000_000_i64,
-        }))?;
+        self.message(group, number)?;
         let (reply, took) = loop {
             let reply = self.hear("send")?;
             let took = begun.elapsed();
             self.say(&json!({"type": "sent", "key": reply["key"]}))?;
-            if self.sent.insert(reply["key"].to_string()) {
+            if self.sent.insert(reply["key"].to_string()) && !passed_over(&reply) {
                 break (reply, took);
             }
         };

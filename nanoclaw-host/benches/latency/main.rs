@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|throughput|service|containers|restart …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|throughput|service|containers|restart|hostile …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -12,6 +12,7 @@
 //! * [`throughput`]: messages a second with every commit synced, and commits a message;
 //! * [`service`]: the real program with much in its store: ready when, and what it uses idle;
 //! * [`containers`]: the real program with real containers, for context;
+//! * [`hostile`]: the real program with an agent that attacks its mailbox, and what another group feels of it;
 //! * [`restart`]: the real program after `kill -9`, with containers of its predecessor.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends")]
@@ -24,6 +25,7 @@
 mod containers;
 mod figures;
 mod first_gateway;
+mod hostile;
 mod house;
 mod machine;
 mod messages;
@@ -68,6 +70,9 @@ struct Args {
     /// How often the service is killed
     #[arg(long, default_value_t = 10)]
     kills: usize,
+    /// How many rounds of quiet, control and attack
+    #[arg(long, default_value_t = 8)]
+    hostile_rounds: usize,
     /// The program to start, instead of the one that was just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_nanoclaw"), hide_default_value = true)]
     program: PathBuf,
@@ -88,9 +93,12 @@ enum Part {
     Containers,
     /// From SIGKILL to serving again
     Restart,
+    /// A group's follow-ups while another group's agent attacks its mailbox
+    Hostile,
 }
 
 fn main() {
+    hostile::maybe_attack();
     let args = Args::parse();
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     let mut all: Vec<Figure> = vec![machine::commit_to_disk()];
@@ -110,6 +118,9 @@ fn main() {
     }
     if wanted(Part::Restart) {
         all.extend(restart::measure(&args.program, args.containers, args.kills));
+    }
+    if wanted(Part::Hostile) {
+        all.extend(hostile::measure(&args.program, args.hostile_rounds));
     }
     show(&machine::describe(), &all, args.json);
 }

@@ -142,12 +142,20 @@ impl HostLauncher {
         mailbox.create().map_err(|error| failed("make the group's mailbox", &error))?;
         let sessions = self.home.sessions(&group.folder);
         let gateway = self.home.gateway(&group.folder);
-        let mut made = vec![sessions.join(".claude"), self.home.global()];
+        let mut made = vec![sessions.clone(), self.home.global()];
         if with_gateway {
             made.push(gateway);
         }
         for folder in made {
             std::fs::create_dir_all(&folder).map_err(|error| failed(&format!("make {}", folder.display()), &error))?;
+        }
+        // Whatever the agent has put in its place is the agent's affair, a link too: nothing of ours is written there.
+        let state = sessions.join(".claude");
+        match std::fs::create_dir(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(&format!("make {}", state.display()), &error));
+            }
+            _ => {}
         }
         for tree in [self.home.group(&group.folder), sessions, mailbox.root().to_owned()] {
             folders::hand_over(&tree, owner)

@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use tokio::sync::Notify;
+use super::Waiter;
 
-type Watched = BTreeMap<PathBuf, Vec<Weak<Notify>>>;
+type Watched = BTreeMap<PathBuf, Vec<Weak<Waiter>>>;
 
 thread_local! {
     static WATCHED: RefCell<Option<Watched>> = const { RefCell::new(None) };
@@ -32,12 +32,12 @@ pub(super) fn is_on() -> bool {
     WATCHED.with_borrow(Option::is_some)
 }
 
-pub(super) fn watch(folder: &Path, notify: &Arc<Notify>) {
+pub(super) fn watch(folder: &Path, waiter: &Arc<Waiter>) {
     WATCHED.with_borrow_mut(|watched| {
         if let Some(watched) = watched {
             let waiting = watched.entry(folder.to_owned()).or_default();
-            waiting.retain(|notify| notify.strong_count() > 0);
-            waiting.push(Arc::downgrade(notify));
+            waiting.retain(|waiter| waiter.strong_count() > 0);
+            waiting.push(Arc::downgrade(waiter));
         }
     });
 }
@@ -45,8 +45,8 @@ pub(super) fn watch(folder: &Path, notify: &Arc<Notify>) {
 /// Something was renamed into the folder.
 pub(in crate::mailbox) fn changed(folder: &Path) {
     WATCHED.with_borrow(|watched| {
-        for notify in watched.iter().filter_map(|watched| watched.get(folder)).flatten().filter_map(Weak::upgrade) {
-            notify.notify_one();
+        for waiter in watched.iter().filter_map(|watched| watched.get(folder)).flatten().filter_map(Weak::upgrade) {
+            waiter.notify.notify_one();
         }
     });
 }

@@ -165,6 +165,62 @@ async fn an_overflow_of_the_queue_is_told_to_all() {
 }
 
 #[tokio::test]
+async fn a_storm_in_a_folder_is_looked_at_now_and_then_and_others_are_told_at_once() {
+    let (stormy, quiet) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let watcher = Watcher::new().unwrap();
+    let mut in_storm = watch(&watcher, stormy.path()).await;
+    let mut beside = watch(&watcher, quiet.path()).await;
+    let rage = || {
+        for _ in 0..STORM_EVENTS {
+            for name in ["a.json", "b.json.tmp"] {
+                drop(fs::OpenOptions::new().append(true).create(true).open(stormy.path().join(name)).unwrap());
+            }
+        }
+    };
+    for round in 0..3 {
+        rage();
+        fs::create_dir(quiet.path().join(round.to_string())).unwrap();
+        told(&mut beside).await;
+        assert!(in_storm.waiter.storm.load(Ordering::Relaxed), "round {round}");
+        assert_eq!(
+            lock(&watcher.shared.as_ref().unwrap().table).waiting.len(),
+            1,
+            "the kernel watches the other alone"
+        );
+        rage();
+        let began = Instant::now();
+        told(&mut in_storm).await;
+        assert!(began.elapsed() >= STORM_PAUSE, "{:?}", began.elapsed());
+        assert!(!in_storm.waiter.storm.load(Ordering::Relaxed));
+    }
+    fs::write(stormy.path().join("honest.json"), "").unwrap();
+    told(&mut in_storm).await;
+    drop(in_storm);
+    assert_eq!(lock(&watcher.shared.as_ref().unwrap().table).waiting.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paced_watch_tells_of_a_few_changes_at_once_and_then_twenty_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let watcher = Watcher::new().unwrap();
+    let mut watch = watcher.watch(directory.path()).unwrap().paced();
+    let began = Instant::now();
+    for _ in 0..LOOKS_AT_ONCE {
+        watch.look_again();
+        assert!(watch.changed().now_or_never().is_some());
+    }
+    for _ in 0..100 {
+        watch.look_again();
+        watch.changed().await;
+    }
+    assert!(began.elapsed() >= LOOK_EVERY * 99, "{:?}", began.elapsed());
+    watch.look_again();
+    assert!(watch.changed().now_or_never().is_none());
+    tokio::time::sleep(LOOK_EVERY).await;
+    assert!(watch.changed().now_or_never().is_some(), "what was told is kept through calls that were cancelled");
+}
+
+#[tokio::test]
 async fn the_worker_ends_with_the_last_handle() {
     let directory = tempfile::tempdir().unwrap();
     let watcher = Watcher::new().unwrap();

@@ -80,7 +80,7 @@ pub(in crate::orchestrator) async fn adopt(
                     None => ENDS,
                 },
             );
-            live.drain_journal().await;
+            live.drain_whole_journal().await;
             live.answer_requests().await;
             live.note_taken().await;
             let _ = caught_up.send(());
@@ -128,8 +128,8 @@ pub(in crate::orchestrator) async fn finish(
         .and_then(|live| live.resumed(run, turns));
     let ending = match live {
         Ok(mut live) => {
-            finish_requests(context, group, &run.id, &live.folders.messages).await?;
-            live.drain_journal().await;
+            finish_requests(context, group, &run.id, &live.folders).await?;
+            live.drain_rest_of_journal().await;
             if let Some(reason) = live.lost.take() {
                 return Err(StoreError::Failed { action: "commit what an earlier run said", reason });
             }

@@ -2,7 +2,7 @@
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::live::Live;
+use super::{complaints::in_short, live::Live};
 use crate::mailbox::{Claimed, Folder, Limits, Mailbox, MailboxError};
 
 pub(super) struct Folders {
@@ -40,23 +40,30 @@ impl Live<'_> {
         match self.with_folders(move |folders| which(folders).claim(&limits)).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::warn!(run = %self.id, %error, "cannot look into the mailbox");
+                self.complain("cannot look into the mailbox", "", &error.to_string());
                 Vec::new()
             }
+        }
+    }
+
+    /// Says in the log what the agent did that it should not have done, if it was not said often before.
+    pub(super) fn complain(&mut self, what: &'static str, file: &str, reason: &str) {
+        if let Some(unsaid) = self.complaints.one_more() {
+            tracing::warn!(run = %self.id, file, reason = in_short(reason), unsaid, "{what}");
         }
     }
 
     pub(super) async fn remove(&mut self, which: fn(&Folders) -> &Folder, name: &str) {
         let name = name.to_owned();
         if let Err(error) = self.with_folders(move |folders| which(folders).remove(&name)).await {
-            tracing::warn!(run = %self.id, %error, "cannot remove a file from the mailbox");
+            self.complain("cannot remove a file from the mailbox", "", &error.to_string());
         }
     }
 }
 
 /// Does file work where it holds up nobody. A runtime of one thread has nobody else to hold up: there it is done at once,
 /// and things happen in the same order every time (the simulation relies on it).
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }

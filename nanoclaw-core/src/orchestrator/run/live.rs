@@ -7,13 +7,15 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Command, HOST, RunContext, Words,
     beats::Beats,
+    complaints::Complaints,
     files::Folders,
     hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
     not_started,
-    requests::Unanswered,
+    requests::{Unanswered, request_pace},
     retry_of,
     typing::TypingSign,
+    words::block_pace,
 };
 use crate::{
     channel::Typing,
@@ -25,6 +27,7 @@ use crate::{
         blocks::{BlockSource, Ledger},
         event::{PromptSize, RunWord, StopReason},
     },
+    pace::Pace,
     protocol::{PROTOCOL_VERSION, input::ContainerInput, markers::Decoder},
     run::{Retry, RunEnding, RunId, RunKind},
     runtime::{Container, ContainerId, ContainerStdin, Exit, ExitWatch, Output},
@@ -68,6 +71,10 @@ pub(super) struct Live<'a> {
     pub(super) feeding: Option<Feeding>,
     /// When to look for more requests, after as many were answered as are answered at a time.
     pub(super) more_requests_at: Option<Instant>,
+    /// How much the agent may ask for, and how much it may say.
+    pub(super) request_pace: Pace,
+    pub(super) block_pace: Pace,
+    pub(super) complaints: Complaints,
     /// The request whose answer could not be written at last.
     pub(super) unanswered: Option<Unanswered>,
     /// An earlier host may have died while it wrote the prompt.
@@ -172,9 +179,9 @@ impl<'a> Live<'a> {
             group,
             id,
             words,
-            output_watch: watch(&folders.output)?,
-            messages_watch: watch(&folders.messages)?,
-            tasks_watch: watch(&folders.tasks)?,
+            output_watch: watch(&folders.output)?.paced(),
+            messages_watch: watch(&folders.messages)?.paced(),
+            tasks_watch: watch(&folders.tasks)?.paced(),
             beats: Beats::new(watch(&folders.alive)?, context.settings.beat_limit),
             folders: Arc::new(folders),
             log,
@@ -189,6 +196,9 @@ impl<'a> Live<'a> {
             closing: false,
             feeding: None,
             more_requests_at: None,
+            request_pace: request_pace(),
+            block_pace: block_pace(),
+            complaints: Complaints::new(),
             unanswered: None,
             prompt_in_doubt: false,
             typing: TypingSign::new(context.channels.clone(), group),
@@ -231,6 +241,8 @@ impl<'a> Live<'a> {
                 }
             }
             let feed_again_at = self.feed_again_at();
+            // An agent that says more than anybody could read waits for its pipe, and a container for its output.
+            let hear_again_at = self.block_pace.wait();
             // What is bounded comes first; what the agent can flood comes last, so that a flood holds up nothing but the
             // agent's own requests, and those no longer than it lasts.
             tokio::select! {
@@ -264,7 +276,8 @@ impl<'a> Live<'a> {
                     exit = Some(ended);
                     output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);
                 }
-                chunk = receive(&mut output), if output_open => match chunk {
+                () = sleep_until(hear_again_at), if output_open && hear_again_at.is_some() => {}
+                chunk = receive(&mut output), if output_open && hear_again_at.is_none() => match chunk {
                     Some(Output::Stdout(bytes)) => {
                         let found = self.decoder.feed(&bytes);
                         self.take_found(found).await;
@@ -283,7 +296,7 @@ impl<'a> Live<'a> {
         }
         let rest = self.decoder.finish();
         self.take_found(rest).await;
-        self.drain_journal().await;
+        self.drain_rest_of_journal().await;
         self.answer_last_requests().await;
         self.typing.hide().await;
         let exit = exit.unwrap_or(Exit::Unknown);
@@ -294,7 +307,7 @@ impl<'a> Live<'a> {
         }
         if exit == Exit::Unknown {
             // It may have gone on until now.
-            self.drain_journal().await;
+            self.drain_rest_of_journal().await;
             self.answer_last_requests().await;
         }
         let ending = self.ending(exit).await;

@@ -12,6 +12,7 @@
 mod adopt;
 mod beats;
 mod clean_up;
+mod complaints;
 mod doubts;
 mod ending;
 mod files;
@@ -196,7 +197,8 @@ fn limits_of(context: &RunContext, group: &Group, prompt: PromptSize) -> PromptL
 
 async fn close(store: &dyn Store, id: &RunId, ending: &RunEnding) {
     if ending.is_failure() {
-        tracing::warn!(run = %id, "the run {ending}");
+        // It may have the agent's last words in it.
+        tracing::warn!(run = %id, "the run {}", complaints::in_short(&ending.to_string()));
     } else {
         tracing::info!(run = %id, "the run {ending}");
     }

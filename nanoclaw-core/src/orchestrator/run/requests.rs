@@ -1,50 +1,33 @@
 //! What an agent asks for, and whether it may. The sender is the mailbox's group, whatever a file says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{RunContext, live::Live};
+use super::{
+    RunContext,
+    complaints::{Complaints, in_short},
+    files::{Folders, off_the_loop},
+    live::Live,
+};
 use crate::{
     chat::ChatId,
     delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupRole},
-    mailbox::{Claimed, Folder, Limits},
+    mailbox::{Claimed, Limits},
     orchestrator::event::RunWord,
+    pace::Pace,
     protocol::requests::{Answer, MessageRequest},
     run::RunId,
     store::StoreError,
     time::Timestamp,
 };
 
-/// Sends a message for the agent. `None` when the store failed and the request must be tried again.
-async fn message(context: &RunContext, group: &Group, run: &RunId, claimed: &Claimed) -> Option<Answer> {
-    let delivery = match allowed_message(group, run, claimed) {
-        Ok(delivery) => delivery,
-        Err(reason) => {
-            tracing::warn!(%run, file = claimed.name, %reason, "refused an agent's request");
-            return Some(Answer::Refused { reason });
-        }
-    };
-    match context.store.post(&delivery, Timestamp::now()).await {
-        Ok(_) => {
-            context.nudges.chat(&delivery.chat);
-            Some(Answer::Done { detail: format!("stored for delivery to {}", delivery.chat) })
-        }
-        Err(error) => {
-            tracing::error!(%run, file = claimed.name, %error, "cannot store an agent's message; trying again");
-            // If it happened all the same, it is to be sent.
-            context.nudges.chat(&delivery.chat);
-            None
-        }
-    }
-}
-
 /// Decides whether the request is one, and whether `group` may make it.
 fn allowed_message(group: &Group, run: &RunId, claimed: &Claimed) -> Result<NewDelivery, String> {
     let bytes = claimed.content.as_ref().map_err(ToString::to_string)?;
-    let MessageRequest::Message { chat_jid, text, .. } =
-        serde_json::from_slice(bytes).map_err(|error| format!("the file is no request: {error}"))?;
+    let MessageRequest::Message { chat_jid, text, .. } = serde_json::from_slice(bytes)
+        .map_err(|error| format!("the file is no request: {}", in_short(&error.to_string())))?;
     let chat = ChatId::new(chat_jid).map_err(|error| error.to_string())?;
     if text.trim().is_empty() {
         return Err("the text is empty".to_owned());
@@ -58,19 +41,21 @@ fn allowed_message(group: &Group, run: &RunId, claimed: &Claimed) -> Result<NewD
     Ok(NewDelivery { key: DeliveryKey::request(run, &claimed.name), chat, text })
 }
 
+/// What a file in `tasks/` asks for; the rest of it is passed over unbuilt.
+#[derive(serde::Deserialize)]
+struct TaskRequest {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 /// Tasks and registrations are not served by files yet; the agent is told instead of left waiting.
 fn task(claimed: &Claimed) -> Answer {
-    let kind = claimed
-        .content
-        .as_ref()
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok())
-        .and_then(|value| value.get("type").and_then(|kind| kind.as_str()).map(str::to_owned));
-    let reason = match kind.as_deref() {
+    let request = claimed.content.as_ref().ok().and_then(|bytes| serde_json::from_slice::<TaskRequest>(bytes).ok());
+    let reason = match request.map(|request| request.kind).as_deref() {
         Some("register_group" | "refresh_groups") => {
             "this host registers groups on its command line only: nanoclaw groups add".to_owned()
         }
-        Some(kind) => format!("this host does not take {kind:?} requests"),
+        Some(kind) => format!("this host does not take {:?} requests", in_short(kind)),
         None => "the file is no request".to_owned(),
     };
     Answer::Refused { reason }
@@ -79,8 +64,21 @@ fn task(claimed: &Claimed) -> Answer {
 /// How many requests are answered at a time, and the pause after as many.
 const REQUEST_LIMITS: Limits = Limits { file_bytes: 1024 * 1024, names: 50 };
 const REQUEST_PAUSE: Duration = Duration::from_millis(250);
+/// How much a run may ask for: so much at once, and then one a second. More is refused, and costs the store nothing.
+const REQUESTS_AT_ONCE: u32 = 120;
+const REQUEST_EVERY: Duration = Duration::from_secs(1);
+/// A large request counts as several: one more for each so many bytes of it.
+const REQUEST_COST_BYTES: usize = 16 * 1024;
+/// How much longer than a look at the folders took the next one waits: a folder that has become slow to list (an agent can
+/// see to that) is not what this host does all day.
+const REST_PER_LOOK: u32 = 4;
 /// How often requests are looked for after the container has ended.
 const LAST_ROUNDS: u32 = 8;
+/// The same for a run of an earlier host.
+const LAST_LOOKS: u32 = 40;
+/// What an agent is told that asks too often.
+const TOO_MANY: &str = "this agent asks for too much: 120 requests at once and then one a second, where large ones count as \
+                        several; wait a minute and ask again";
 /// How long an answer that cannot be written is tried again: as long as our own agent waits for it. After that it is missing,
 /// so that an agent that spoils its folder of answers delays nothing but its own requests, and those for a while.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -91,6 +89,17 @@ pub(super) struct Unanswered {
     since: Instant,
 }
 
+/// How much a run may ask for.
+pub(super) fn request_pace() -> Pace {
+    Pace::new(REQUESTS_AT_ONCE, REQUEST_EVERY)
+}
+
+/// What a request costs of it.
+fn cost(claimed: &Claimed) -> u32 {
+    let bytes = claimed.content.as_ref().map_or(0, Vec::len);
+    1 + u32::try_from(bytes / REQUEST_COST_BYTES).unwrap_or(u32::MAX / 2)
+}
+
 /// Whether anybody waits for answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asker {
@@ -98,7 +107,8 @@ enum Asker {
     Gone,
 }
 
-/// Stores the messages that a run asked for and no host answered, under that run's name; nobody is there to be answered.
+/// Stores the messages that a run asked for and no host answered, under that run's name; nobody is there to be answered. What
+/// goes beyond [`REQUESTS_AT_ONCE`] is removed unread, a few thousand files at most: other groups wait for this.
 ///
 /// # Errors
 /// When the store fails; what is left stays for the next try.
@@ -106,10 +116,13 @@ pub(in crate::orchestrator) async fn finish_requests(
     context: &RunContext,
     group: &Group,
     run: &RunId,
-    messages: &Folder,
+    folders: &Arc<Folders>,
 ) -> Result<(), StoreError> {
-    loop {
-        let files = match messages.claim(&REQUEST_LIMITS) {
+    let mut pace = request_pace();
+    let mut complaints = Complaints::new();
+    for _ in 0..LAST_LOOKS {
+        let claimed = folders.clone();
+        let files = match off_the_loop(move || claimed.messages.claim(&REQUEST_LIMITS)).await {
             Ok(files) if files.is_empty() => return Ok(()),
             Ok(files) => files,
             Err(error) => {
@@ -118,18 +131,38 @@ pub(in crate::orchestrator) async fn finish_requests(
             }
         };
         for claimed in files {
-            match allowed_message(group, run, &claimed) {
+            let allowed = match pace.wait() {
+                None => allowed_message(group, run, &claimed),
+                Some(_) => Err(TOO_MANY.to_owned()),
+            };
+            match allowed {
                 Ok(delivery) => {
+                    pace.spend(cost(&claimed));
                     context.store.post(&delivery, Timestamp::now()).await?;
                 }
-                Err(reason) => tracing::warn!(%run, file = claimed.name, %reason, "refused an agent's request"),
+                Err(reason) => {
+                    if let Some(unsaid) = complaints.one_more() {
+                        let file = claimed.name.as_str();
+                        tracing::warn!(%run, file, reason = in_short(&reason), unsaid, "refused an agent's request");
+                    }
+                }
             }
-            if let Err(error) = messages.remove(&claimed.name) {
+            if let Err(error) = folders.messages.remove(&claimed.name) {
                 tracing::error!(%run, %error, "cannot remove a request");
                 return Ok(());
             }
         }
     }
+    tracing::warn!(%run, "the agent left more requests than a host looks at; the next run's mailbox begins without them");
+    if let Err(error) = off_the_loop({
+        let folders = folders.clone();
+        move || folders.messages.clear()
+    })
+    .await
+    {
+        tracing::warn!(%run, %error, "cannot clear an agent's requests away");
+    }
+    Ok(())
 }
 
 impl Live<'_> {
@@ -139,12 +172,16 @@ impl Live<'_> {
     }
 
     async fn answer_some(&mut self, asker: Asker) {
+        let begun = Instant::now();
         let messages = self.claim(|folders| &folders.messages, REQUEST_LIMITS).await;
         let tasks = self.claim(|folders| &folders.tasks, REQUEST_LIMITS).await;
+        let rest = begun.elapsed() * REST_PER_LOOK;
+        self.messages_watch.rest_until(begun + rest);
+        self.tasks_watch.rest_until(begun + rest);
         let more = messages.len().max(tasks.len()) >= REQUEST_LIMITS.names;
-        self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE);
+        self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE.max(rest));
         for claimed in messages {
-            let answer = message(self.context, self.group, self.id, &claimed).await;
+            let answer = self.message(&claimed).await;
             let Some(answer) = answer else {
                 // The store failed; the file stays and is tried again soon, before those that came after it.
                 self.more_requests_at = Some(Instant::now() + REQUEST_PAUSE);
@@ -161,6 +198,35 @@ impl Live<'_> {
                 break;
             }
             self.remove(|folders| &folders.tasks, &claimed.name).await;
+        }
+    }
+
+    /// Sends a message for the agent. `None` when the store failed and the request must be tried again.
+    async fn message(&mut self, claimed: &Claimed) -> Option<Answer> {
+        let (context, run) = (self.context, self.id);
+        let allowed = match self.request_pace.wait() {
+            None => allowed_message(self.group, run, claimed),
+            Some(_) => Err(TOO_MANY.to_owned()),
+        };
+        let delivery = match allowed {
+            Ok(delivery) => delivery,
+            Err(reason) => {
+                self.complain("refused an agent's request", &claimed.name, &reason);
+                return Some(Answer::Refused { reason });
+            }
+        };
+        match context.store.post(&delivery, Timestamp::now()).await {
+            Ok(_) => {
+                self.request_pace.spend(cost(claimed));
+                context.nudges.chat(&delivery.chat);
+                Some(Answer::Done { detail: format!("stored for delivery to {}", delivery.chat) })
+            }
+            Err(error) => {
+                tracing::error!(%run, file = claimed.name, %error, "cannot store an agent's message; trying again");
+                // If it happened all the same, it is to be sent.
+                context.nudges.chat(&delivery.chat);
+                None
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, time::Duration};
 
-use super::{live::Live, tries::Tries};
+use tokio::time::Instant;
+
+use super::{complaints::in_short, live::Live, tries::Tries};
 use crate::{
     channel::Typing,
     delivery::OutboxId,
@@ -13,6 +15,7 @@ use crate::{
         blocks::{LAST_NOTE, commit_of},
         event::RunWord,
     },
+    pace::Pace,
     protocol::{
         markers::{Found, MAX_BLOCK_BYTES},
         output::{Block, FailureKind, JournalEntry, Status},
@@ -24,8 +27,17 @@ use crate::{
 
 /// A journal file holds a whole block and a little around it.
 pub(in crate::orchestrator) const JOURNAL_LIMITS: Limits = Limits { file_bytes: MAX_BLOCK_BYTES + 4096, names: 256 };
-/// How often in a row the journal is looked at for more.
+/// How often in a row the journal of a run that is over is looked at for more.
 const JOURNAL_ROUNDS: u32 = 64;
+/// How much longer than a look at the journal took the next one waits, see the same of requests.
+const REST_PER_LOOK: u32 = 4;
+/// How much a run may say: so many blocks at once, and then ten a second, more than anybody reads. Beyond that it waits.
+const BLOCKS_AT_ONCE: u32 = 1000;
+const BLOCK_EVERY: Duration = Duration::from_millis(100);
+/// A large block counts as several: one more for each so many bytes of it.
+const BLOCK_COST_BYTES: usize = 16 * 1024;
+/// How much of what a run said while nobody listened is kept, counted like this. Other groups may wait for it.
+const KEPT_AT_ONCE: u32 = 4096;
 /// How much of standard error is kept to explain a crash.
 const LAST_WORDS_BYTES: usize = 600;
 
@@ -53,6 +65,30 @@ fn retry_of_failure(kind: FailureKind, retry_at: Option<Timestamp>, now: Timesta
     }
 }
 
+/// How much a run may say.
+pub(super) fn block_pace() -> Pace {
+    Pace::new(BLOCKS_AT_ONCE, BLOCK_EVERY)
+}
+
+/// What a block costs of it.
+fn cost(block: &Block) -> u32 {
+    let bytes = block.result.as_ref().map_or(0, String::len) + block.error.as_ref().map_or(0, String::len);
+    1 + u32::try_from(bytes / BLOCK_COST_BYTES).unwrap_or(u32::MAX / 2)
+}
+
+/// What a look at the journal left there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// There was nothing to begin with.
+    Nothing,
+    /// What came since, if anything.
+    Some,
+    /// More files than are looked at at a time, perhaps.
+    More,
+    /// More blocks than the run may say just now.
+    TooMuch,
+}
+
 impl Live<'_> {
     pub(super) async fn take_found(&mut self, found: Vec<Found>) {
         for item in found {
@@ -64,7 +100,9 @@ impl Live<'_> {
                 Found::Line(line) if line.is_empty() => {}
                 Found::Line(line) => self.write_log("stdout", line.as_bytes()),
                 Found::Broken { reason } => {
-                    tracing::warn!(run = %self.id, %reason, "the agent wrote something between markers that is no block");
+                    // It costs what it takes to read it.
+                    self.block_pace.spend(1);
+                    self.complain("the agent wrote something between markers that is no block", "", &reason);
                 }
             }
         }
@@ -91,6 +129,7 @@ impl Live<'_> {
             return;
         }
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
+        self.block_pace.spend(cost(&block));
         if block.status == Status::Error {
             self.note_failure(&block).await;
         }
@@ -147,7 +186,7 @@ impl Live<'_> {
     }
 
     pub(super) async fn note_failure(&mut self, block: &Block) {
-        let reason = block.error.clone().unwrap_or_else(|| "the agent did not say why".to_owned());
+        let reason = block.error.as_deref().map_or_else(|| "the agent did not say why".to_owned(), in_short);
         let kind = block.failure.unwrap_or(FailureKind::Other);
         if kind == FailureKind::NoSession
             && let Err(error) = self.context.store.forget_session(&self.group.folder, &SessionContext::Chat).await
@@ -172,35 +211,89 @@ impl Live<'_> {
         }
     }
 
-    /// Commits what lies in the journal. What cannot be committed stays there.
+    /// Commits what lies in the journal, as far as the agent's pace lets it. What cannot be committed stays there.
     pub(super) async fn drain_journal(&mut self) {
+        let rest = match self.block_pace.wait() {
+            Some(_) => Rest::TooMuch,
+            None => self.look_at_journal(None).await,
+        };
+        if rest == Rest::TooMuch
+            && let Some(at) = self.block_pace.wait()
+        {
+            self.output_watch.rest_until(at);
+        }
+        if matches!(rest, Rest::More | Rest::TooMuch) {
+            self.output_watch.look_again();
+        }
+    }
+
+    /// The same without waiting: all that lies there, within bounds that no honest agent meets. Whether it was all.
+    pub(super) async fn drain_whole_journal(&mut self) -> bool {
+        let mut budget = KEPT_AT_ONCE;
         for _ in 0..JOURNAL_ROUNDS {
-            let claimed = self.claim(|folders| &folders.output, JOURNAL_LIMITS).await;
-            if claimed.is_empty() {
-                return;
-            }
-            for file in claimed {
-                let entry = file.content.map_err(|refused| refused.to_string()).and_then(|bytes| {
-                    serde_json::from_slice::<JournalEntry>(&bytes).map_err(|error| error.to_string())
-                });
-                match entry {
-                    Ok(entry) if entry.run == self.id.number && entry.number != LAST_NOTE => {
-                        self.take_block(entry.number, entry.block).await;
-                        if self.lost.is_some() {
-                            return;
-                        }
-                    }
-                    Ok(entry) if entry.number == LAST_NOTE => {
-                        tracing::warn!(run = %self.id, file = file.name, "a journal file has a number that no block has")
-                    }
-                    Ok(_) => {} // An earlier run's: reconciliation had its chance; late words change nothing.
-                    Err(reason) => {
-                        tracing::warn!(run = %self.id, file = file.name, %reason, "a journal file is no block")
-                    }
+            match self.look_at_journal(Some(&mut budget)).await {
+                Rest::Nothing => {
+                    self.block_pace = block_pace();
+                    return true;
                 }
-                self.remove(|folders| &folders.output, &file.name).await;
+                _ if self.lost.is_some() => return true,
+                Rest::Some | Rest::More => {}
+                Rest::TooMuch => break,
             }
         }
+        false
+    }
+
+    /// The same when the run is over: what is left after that is never kept.
+    pub(super) async fn drain_rest_of_journal(&mut self) {
+        if !self.drain_whole_journal().await {
+            self.complain("the agent left more in its journal than is kept of a run", "", "the rest is dropped");
+        }
+    }
+
+    /// One look; within `budget`, or else within the agent's pace.
+    async fn look_at_journal(&mut self, mut budget: Option<&mut u32>) -> Rest {
+        let begun = Instant::now();
+        let claimed = self.claim(|folders| &folders.output, JOURNAL_LIMITS).await;
+        self.output_watch.rest_until(begun + begun.elapsed() * REST_PER_LOOK);
+        let bytes: usize = claimed.iter().map(|file| file.content.as_ref().map_or(0, Vec::len)).sum();
+        let rest = match claimed.len() {
+            0 => Rest::Nothing,
+            // A look ends at so many bytes as well.
+            count if count < JOURNAL_LIMITS.names && bytes < JOURNAL_LIMITS.file_bytes => Rest::Some,
+            _ => Rest::More,
+        };
+        for file in claimed {
+            let entry = file
+                .content
+                .map_err(|refused| refused.to_string())
+                .and_then(|bytes| serde_json::from_slice::<JournalEntry>(&bytes).map_err(|error| error.to_string()));
+            match entry {
+                Ok(entry) if entry.run == self.id.number && entry.number != LAST_NOTE => {
+                    if self.blocks.is_new(entry.number) {
+                        match &mut budget {
+                            Some(budget) => match budget.checked_sub(cost(&entry.block)) {
+                                Some(left) => **budget = left,
+                                None => return Rest::TooMuch,
+                            },
+                            None if self.block_pace.wait().is_some() => return Rest::TooMuch,
+                            None => {}
+                        }
+                    }
+                    self.take_block(entry.number, entry.block).await;
+                    if self.lost.is_some() {
+                        return Rest::Some;
+                    }
+                }
+                Ok(entry) if entry.number == LAST_NOTE => {
+                    self.complain("a journal file has a number that no block has", &file.name, "");
+                }
+                Ok(_) => {} // An earlier run's: reconciliation had its chance; late words change nothing.
+                Err(reason) => self.complain("a journal file is no block", &file.name, &reason),
+            }
+            self.remove(|folders| &folders.output, &file.name).await;
+        }
+        rest
     }
 }
 

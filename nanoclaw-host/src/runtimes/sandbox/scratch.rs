@@ -10,6 +10,7 @@ use std::{
 use nanoclaw_core::runtime::RunAs;
 
 use super::owner;
+use crate::remove_tree::remove_tree;
 
 /// The folder; removed with everything in it when dropped.
 pub(super) struct Scratch(PathBuf);
@@ -22,7 +23,7 @@ impl Scratch {
         fs::create_dir_all(&parent)?;
         for entry in fs::read_dir(&parent)?.flatten() {
             if entry.file_name().to_str().is_some_and(owner::is_gone) {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = remove_tree(&entry.path());
             }
         }
         let path = std::path::absolute(parent.join(owner::name(COUNT.fetch_add(1, Ordering::Relaxed))))?;
@@ -42,7 +43,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Follows no link while it removes; what cannot be removed now is removed by a later host.
-        let _ = fs::remove_dir_all(&self.0);
+        // What cannot be removed now is removed by a later host.
+        let _ = remove_tree(&self.0);
     }
 }
