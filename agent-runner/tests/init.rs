@@ -21,6 +21,7 @@ use nanoclaw_core::{
         environment::{GATEWAY_SOCKET, RUN},
         fence::FENCED_CODE,
         markers::Found,
+        mounts::{CHECKED_MOUNTS, CheckedMounts, FileId, MOUNT_CHANGED_CODE},
     },
     run::{BlockNumber, RunNumber},
 };
@@ -436,4 +437,40 @@ fn without_a_run_number_a_fence_changes_nothing() {
     let mut init = Running::start(&mut home.command(&["init", "--", "sh", "-c", &foreign("block one")]));
     assert_eq!(init.block().result.as_deref(), Some("one"));
     assert_eq!((init.code(), init.errors().as_str()), (0, ""));
+}
+
+/// Init as [`Home::init`] makes it, told that it must find the group's folder with this inode.
+fn init_that_checks(home: &Home, inode: u64, script: &str) -> Running {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = home.path("group");
+    let id = FileId { device: fs::metadata(&folder).unwrap().dev(), inode };
+    let checked = CheckedMounts([(folder.to_str().unwrap().to_owned(), id)].into());
+    let mut command = home.command(&["init", "--", "sh", "-c", script]);
+    Running::start(command.env(RUN, "7").env(CHECKED_MOUNTS, checked.text()))
+}
+
+#[test]
+fn a_mount_that_is_not_what_the_host_checked_ends_the_run_before_its_command_begins() {
+    use std::os::unix::fs::MetadataExt as _;
+    let home = Home::new();
+    let inode = fs::metadata(home.path("group")).unwrap().ino();
+    let mut init = init_that_checks(&home, inode + 1, "echo begun > begun");
+    assert_eq!(init.code(), i32::from(MOUNT_CHANGED_CODE), "{}", init.errors());
+    assert!(!home.path("group/begun").exists());
+    let said = init.errors();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("another file or folder") && said.contains("nothing was started"), "{said}");
+
+    let mut init = init_that_checks(&home, inode, "echo begun > begun");
+    assert_eq!((init.code(), init.errors().as_str()), (0, ""));
+    assert!(home.path("group/begun").exists());
+}
+
+#[test]
+fn a_command_cannot_end_as_if_init_had_refused_it() {
+    let home = Home::new();
+    for (code, passed_on) in [(FENCED_CODE, 1), (MOUNT_CHANGED_CODE, 1), (78, 78), (90, 90)] {
+        let mut init = home.init(&format!("exit {code}"));
+        assert_eq!(init.code(), passed_on, "{code}");
+    }
 }

@@ -23,6 +23,17 @@ pub struct Launch {
     pub log: Box<dyn std::io::Write + Send>,
     /// Lives as long as the run: what it holds (a gateway's socket) ends when it is dropped.
     pub guard: Box<dyn Send + Sync>,
+    /// What somebody should know about how the run is made: told to the owner, once for each key.
+    pub notices: Vec<LaunchNotice>,
+}
+
+/// Something about a run that somebody should know and that does not keep it from starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchNotice {
+    /// The same for as long as the same is to be said: up to 128 bytes without control characters.
+    pub key: String,
+    /// The words.
+    pub text: String,
 }
 
 /// What a run needs that goes on in a container of an earlier host.

@@ -4,7 +4,8 @@
 //!
 //! * [`chat`], [`message`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the nouns: what things
 //!   are, each with an id type of its own.
-//! * [`trigger`] and [`prompt`] are pure rules: when a message wakes the agent, and how messages read to it.
+//! * [`trigger`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, how messages read to it, and what
+//!   of the machine a group may be shown.
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
@@ -22,6 +23,7 @@ pub mod group;
 pub mod launch;
 pub mod mailbox;
 pub mod message;
+pub mod mounts;
 pub mod orchestrator;
 mod pace;
 pub mod prompt;

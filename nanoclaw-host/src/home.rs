@@ -113,6 +113,12 @@ impl Home {
         self.root.join("skills")
     }
 
+    /// Empty things that are mounted over what containers are not to see.
+    #[must_use]
+    pub fn covers(&self) -> PathBuf {
+        self.store().join("covers")
+    }
+
     /// A group's mailbox.
     #[must_use]
     pub fn mailbox(&self, group: &GroupFolder) -> PathBuf {

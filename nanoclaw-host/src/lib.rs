@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod home;
 mod json_lines;
 pub mod launcher;
+pub mod mounts;
 pub mod programs;
 mod remove_tree;
 pub mod runtimes;

@@ -645,3 +645,87 @@ fn help_has_examples() {
         assert!(help.contains("Examples:\n  nanoclaw "), "{help}");
     }
 }
+
+/// A user with an allowlist for `~/projects`, and two groups that ask for mounts.
+fn user_with_mounts() -> User {
+    let user = User::with_home();
+    let path = |name: &str| user.folder.path().join(name);
+    for folder in ["projects/site", "private"] {
+        std::fs::create_dir_all(path(folder)).unwrap();
+    }
+    std::fs::write(path("projects/site/.env"), "s").unwrap();
+    user.succeed(["mounts", "allow", path("projects").to_str().unwrap()]);
+    user.succeed(["groups", "add", "tg:1", "--name", "Me", "--folder", "me", "--main"]);
+    user.succeed(["groups", "add", "tg:2", "--name", "Family", "--folder", "family"]);
+    user.configure(
+        "[groups.me]\nmounts = [{ host = \"~/projects/site\", readonly = false }]\n\
+         [groups.family]\nmounts = [{ host = \"~/private\", name = \"p\" }, { host = \"~/projects\", hide_secrets = true }]\n",
+    );
+    user
+}
+
+#[test]
+fn mounts_check_says_yes_or_no_with_every_rule_that_was_asked() {
+    let user = user_with_mounts();
+    let told = user.succeed(["mounts", "check", "~/projects/site"]);
+    assert!(told.starts_with("yes: ~/projects/site can be mounted read-only at /workspace/extra/site"), "{told}");
+    for part in ["name", "allowlist", "path", "guarded", "kind", "blocked", "root", "access", "1 names in it look like"]
+    {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+    let told = user.succeed(["mounts", "check", "projects/site", "--rw", "--group", "me"]);
+    assert!(told.contains("read-only, because the allowed root") && told.contains("  less"), "{told}");
+
+    for (arguments, refusal, rule) in [
+        (vec!["~/private"], "not_under_allowed_root", "root"),
+        (vec!["/", "--name", "all"], "nanoclaws_own", "guarded"),
+        (vec!["~/.local/share/nanoclaw/store"], "nanoclaws_own", "guarded"),
+        (vec!["~/projects/site/.env"], "blocked", "blocked"),
+        (vec!["~/projects/nope"], "not_there", "path"),
+        (vec!["~/projects", "--name", "a:b"], "bad_name", "name"),
+    ] {
+        let told = user.run(["mounts", "check"].iter().chain(&arguments));
+        assert_eq!(told.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&told.stdout).starts_with("no: "), "{}", text(&told.stdout));
+        let told = user.run(["mounts", "check", "--json"].iter().chain(&arguments));
+        let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+        assert_eq!((&report["allowed"], &report["refusal"]), (&false.into(), &refusal.into()), "{report}");
+        let last = report["rules"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["name"], &last["passed"]), (&rule.into(), &false.into()), "{report}");
+    }
+}
+
+#[test]
+fn mounts_list_shows_what_each_group_gets_and_why_not() {
+    let user = user_with_mounts();
+    let listed: Value = serde_json::from_str(&user.succeed(["mounts", "list", "--json"])).unwrap();
+    let of = |host: &str| listed.as_array().unwrap().iter().find(|mount| mount["host"] == host).unwrap().clone();
+    assert_eq!((&of("~/projects/site")["group"], &of("~/projects/site")["access"]), (&"me".into(), &"ro".into()));
+    assert_eq!((&of("~/private")["allowed"], &of("~/private")["group"]), (&false.into(), &"family".into()), "{listed}");
+    assert_eq!(of("~/projects")["target"], "/workspace/extra/projects");
+    let explained: Value = serde_json::from_str(&user.succeed(["explain", "family", "--json"])).unwrap();
+    assert!(explained["problems"].to_string().contains("~/private is not mounted"), "{explained}");
+    assert!(explained["mounts"].to_string().contains("/workspace/extra/projects"), "{explained}");
+    let shown = user.succeed(["mounts", "list"]);
+    assert!(shown.contains("refused") && shown.contains("is under no allowed root"), "{shown}");
+}
+
+#[test]
+fn doctor_names_what_looks_like_a_secret_in_a_mount_and_tells_of_a_bad_allowlist() {
+    let user = user_with_mounts();
+    let check = |name: &str| {
+        let report: Value = serde_json::from_slice(&user.run(["doctor", "--json"]).stdout).unwrap();
+        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap().clone()
+    };
+    let secrets = check("mount-secrets");
+    assert_eq!(secrets["outcome"], "warning", "{secrets}");
+    let detail = secrets["detail"].as_str().unwrap();
+    assert!(detail.contains("me can read in ~/projects/site: .env") && !detail.contains("family"), "{detail}");
+    assert_eq!(check("mount-allowlist")["outcome"], "ok");
+    let file = user.folder.path().join(".config/nanoclaw/mount-allowlist.json");
+    std::fs::write(&file, "{}").unwrap();
+    let allowlist = check("mount-allowlist");
+    assert_eq!(allowlist["outcome"], "failed", "{allowlist}");
+    let told = user.run(["mounts", "allow", "projects"]);
+    assert_eq!((told.status.code(), std::fs::read_to_string(&file).unwrap().as_str()), (Some(1), "{}"));
+}

@@ -2,11 +2,13 @@
 //!
 //! It gives any program that speaks the container contract what it need not know of: loopback leads to the gateway
 //! ([`gateway`]), every block is in the journal before it goes out ([`relay`]), orphans are reaped and signals passed on
-//! ([`processes`]), and it ends when its run must not go on ([`fence`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
+//! ([`processes`]), it ends when its run must not go on ([`fence`]), and it begins
+//! only if its mounts are what the host checked ([`mounts`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
 //! own on standard error.
 
 mod fence;
 mod gateway;
+mod mounts;
 mod processes;
 mod relay;
 
@@ -24,7 +26,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nanoclaw_core::protocol::fence::FENCED_CODE;
+use nanoclaw_core::protocol::{
+    fence::FENCED_CODE,
+    mounts::{CHECKED_MOUNTS, MOUNT_CHANGED_CODE},
+};
 use rustix::process::{Pid, Signal};
 use tokio::{
     sync::oneshot,
@@ -32,7 +37,10 @@ use tokio::{
 };
 
 use self::{fence::Fence, gateway::Forwarder, processes::Signals, relay::Journal};
-use crate::{log::say, places::Places};
+use crate::{
+    log::say,
+    places::{Places, set},
+};
 
 /// The exit code when the command could not be started, as shells have it.
 const NOT_STARTED: u8 = 127;
@@ -48,7 +56,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(10);
 const FENCED_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `command` and returns the exit code to end with: the command's own, or 128 and the signal that ended it, or
-/// [`FENCED_CODE`] when a later run has taken its place.
+/// [`FENCED_CODE`] when a later run has taken its place, or [`MOUNT_CHANGED_CODE`] when a mount is not what was checked.
 pub(crate) fn main(command: &[OsString]) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -75,6 +83,10 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
     if let Some((run, oldest)) = fence.as_ref().and_then(Fence::passed) {
         say!("init: run {run} is over, the oldest that may go on is {oldest}; the command is not started");
         return Ok(FENCED_CODE);
+    }
+    if let Err(changed) = mounts::compare(set(CHECKED_MOUNTS).as_deref()) {
+        say!("init: {changed}");
+        return Ok(MOUNT_CHANGED_CODE);
     }
     let gateway = match &places.gateway {
         Some(socket) => Some(Forwarder::listen(socket.clone()).await.context("cannot listen for the gateway")?),
@@ -135,7 +147,12 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
     if timeout(LAST_OUTPUT, &mut relayed).await.is_err() {
         say!("init: the last output was not read for {LAST_OUTPUT:?}; ending without it");
     }
-    Ok(status.map_or(FENCED_CODE, processes::exit_code))
+    Ok(status.map_or(FENCED_CODE, |status| of_command(processes::exit_code(status))))
+}
+
+/// The code to pass on for a command's own: those by which init itself speaks are not a command's to say.
+fn of_command(code: u8) -> u8 {
+    if (FENCED_CODE..=MOUNT_CHANGED_CODE).contains(&code) { 1 } else { code }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -126,6 +126,7 @@ impl Orchestrator {
             watcher: Watcher::new()?,
             settings: settings.run,
             doubts: Doubts::default(),
+            alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },
         });
         let mut main_loop =
             Loop::new(Dispatcher::new(settings.dispatch), context.clone(), directory.clone(), events.clone());

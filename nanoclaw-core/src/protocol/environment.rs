@@ -60,6 +60,8 @@ pub mod guest {
     pub const GLOBAL_DIR: &str = "/workspace/global";
     /// See [`super::EXTRA_DIR`].
     pub const EXTRA_DIR: &str = "/workspace/extra";
+    /// The project of the main group, where there is one.
+    pub const PROJECT_DIR: &str = "/workspace/project";
     /// Home of the agent.
     pub const HOME: &str = "/home/node";
     /// The provider's own state, a session folder among it.

@@ -8,6 +8,7 @@ pub mod environment;
 pub mod fence;
 pub mod input;
 pub mod markers;
+pub mod mounts;
 pub mod output;
 pub mod requests;
 

@@ -7,6 +7,7 @@ mod feeding;
 mod found_by_simulation;
 mod gone;
 mod limits;
+mod mounts;
 mod support;
 
 use std::{

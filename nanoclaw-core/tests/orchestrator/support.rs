@@ -17,7 +17,7 @@ use nanoclaw_core::{
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
-    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
+    launch::{Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
     mailbox::{Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
     orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StartError},
@@ -370,6 +370,7 @@ impl Channel for FakeChannel {
 
 struct TestLauncher {
     panics: Arc<AtomicBool>,
+    notices: Arc<Mutex<Vec<LaunchNotice>>>,
     root: PathBuf,
     install: InstallId,
 }
@@ -404,7 +405,13 @@ impl Launcher for TestLauncher {
             tmp_bytes: 1 << 20,
             labels: Labels { install: self.install.clone(), run: run.clone() },
         };
-        Ok(Launch { spec, mailbox, log: self.log(run), guard: Box::new(()) })
+        Ok(Launch {
+            spec,
+            mailbox,
+            log: self.log(run),
+            guard: Box::new(()),
+            notices: self.notices.lock().unwrap().clone(),
+        })
     }
 
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
@@ -426,6 +433,7 @@ pub(crate) struct EmptyHouse {
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) channel: Arc<FakeChannel>,
     panics: Arc<AtomicBool>,
+    notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
 }
@@ -437,6 +445,7 @@ pub(crate) struct House {
     pub(crate) orchestrator: Orchestrator,
     running: Mutex<Option<Running>>,
     panics: Arc<AtomicBool>,
+    notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
 }
@@ -488,6 +497,7 @@ impl EmptyHouse {
             runtime: self.runtime,
             channel: self.channel,
             panics: self.panics,
+            notices: self.notices,
             orchestrator,
             running: Mutex::new(Some(running)),
             folder: self.folder,
@@ -499,6 +509,7 @@ impl EmptyHouse {
     pub(crate) async fn try_start(&self) -> Result<(Orchestrator, Running), StartError> {
         let launcher = TestLauncher {
             panics: self.panics.clone(),
+            notices: self.notices.clone(),
             root: self.folder.path().to_owned(),
             install: self.store.install_id().await.unwrap(),
         };
@@ -539,6 +550,7 @@ impl House {
             runtime: Arc::new(runtime),
             channel: Arc::new(FakeChannel::new()),
             panics: Arc::default(),
+            notices: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
         }
@@ -606,6 +618,11 @@ impl House {
         waiting(&what, async || self.channel.texts().last().is_some_and(|last| last.contains(part))).await;
     }
 
+    /// Every run from now on is made ready with these words about it.
+    pub(crate) fn notices(&self, notices: Vec<LaunchNotice>) {
+        *self.notices.lock().unwrap() = notices;
+    }
+
     /// The next run's worker panics.
     pub(crate) fn panic_at_next_launch(&self) {
         self.panics.store(true, Ordering::SeqCst);
@@ -661,6 +678,7 @@ impl House {
             runtime: self.runtime,
             channel: self.channel,
             panics: self.panics,
+            notices: self.notices,
             folder: self.folder,
             slots: self.slots,
         }

@@ -31,7 +31,7 @@ use nanoclaw_host::{
     config::{Config, environment_of},
     gateway::{Gateway, Upstream, tls},
     home::Home,
-    launcher::{HostLauncher, Machine, MissingLimits},
+    launcher::{HostLauncher, Machine, MissingLimits, Told},
     stores::sqlite::SqliteStore,
 };
 use tokio::sync::mpsc;
@@ -171,6 +171,7 @@ pub(crate) async fn launcher(home: &Home, config: &str, store: &SqliteStore, run
         missing_limits: MissingLimits::Refuse,
     };
     HostLauncher {
+        told: Told::default(),
         home: home.clone(),
         config: Arc::new(config),
         machine: tokio::sync::watch::channel(Ok(Arc::new(machine))).1,

@@ -14,7 +14,7 @@ use crate::{
     },
     config::Config,
     home::Home,
-    launcher::plan,
+    launcher::{explain_mounts, plan},
 };
 
 /// Explains by what this machine would give now.
@@ -31,7 +31,8 @@ impl Explain for WithoutService {
         match choose(&self.home, &self.config, Isolation::Required).await {
             Ok(chosen) => {
                 let machine = machine::of(&self.config, &chosen);
-                Ok(plan(group, &self.home, &self.config, &machine).explanation(group, &self.config))
+                let explanation = plan(group, &self.home, &self.config, &machine).explanation(group, &self.config);
+                Ok(explain_mounts(explanation, &self.home, &self.config, &machine).await)
             }
             Err(no_runtime) => {
                 let mut explanation = from_config(group, &self.config);

@@ -49,7 +49,7 @@ use crate::{
     config::Config,
     gateway::{Gateway, Upstream, tls},
     home::{Home, HomeLock, initialise},
-    launcher::{HostLauncher, MachineWatch},
+    launcher::{HostLauncher, MachineWatch, Told},
     stores::sqlite::SqliteStore,
     unix_socket::Listener,
 };
@@ -104,6 +104,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     let containers = ports::runtime(containers);
 
     let launcher = Arc::new(HostLauncher {
+        told: Told::default(),
         machine,
         gateway: Arc::new(Gateway::new(upstream(&config))?),
         install: store.install_id().await?,

@@ -10,6 +10,7 @@ mod image;
 mod init;
 mod logging;
 mod logs;
+mod mounts;
 mod outbox;
 mod output;
 mod parts;
@@ -82,6 +83,9 @@ enum Command {
     /// Show what waits for an answer or was set aside, have it tried again, or drop it
     #[command(subcommand)]
     Turns(turns::TurnsCommand),
+    /// Show what of this machine groups are shown besides their own, and why or why not
+    #[command(subcommand)]
+    Mounts(mounts::MountsCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
     /// Build and list the images that agents run in
@@ -143,6 +147,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => ps::run(args, place).await?,
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
+        Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use nanoclaw_core::{
     group::GroupFolder,
+    mounts::MountRequest,
     runtime::{ImageRef, Limits},
 };
 
 use super::{
     Config,
     agent::{self, Provider, ProviderChoice},
-    container, limits,
+    container, limits, mounts,
     reader::Section,
     setting::{Setting, Source},
 };
@@ -40,6 +41,8 @@ pub struct GroupOverrides {
     pub max_messages_per_prompt: Option<Setting<u32>>,
     /// See [`super::LimitsConfig::max_prompt_size`].
     pub max_prompt_size: Option<Setting<u64>>,
+    /// What it may see of the machine besides its own; none by default.
+    pub mounts: Option<Setting<Vec<MountRequest>>>,
 }
 
 impl GroupOverrides {
@@ -56,6 +59,7 @@ impl GroupOverrides {
             turn_timeout: limits::turn_timeout(section),
             max_messages_per_prompt: limits::max_messages(section, None),
             max_prompt_size: limits::max_prompt_size(section),
+            mounts: mounts::of_group(section),
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct GroupSettings {
     pub max_messages_per_prompt: Setting<u32>,
     /// Bytes of one prompt.
     pub max_prompt_size: Setting<u64>,
+    /// Additional mounts that are asked for.
+    pub mounts: Setting<Vec<MountRequest>>,
 }
 
 impl GroupSettings {
@@ -116,6 +122,7 @@ impl Config {
             turn_timeout: pick(&own.turn_timeout, &self.limits.turn_timeout),
             max_prompt_size: pick(&own.max_prompt_size, &self.limits.max_prompt_size),
             max_messages_per_prompt: pick(&own.max_messages_per_prompt, &self.limits.max_messages_per_prompt),
+            mounts: own.mounts.clone().unwrap_or_else(|| Setting::default_to(Vec::new())),
         }
     }
 

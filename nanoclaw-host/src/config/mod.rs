@@ -16,6 +16,7 @@ mod limits;
 mod log;
 mod mistake;
 mod model;
+mod mounts;
 mod reader;
 mod setting;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use log::{LogConfig, LogFormat};
 pub(crate) use mistake::nearest;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;
+pub use mounts::MountsConfig;
 pub use setting::{Setting, Source};
 pub use time::TimeConfig;
 pub use value::{show_duration, show_size};
@@ -64,6 +66,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// `[model]`.
     pub model: ModelConfig,
+    /// `[mounts]`.
+    pub mounts: MountsConfig,
     /// `[time]`.
     pub time: TimeConfig,
     /// `[log]`.
@@ -107,6 +111,7 @@ impl Config {
             limits: LimitsConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
+            mounts: MountsConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),

@@ -39,7 +39,7 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn the_sample_names_every_key_at_its_default() {
     // What is shown as an example stays a comment; the rest is taken as if somebody had removed every #.
-    let examples = ["command", "claude", "runner", "zone"];
+    let examples = ["command", "claude", "runner", "project", "zone"];
     let text: String = SAMPLE
         .lines()
         .take_while(|line| !line.starts_with("#[groups."))
@@ -135,7 +135,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -376,4 +376,43 @@ fn a_file_that_is_not_text_is_refused_with_its_line() {
     assert!(error.contains("nanoclaw.toml: it is not UTF-8; line 2"), "{error}");
     std::fs::remove_file(home.config_file()).unwrap();
     assert_eq!(Config::load(&home, &nothing()).unwrap(), load("", &nothing()).unwrap());
+}
+
+#[test]
+fn a_groups_mounts_are_read_in_both_forms_and_with_the_names_of_v1() {
+    let text = r#"
+        [groups.family]
+        mounts = [{ host = "~/site", readonly = false }, { hostPath = "/srv/x", containerPath = "y" }]
+        [[groups.work.mounts]]
+        host = "/srv/work"
+        hide_secrets = true
+    "#;
+    let config = load(text, &nothing()).unwrap();
+    let mounts = config.for_group(&group("family")).mounts.value;
+    use nanoclaw_core::runtime::Access;
+    assert_eq!((mounts[0].host.as_str(), mounts[0].access), ("~/site", Access::ReadWrite));
+    assert_eq!((mounts[1].name.as_deref(), mounts[1].access), (Some("y"), Access::ReadOnly), "reading is the default");
+    let mounts = config.for_group(&group("work")).mounts.value;
+    assert!(mounts[0].hide_secrets && !config.for_group(&group("family")).mounts.value[0].hide_secrets);
+    assert_eq!(config.for_group(&group("other")).mounts.value, []);
+    assert_eq!(*config.mounts.project, None);
+}
+
+#[test]
+fn f35_a_mount_of_a_wrong_shape_is_told_with_its_number() {
+    for (mounts, part) in [
+        ("3", "a list of mounts"),
+        ("[3]", "number 1 is no table"),
+        ("[{}]", "number 1 has no host"),
+        (r#"[{ host = "x" }]"#, "must begin with /"),
+        (r#"[{ host = "/x", name = "a:ro" }]"#, "must not have :"),
+        (r#"[{ host = "/x", name = "../y" }]"#, "without /"),
+        (r#"[{ host = "/x", name = "/etc" }]"#, "without /"),
+        (r#"[{ host = "/x" }, { host = "/y/x" }]"#, "number 2 has the name \"x\""),
+        (r#"[{ host = "/x", readony = true }]"#, "did you mean readonly?"),
+        (r#"[{ host = "/x", readonly = "no" }]"#, "neither true nor false"),
+    ] {
+        let told = errors(&format!("[groups.family]\nmounts = {mounts}\n"), &nothing());
+        assert!(told.contains("nanoclaw.toml:2") && told.contains(part), "{part} is missing: {told}");
+    }
 }

@@ -4,6 +4,7 @@
 
 mod folders;
 mod log;
+mod mounts;
 mod plan;
 
 use std::{path::PathBuf, sync::Arc};
@@ -20,7 +21,8 @@ use nanoclaw_core::{
 };
 use tokio::sync::watch;
 
-pub use plan::{Machine, MissingLimits, Plan, plan};
+pub use mounts::{Told, said};
+pub use plan::{Machine, MissingLimits, Plan, explain_mounts, plan};
 
 use crate::{
     admin::{
@@ -54,6 +56,8 @@ pub struct HostLauncher {
     pub install: InstallId,
     /// The way to the model.
     pub gateway: Arc<Gateway>,
+    /// What the log was told of mounts.
+    pub told: Told,
 }
 
 #[async_trait]
@@ -78,7 +82,7 @@ impl Launcher for HostLauncher {
 
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
         let machine = self.machine()?;
-        let plan = plan(group, &self.home, &self.config, &machine);
+        let mut plan = plan(group, &self.home, &self.config, &machine);
         if let Some(problem) = plan.problems.first() {
             return Err(LaunchError { reason: problem.clone(), retry: SETUP });
         }
@@ -90,6 +94,9 @@ impl Launcher for HostLauncher {
             );
             return Err(LaunchError { reason, retry: SETUP });
         }
+        let additional = self.additional_mounts(group, &machine).await?;
+        let notices = additional.notices(&group.folder, &self.told);
+        plan.add(&additional, &self.home);
         let this = self.clone();
         let (group, with_gateway, owner) = (group.clone(), plan.gateway, machine.user);
         // Folders are made and changed hands off the async threads: a memory folder can be large.
@@ -99,7 +106,10 @@ impl Launcher for HostLauncher {
         let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("make the run's log", &error))?;
         let labels = Labels { install: self.install.clone(), run: run.clone() };
-        Ok(Launch { spec: plan.spec(labels), mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
+        // What was judged is held open while the run lives, so that nothing else can be taken for it.
+        let guard = Box::new((guard, additional));
+        let mailbox = self.home.mailbox(&run.group);
+        Ok(Launch { spec: plan.spec(labels), mailbox, log: Box::new(log), guard, notices })
     }
 
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
@@ -170,7 +180,10 @@ impl Explain for HostLauncher {
     async fn explain(&self, group: &Group) -> Result<Explanation, AdminError> {
         let machine = self.machine.borrow().clone();
         Ok(match machine {
-            Ok(machine) => plan(group, &self.home, &self.config, &machine).explanation(group, &self.config),
+            Ok(machine) => {
+                let explanation = plan(group, &self.home, &self.config, &machine).explanation(group, &self.config);
+                explain_mounts(explanation, &self.home, &self.config, &machine).await
+            }
             Err(error) => {
                 let mut explanation = from_config(group, &self.config);
                 explanation.problems.push(format!("{error}; what depends on it is not shown"));
@@ -227,6 +240,7 @@ mod tests {
             machine: watch,
             install: InstallId::new("0123456789").unwrap(),
             gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
+            told: Told::default(),
         };
         let group = Group {
             folder: GroupFolder::new("family").unwrap(),

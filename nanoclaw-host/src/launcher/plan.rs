@@ -19,8 +19,11 @@ use crate::{
     runtimes::sandbox::HOST_IMAGE,
 };
 
+mod mounts;
 #[cfg(test)]
 mod tests;
+
+pub use mounts::explain_mounts;
 
 /// What the machine and the chosen runtime give.
 #[derive(Debug, Clone)]
@@ -58,6 +61,7 @@ pub struct Plan {
     /// Whether it has a way to the model.
     pub gateway: bool,
     mounts: Vec<(Mount, &'static str)>,
+    extra: mounts::Extra,
     command: Vec<GuestValue>,
     env: BTreeMap<String, GuestValue>,
     image: ImageRef,
@@ -156,6 +160,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
         problems,
         gateway,
         mounts,
+        extra: mounts::Extra::default(),
         command,
         env,
         image: image_for(machine.runtime, &settings.image),
@@ -173,13 +178,14 @@ impl Plan {
     pub fn spec(&self, labels: Labels) -> ContainerSpec {
         let mut env = self.env.clone();
         env.insert(names::RUN.to_owned(), GuestValue::Text(labels.run.number.to_string()));
+        self.extra.tell(&mut env);
         let install: String = labels.install.as_str().chars().take(8).collect();
         ContainerSpec {
             name: format!("nanoclaw-{install}-{}-{}", labels.run.group, labels.run.number),
             image: self.image.clone(),
             command: self.command.clone(),
             env,
-            mounts: self.mounts.iter().map(|(mount, _)| mount.clone()).collect(),
+            mounts: self.mounts.iter().map(|(mount, _)| mount).chain(self.extra.mounts()).cloned().collect(),
             workdir: GuestValue::Path(guest::GROUP_DIR.to_owned()),
             user: self.user,
             limits: self.limits,

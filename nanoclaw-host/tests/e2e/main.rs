@@ -24,6 +24,7 @@ mod claude;
 mod conversation;
 mod foreign;
 mod limits;
+mod mounts;
 mod patience;
 mod podman;
 mod service;

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nanoclaw_core::runtime::{ContainerRuntime as _, ImageRef, InstallId, RuntimeKind};
+use nanoclaw_core::runtime::{ContainerRuntime, ImageRef, InstallId, RuntimeKind};
 use nanoclaw_host::{
     home::Home,
     runtimes::{
@@ -142,6 +142,19 @@ impl Place {
         assert!(built.starts_with(&format!("Built {name}")), "{built}");
         std::fs::remove_dir_all(root).unwrap();
         ImageRef::new(name).unwrap()
+    }
+
+    /// The runtime itself, its image, and the agent-runner for it.
+    pub fn parts(&self) -> (Box<dyn ContainerRuntime>, ImageRef, PathBuf) {
+        match &self.engine {
+            Some((engine, image)) => (Box::new(engine.clone()), image.clone(), programs::static_runner().to_owned()),
+            None => {
+                let state = self.folder.path().join("sandbox");
+                let settings = SandboxSettings { helper: programs::NANOCLAW.into(), ..SandboxSettings::new(state) };
+                let host = ImageRef::new("host").unwrap();
+                (Box::new(SandboxRuntime::new(settings)), host, programs::runner().to_owned())
+            }
+        }
     }
 
     /// The image of its own that an engine has for it.

@@ -1,7 +1,7 @@
 //! What people meet on Podman, where it could differ from Docker; and a group that changes its runtime.
 
 use crate::{
-    adoption, conversation, foreign,
+    adoption, conversation, foreign, mounts,
     place::{On, Place, chat},
     process::Running,
 };
@@ -35,6 +35,21 @@ fn a_crash() {
 #[test]
 fn a_foreign_agent() {
     on_podman(foreign::a_foreign_agent_answers_follows_up_and_ends_when_it_is_asked_to);
+}
+
+#[test]
+fn additional_mounts() {
+    on_podman(mounts::an_agent_reads_and_writes_what_is_allowed_and_its_owner_is_told_once_of_the_rest);
+}
+
+#[test]
+fn the_project() {
+    on_podman(mounts::f65_the_main_group_reads_the_project_without_its_secrets);
+}
+
+#[test]
+fn a_mount_that_is_swapped() {
+    on_podman(mounts::a_swap_between_the_check_and_the_start_gains_nothing);
 }
 
 #[test]

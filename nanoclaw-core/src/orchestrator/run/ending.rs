@@ -6,7 +6,8 @@ use crate::{
         blocks::LAST_NOTE,
         event::{RunWord, StopReason},
     },
-    run::{Retry, RunEnding},
+    protocol::mounts::MOUNT_CHANGED_CODE,
+    run::{Retry, RunEnding, Trouble},
     runtime::Exit,
     store::{BlockCommit, BlockOutcome},
     time::Timestamp,
@@ -32,14 +33,21 @@ impl Live<'_> {
             (Some(StopReason::TimedOut), _) => RunEnding::TimedOut,
             (Some(StopReason::Wanted), _) => RunEnding::Stopped,
             (None, Exit::Code(0)) => self.clean_ending().await,
+            (None, Exit::Code(code)) if code == i32::from(MOUNT_CHANGED_CODE) => {
+                let reason = format!("a mount is not what was checked: {}", self.last_words());
+                let retry = Retry::WhenMended { trouble: Trouble::Setup, after: None };
+                RunEnding::NotStarted { reason, retry }
+            }
             (None, Exit::Unknown) => {
                 RunEnding::Lost { reason: "the runtime could not tell how the container ended".to_owned() }
             }
-            (None, exit) => {
-                let last_words: Vec<u8> = self.last_words.iter().copied().collect();
-                RunEnding::Crashed { exit, last_words: String::from_utf8_lossy(&last_words).trim().to_owned() }
-            }
+            (None, exit) => RunEnding::Crashed { exit, last_words: self.last_words() },
         }
+    }
+
+    fn last_words(&self) -> String {
+        let last_words: Vec<u8> = self.last_words.iter().copied().collect();
+        String::from_utf8_lossy(&last_words).trim().to_owned()
     }
 
     /// Code 0. An agent that names no messages in its blocks (v1) says by this that it is done with all it has taken.

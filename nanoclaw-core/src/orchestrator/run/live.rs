@@ -111,7 +111,8 @@ impl<'a> Live<'a> {
             .prepare(group, id, &RunKind::Chat)
             .await
             .map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
-        let Launch { spec, mailbox, log, guard } = launch;
+        let Launch { spec, mailbox, log, guard, notices } = launch;
+        context.tell(group, notices).await;
         let in_house = |error: MailboxError| not_started(&error, HOST);
         let mailbox = Mailbox::new(mailbox);
         let mut live = Self::new(context, group, id, words, &mailbox, log, guard).map_err(in_house)?;

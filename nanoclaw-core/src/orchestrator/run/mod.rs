@@ -31,6 +31,7 @@ use tokio::sync::{broadcast, mpsc};
 use self::live::{Left, Live};
 use super::{
     Notice,
+    alerts::Alerts,
     batch::{PromptLimits, next_batch},
     channels::Channels,
     control::Input,
@@ -38,8 +39,9 @@ use super::{
     event::{Event, PromptSize, RunWord, StopReason},
 };
 use crate::{
+    delivery::DeliveryKey,
     group::Group,
-    launch::Launcher,
+    launch::{LaunchNotice, Launcher},
     mailbox::Watcher,
     message::Seq,
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
@@ -104,6 +106,18 @@ pub(super) struct RunContext {
     pub(super) watcher: Watcher,
     pub(super) settings: RunSettings,
     pub(super) doubts: Doubts,
+    pub(super) alerts: Alerts,
+}
+
+impl RunContext {
+    /// Tells the owner in the main chat, and the group's own people when there is none.
+    async fn tell(&self, group: &Group, notices: Vec<LaunchNotice>) {
+        let main = self.alerts.directory.main();
+        let chat = main.as_ref().map_or(&group.chat, |main| &main.chat);
+        for LaunchNotice { key, text } in notices {
+            self.alerts.chat(chat, DeliveryKey::alert(format!("launch/{}/{key}", group.folder)), text).await;
+        }
+    }
 }
 
 /// What the dispatcher asks of a run's worker.

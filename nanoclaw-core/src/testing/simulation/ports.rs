@@ -475,6 +475,6 @@ impl SimulatedLauncher {
             tmp_bytes: 1 << 20,
             labels: Labels { install: self.install.clone(), run: run.clone() },
         };
-        Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()) })
+        Ok(Launch { spec, mailbox, log: Box::new(std::io::sink()), guard: Box::new(()), notices: Vec::new() })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeKind};
 
-use super::Check;
+use super::{Check, mounts};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -41,10 +41,12 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             checks.push(image(&config, chosen.as_ref()).await);
             checks.push(runner(&config, chosen.as_ref()));
             checks.push(provider(&config, chosen.as_ref()));
+            let (home, config) = (home.clone(), config.clone());
+            checks.extend(tokio::task::spawn_blocking(move || mounts::checks(&home, &config)).await?);
         }
         Err(mistakes) => {
             checks.push(mistaken(&mistakes));
-            let rest = ["zone", "runtime", "image", "runner", "provider"];
+            let rest = ["zone", "runtime", "image", "runner", "provider", "mount-allowlist", "mount-secrets"];
             checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
         }
     }
