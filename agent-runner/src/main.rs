@@ -2,11 +2,13 @@
 //!
 //! * `agent-runner init -- COMMAND…` is process 1 of every container, whatever the image: see [`init`].
 //! * `agent-runner connect PATH` speaks to a unix socket: see [`connect`].
+//! * `agent-runner canary` looks at its container from inside: see [`canary`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
 //!
 //! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
 
 mod agent;
+mod canary;
 mod connect;
 mod init;
 mod log;
@@ -14,12 +16,14 @@ mod model_access;
 mod places;
 mod provider;
 
+use nanoclaw_core::runtime::witness::CANARY_WORD;
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 const USAGE: &str = "\
 usage: agent-runner [run]                 read one JSON object from standard input and be the agent
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
        agent-runner connect PATH          standard input to a unix socket, its answer to standard output
+       agent-runner canary               look at the container from inside, say as JSON what was seen
        agent-runner --help | --version
 ";
 
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
                 ExitCode::from(BAD_USAGE)
             }
         },
+        Some(CANARY_WORD) => ExitCode::from(canary::main()),
+        Some(canary::NAMESPACE_WORD) => ExitCode::from(canary::namespace()),
+        Some(canary::EAT_WORD) => ExitCode::from(canary::eat()),
         Some("--help" | "-h" | "help") => print(USAGE),
         Some("--version" | "-V") => print(concat!("agent-runner ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(word) => {

@@ -3,6 +3,10 @@
 //! The trait is about containers, not about commands. What an implementation must do is pinned by one public suite,
 //! `testing::runtime_suite`, which runs against each of them.
 
+pub mod hardening;
+pub mod inspected;
+pub mod witness;
+
 use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
@@ -13,6 +17,8 @@ use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::mpsc,
 };
+
+pub use hardening::{Deviation, HardeningProfile};
 
 use crate::{
     group::GroupFolder,
@@ -97,7 +103,12 @@ pub struct Mount {
     pub access: Access,
 }
 
-/// A word of the command or a value of the environment.
+/// A word of the command or a value of the environment. No secret can be one:
+///
+/// ```compile_fail
+/// use nanoclaw_core::{runtime::GuestValue, secret::Secret};
+/// let value: GuestValue = Secret::new("sk-ant-1").into();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestValue {

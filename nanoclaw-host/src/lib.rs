@@ -15,5 +15,6 @@ pub mod mounts;
 pub mod programs;
 mod remove_tree;
 pub mod runtimes;
+pub mod selftest;
 pub mod stores;
 pub mod unix_socket;

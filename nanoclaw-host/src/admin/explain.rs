@@ -53,7 +53,7 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         Explained::new("memory", own.memory_bytes.map_or_else(unbounded, show_size), &own.memory_bytes.source),
         Explained::new("pids", pids, &own.pids.source),
         Explained::new("cpus", cpus, &own.milli_cpus.source),
-        size("tmp", &general.tmp_bytes),
+        size("tmp", &own.tmp_bytes),
         Explained::new(
             "idle timeout",
             format!("{} at rest", show_duration(*own.idle_timeout)),

@@ -3,16 +3,19 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
+use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, HardeningProfile, Limits, RuntimeError, RuntimeKind};
 
+use super::machine::container_user;
 use crate::{
-    config::{Config, RuntimeChoice, SelinuxRelabel},
+    config::{Config, ProcessEnvironment, RuntimeChoice, SelinuxRelabel},
     home::Home,
     launcher::image_for,
+    programs::{self, Purpose},
     runtimes::{
         engine_api::{EngineRuntime, Relabelling},
         sandbox::{SandboxMode, SandboxRuntime, SandboxSettings},
     },
+    selftest::{Cache, Proof, ProvenRuntime},
 };
 
 /// What to do where nothing can isolate an agent.
@@ -121,7 +124,7 @@ pub async fn every_runtime(home: &Home, config: &Config) -> Vec<(RuntimeKind, Ca
 /// # Errors
 /// [`NoRuntime`] with every reason.
 pub async fn choose(home: &Home, config: &Config, isolation: Isolation) -> Result<Chosen, NoRuntime> {
-    choose_among(config, isolation, |kind, mode| connect(kind, home, config, mode).boxed()).await
+    choose_among(config, isolation, |kind, mode| connect_proven(kind, home, config, mode).boxed()).await
 }
 
 /// How long a service that can wait for its runtime does so before it takes messages.
@@ -144,7 +147,7 @@ async fn soon(config: &Config, choice: impl Future<Output = Result<Chosen, NoRun
 
 /// Asks one runtime that is waited for.
 pub(super) async fn ask(kind: RuntimeKind, home: &Home, config: &Config) -> Result<Chosen, RuntimeError> {
-    let (runtime, capabilities) = usable(connect(kind, home, config, SandboxMode::Auto).await, config).await?;
+    let (runtime, capabilities) = usable(connect_proven(kind, home, config, SandboxMode::Auto).await, config).await?;
     Ok(Chosen { runtime, capabilities, because: because_awaited(config) })
 }
 
@@ -193,7 +196,8 @@ async fn choose_among<'a>(
         match usable(plain, config).await {
             Ok((runtime, capabilities)) => {
                 tracing::warn!(
-                    "agents run WITHOUT ISOLATION, as --unsafe-no-sandbox asks: they can read and change all your files"
+                    "agents run WITHOUT ISOLATION, as --unsafe-no-sandbox asks: they can read and change all your files, and no canary \
+                     looks after them"
                 );
                 let because = "nothing here can isolate, and --unsafe-no-sandbox was given".to_owned();
                 return Ok(Chosen { runtime, capabilities, because });
@@ -253,6 +257,36 @@ fn because(config: &Config, passed_over: &[String]) -> String {
     match passed_over {
         [] => "the first that works".to_owned(),
         reasons => format!("the first that works; not {}", reasons.join("; not ")),
+    }
+}
+
+/// The same, with a canary before its first container. Not where isolation was waived: there is none that could be shown.
+async fn connect_proven(kind: RuntimeKind, home: &Home, config: &Config, mode: SandboxMode) -> Candidate {
+    let runtime = connect(kind, home, config, mode).await?;
+    if mode == SandboxMode::Unsafe {
+        return Ok(runtime);
+    }
+    Ok(Arc::new(ProvenRuntime::new(runtime, proof(kind, home, config))))
+}
+
+/// What canaries in this runtime are sent with.
+#[must_use]
+pub fn proof(kind: RuntimeKind, home: &Home, config: &Config) -> Proof {
+    let container = &config.container;
+    Proof {
+        runner: programs::runner(&config.agent, Purpose::of(kind), &ProcessEnvironment)
+            .filter(|runner| runner.is_file()),
+        profile: HardeningProfile {
+            user: container_user(config),
+            limits: Limits {
+                memory_bytes: *container.memory_bytes,
+                pids: *container.pids,
+                milli_cpus: *container.milli_cpus,
+            },
+            tmp_bytes: *container.tmp_bytes,
+        },
+        image: image_for(kind, &container.image),
+        cache: Cache::in_store(&home.store()),
     }
 }
 

@@ -31,7 +31,7 @@ use nanoclaw_core::{
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime};
+pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime, proof};
 pub use explain::WithoutService;
 pub use machine::container_user;
 

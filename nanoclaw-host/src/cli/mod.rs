@@ -16,6 +16,7 @@ mod output;
 mod parts;
 mod ps;
 mod run;
+mod selftest;
 mod turns;
 
 use std::{
@@ -95,6 +96,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Check what the runtimes of this machine promise, with real containers
     Conformance(conformance::ConformanceArgs),
+    /// Prove with real containers that isolation holds on this machine
+    #[command(subcommand)]
+    Selftest(selftest::SelftestCommand),
     /// Show what a group's container is made of and may do, and why
     Explain(explain::ExplainArgs),
     /// List the points at which NANOCLAW_KILL_AT can make this build of the program kill itself
@@ -152,6 +156,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,
         Command::Conformance(args) => return conformance::run(args, place).await,
+        Command::Selftest(command) => return selftest::run(command, place).await,
         Command::Explain(args) => explain::run(args, place).await?,
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {

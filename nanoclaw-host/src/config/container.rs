@@ -46,14 +46,22 @@ pub struct ContainerConfig {
     pub image: Setting<ImageRef>,
     /// Bytes of memory, swap included; `None` for no bound. Default 2 GiB.
     pub memory_bytes: Setting<Option<u64>>,
-    /// Processes and threads; `None` for no bound. Default 512.
+    /// Processes and threads; `None` for no bound. Default 256.
     pub pids: Setting<Option<u32>>,
-    /// Thousandths of a processor; `None` for no bound. Default 2000.
+    /// Thousandths of a processor; `None` for no bound. Default 1500.
     pub milli_cpus: Setting<Option<u32>>,
     /// The user inside; default `auto`.
     pub user: Setting<UserChoice>,
     /// Bytes of the private `/tmp`. Default 256 MiB.
     pub tmp_bytes: Setting<u64>,
+    /// The most memory that a group may be given; default what everybody has. So are the three that follow.
+    pub max_memory_bytes: Setting<Option<u64>>,
+    /// The most processes and threads.
+    pub max_pids: Setting<Option<u32>>,
+    /// The most thousandths of a processor.
+    pub max_milli_cpus: Setting<Option<u32>>,
+    /// The largest `/tmp`.
+    pub max_tmp_bytes: Setting<u64>,
     /// What is done about SELinux; default nothing.
     pub selinux_relabel: Setting<SelinuxRelabel>,
 }
@@ -63,17 +71,25 @@ const DEFAULT_IMAGE: &str = "nanoclaw-agent:latest";
 impl ContainerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut section = reader.section("container");
+        let memory_bytes = memory(&mut section, "memory").unwrap_or_else(|| Setting::default_to(Some(2 << 30)));
+        let pids = processes(&mut section, "pids").unwrap_or_else(|| Setting::default_to(Some(256)));
+        let milli_cpus = cpus(&mut section, "cpus").unwrap_or_else(|| Setting::default_to(Some(1500)));
+        let tmp_bytes = tmp(&mut section, "tmp").unwrap_or_else(|| Setting::default_to(256 << 20));
         let config = Self {
             runtime: section.read("runtime", None, RuntimeChoice::Auto, runtime),
             image: image(&mut section, Some(Variable::Same("CONTAINER_IMAGE"))).unwrap_or_else(|| {
                 Setting::default_to(ImageRef::new(DEFAULT_IMAGE).expect("the default image's name is well formed"))
             }),
-            memory_bytes: memory(&mut section).unwrap_or_else(|| Setting::default_to(Some(2 << 30))),
-            pids: pids(&mut section).unwrap_or_else(|| Setting::default_to(Some(512))),
-            milli_cpus: cpus(&mut section).unwrap_or_else(|| Setting::default_to(Some(2000))),
             user: section.read("user", None, UserChoice::Auto, user),
-            tmp_bytes: section.read("tmp", None, 256 << 20, value::size(1 << 20..=1 << 40)),
             selinux_relabel: section.read("selinux_relabel", None, SelinuxRelabel::None, selinux_relabel),
+            max_memory_bytes: memory(&mut section, "max_memory").unwrap_or_else(|| Setting::default_to(*memory_bytes)),
+            max_pids: processes(&mut section, "max_pids").unwrap_or_else(|| Setting::default_to(*pids)),
+            max_milli_cpus: cpus(&mut section, "max_cpus").unwrap_or_else(|| Setting::default_to(*milli_cpus)),
+            max_tmp_bytes: tmp(&mut section, "max_tmp").unwrap_or_else(|| Setting::default_to(*tmp_bytes)),
+            memory_bytes,
+            pids,
+            milli_cpus,
+            tmp_bytes,
         };
         section.finish();
         config
@@ -87,17 +103,21 @@ pub(super) fn image(section: &mut Section<'_, '_>, v1: Option<Variable>) -> Opti
     })
 }
 
-pub(super) fn memory(section: &mut Section<'_, '_>) -> Option<Setting<Option<u64>>> {
+pub(super) fn memory(section: &mut Section<'_, '_>, key: &'static str) -> Option<Setting<Option<u64>>> {
     // Less than 16 MiB starts nothing that could be an agent, and engines refuse less than 6 MiB.
-    section.lookup("memory", None, value::or_none(value::size(16 << 20..=1 << 42)))
+    section.lookup(key, None, value::or_none(value::size(16 << 20..=1 << 42)))
 }
 
-pub(super) fn pids(section: &mut Section<'_, '_>) -> Option<Setting<Option<u32>>> {
-    section.lookup("pids", None, value::or_none(value::count(8..=1_000_000)))
+pub(super) fn processes(section: &mut Section<'_, '_>, key: &'static str) -> Option<Setting<Option<u32>>> {
+    section.lookup(key, None, value::or_none(value::count(8..=1_000_000)))
 }
 
-pub(super) fn cpus(section: &mut Section<'_, '_>) -> Option<Setting<Option<u32>>> {
-    section.lookup("cpus", None, value::or_none(value::processors()))
+pub(super) fn cpus(section: &mut Section<'_, '_>, key: &'static str) -> Option<Setting<Option<u32>>> {
+    section.lookup(key, None, value::or_none(value::processors()))
+}
+
+pub(super) fn tmp(section: &mut Section<'_, '_>, key: &'static str) -> Option<Setting<u64>> {
+    section.lookup(key, None, value::size(1 << 20..=1 << 40))
 }
 
 fn runtime(raw: &Raw<'_>) -> Result<RuntimeChoice, Right> {

@@ -31,6 +31,8 @@ pub struct GroupOverrides {
     pub pids: Option<Setting<Option<u32>>>,
     /// See [`super::ContainerConfig::milli_cpus`].
     pub milli_cpus: Option<Setting<Option<u32>>>,
+    /// See [`super::ContainerConfig::tmp_bytes`].
+    pub tmp_bytes: Option<Setting<u64>>,
     /// See [`super::LimitsConfig::idle_timeout`].
     pub idle_timeout: Option<Setting<Duration>>,
     /// See [`super::LimitsConfig::run_timeout`].
@@ -51,9 +53,10 @@ impl GroupOverrides {
             provider: agent::provider(section),
             command: agent::command(section),
             image: container::image(section, None),
-            memory_bytes: container::memory(section),
-            pids: container::pids(section),
-            milli_cpus: container::cpus(section),
+            memory_bytes: container::memory(section, "memory"),
+            pids: container::processes(section, "pids"),
+            milli_cpus: container::cpus(section, "cpus"),
+            tmp_bytes: container::tmp(section, "tmp"),
             idle_timeout: limits::idle_timeout(section, None),
             run_timeout: limits::run_timeout(section, None),
             turn_timeout: limits::turn_timeout(section),
@@ -79,6 +82,8 @@ pub struct GroupSettings {
     pub pids: Setting<Option<u32>>,
     /// Thousandths of a processor.
     pub milli_cpus: Setting<Option<u32>>,
+    /// Bytes of the private `/tmp`.
+    pub tmp_bytes: Setting<u64>,
     /// How long its container rests before it is asked to end.
     pub idle_timeout: Setting<Duration>,
     /// How long its busy container may go without progress, when its agent gives no signs of life.
@@ -117,6 +122,7 @@ impl Config {
             memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),
             pids: pick(&own.pids, &self.container.pids),
             milli_cpus: pick(&own.milli_cpus, &self.container.milli_cpus),
+            tmp_bytes: pick(&own.tmp_bytes, &self.container.tmp_bytes),
             idle_timeout: pick(&own.idle_timeout, &self.limits.idle_timeout),
             run_timeout: pick(&own.run_timeout, &self.limits.run_timeout),
             turn_timeout: pick(&own.turn_timeout, &self.limits.turn_timeout),

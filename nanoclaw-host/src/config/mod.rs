@@ -6,6 +6,7 @@
 //! variable, v1's variable, file, default.
 
 mod agent;
+mod allowance;
 mod assistant;
 mod container;
 mod credentials;
@@ -128,6 +129,7 @@ impl Config {
         config.groups = groups;
 
         let mut found = reader.finish();
+        found.extend(allowance::check(&config.container, &config.groups));
         if syntax.is_empty() {
             found.sort_by_key(|mistake| match &mistake.place {
                 Place::Line { line, .. } => (0, *line),

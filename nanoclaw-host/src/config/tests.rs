@@ -61,6 +61,11 @@ fn the_sample_names_every_key_at_its_default() {
         (*own.runtime, &*own.image, *own.memory_bytes, *own.pids, *own.milli_cpus, *own.user)
     );
     assert_eq!((*sample.tmp_bytes, *sample.selinux_relabel), (*own.tmp_bytes, *own.selinux_relabel));
+    assert!(sample.max_memory_bytes.is_explicit() && sample.max_tmp_bytes.is_explicit());
+    assert_eq!(
+        (*sample.max_memory_bytes, *sample.max_pids, *sample.max_milli_cpus, *sample.max_tmp_bytes),
+        (*own.max_memory_bytes, *own.max_pids, *own.max_milli_cpus, *own.max_tmp_bytes)
+    );
     let (sample, own) = (&from_sample.limits, &default.limits);
     assert_eq!(
         (*sample.max_concurrent_containers, *sample.idle_timeout, *sample.run_timeout, *sample.max_messages_per_prompt),
@@ -135,7 +140,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, mounts
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -250,6 +255,7 @@ fn a_groups_own_settings_win_and_the_rest_holds_for_it_too() {
 [container]
 memory = "1GiB"
 pids = "none"
+max_memory = "none"
 [limits]
 idle_timeout = "10m"
 [groups.family]
@@ -269,14 +275,14 @@ max_prompt_size = "64KiB"
     assert_eq!(family.command.as_deref(), Some(["/bin/agent".to_owned(), "--fast".to_owned()].as_slice()));
     let limits = nanoclaw_core::runtime::Limits { memory_bytes: None, pids: None, milli_cpus: Some(500) };
     assert_eq!(family.container_limits(), limits);
-    let limits = nanoclaw_core::runtime::Limits { memory_bytes: Some(1 << 30), pids: None, milli_cpus: Some(2000) };
+    let limits = nanoclaw_core::runtime::Limits { memory_bytes: Some(1 << 30), pids: None, milli_cpus: Some(1500) };
     assert_eq!(other.container_limits(), limits);
     assert_eq!(family.idle_timeout.as_secs(), 300);
     assert_eq!((family.run_timeout.as_secs(), family.turn_timeout.as_secs()), (420, 540));
     assert_eq!((other.run_timeout.as_secs(), other.turn_timeout.as_secs()), (1800, 14_400));
     assert_eq!((*family.max_prompt_size, *other.max_prompt_size), (64 << 10, 256 << 10));
     assert_eq!(other.idle_timeout.as_secs(), 600);
-    assert_eq!(family.idle_timeout.source.to_string(), "nanoclaw.toml:12");
+    assert_eq!(family.idle_timeout.source.to_string(), "nanoclaw.toml:13");
 }
 
 #[test]
@@ -415,4 +421,45 @@ fn f35_a_mount_of_a_wrong_shape_is_told_with_its_number() {
         let told = errors(&format!("[groups.family]\nmounts = {mounts}\n"), &nothing());
         assert!(told.contains("nanoclaw.toml:2") && told.contains(part), "{part} is missing: {told}");
     }
+}
+
+#[test]
+fn a_group_may_tighten_its_bounds_freely_and_loosen_them_as_far_as_it_is_allowed() {
+    let tighter = "[groups.family]\nmemory = \"64MiB\"\npids = 20\ncpus = 0.2\ntmp = \"1MiB\"";
+    let own = load(tighter, &nothing()).unwrap().for_group(&group("family"));
+    assert_eq!(
+        (*own.memory_bytes, *own.pids, *own.milli_cpus, *own.tmp_bytes),
+        (Some(64 << 20), Some(20), Some(200), 1 << 20)
+    );
+
+    let looser = "[groups.family]\nmemory = \"4GiB\"\npids = 300\ncpus = 2\ntmp = \"1GiB\"";
+    let told = errors(looser, &nothing());
+    for key in ["memory", "pids", "cpus", "tmp"] {
+        assert!(told.contains(&format!("groups.family.{key} asks for ")), "{told}");
+        assert!(told.contains(&format!("container.max_{key} allows ")), "{told}");
+    }
+    assert!(told.contains("nanoclaw.toml:2: ") && told.contains("4 mistakes"), "{told}");
+    let allowed = "[container]\nmax_memory = \"4GiB\"\nmax_pids = 300\nmax_cpus = \"none\"\nmax_tmp = \"1GiB\"\n";
+    let config = load(&format!("{allowed}{looser}"), &nothing()).unwrap();
+    assert_eq!(*config.for_group(&group("family")).memory_bytes, Some(4 << 30));
+    assert_eq!(*config.for_group(&group("other")).memory_bytes, Some(2 << 30), "everybody else's is what it was");
+}
+
+#[test]
+fn no_bound_at_all_is_the_loosest_and_an_allowance_below_what_everybody_has_is_a_mistake() {
+    let told = errors("[groups.family]\nmemory = \"none\"", &nothing());
+    assert!(told.contains("groups.family.memory asks for no bound, and container.max_memory allows 2GiB"), "{told}");
+    assert!(load("[container]\nmax_memory = \"none\"\n[groups.family]\nmemory = \"none\"", &nothing()).is_ok());
+    assert!(load("[container]\nmemory = \"none\"\n[groups.family]\nmemory = \"none\"", &nothing()).is_ok());
+    let told = errors("[container]\npids = 500\nmax_pids = 400", &nothing());
+    assert!(
+        told.contains("container.max_pids allows 400, which is less than the 500 that container.pids gives"),
+        "{told}"
+    );
+    let variables = environment_of([("NANOCLAW_CONTAINER_MAX_MEMORY", "1GiB")]);
+    let told = errors("", &variables);
+    assert!(
+        told.contains("environment variable NANOCLAW_CONTAINER_MAX_MEMORY: container.max_memory allows 1GiB"),
+        "{told}"
+    );
 }

@@ -166,7 +166,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
         image: image_for(machine.runtime, &settings.image),
         limits,
         left_out,
-        tmp_bytes: *config.container.tmp_bytes,
+        tmp_bytes: *settings.tmp_bytes,
         user: machine.user,
         runtime: (machine.runtime, machine.runtime_because.clone()),
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a helper of tests, in which both are fine")]
 
 pub mod podman;
+pub mod tampering;
 
 use std::{
     fs,

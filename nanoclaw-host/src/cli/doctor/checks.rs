@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeKind};
+use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
 use super::{Check, mounts};
 use crate::{
@@ -38,6 +38,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             checks.push(zone(&config));
             let (mut of_runtimes, chosen) = runtimes(&home, &config).await;
             checks.append(&mut of_runtimes);
+            checks.push(isolation(&home, &config, chosen.as_ref()));
             checks.push(image(&config, chosen.as_ref()).await);
             checks.push(runner(&config, chosen.as_ref()));
             checks.push(provider(&config, chosen.as_ref()));
@@ -46,7 +47,8 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
         }
         Err(mistakes) => {
             checks.push(mistaken(&mistakes));
-            let rest = ["zone", "runtime", "image", "runner", "provider", "mount-allowlist", "mount-secrets"];
+            let rest =
+                ["zone", "runtime", "isolation", "image", "runner", "provider", "mount-allowlist", "mount-secrets"];
             checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
         }
     }
@@ -177,6 +179,7 @@ fn zone(config: &Config) -> Check {
 /// A runtime that works here.
 struct Working {
     runtime: Arc<dyn ContainerRuntime>,
+    capabilities: Capabilities,
 }
 
 impl Working {
@@ -212,9 +215,16 @@ async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>)
         Ok(chosen) => {
             let detail = format!("{} is used ({})", chosen.runtime.kind(), chosen.because);
             checks.push(Check::ok("runtime", detail));
-            (checks, Some(Working { runtime: chosen.runtime }))
+            (checks, Some(Working { runtime: chosen.runtime, capabilities: chosen.capabilities }))
         }
-        Err(_) => {
+        Err(no_runtime) => {
+            // What a canary found is in none of the lines above, which ask the runtime alone.
+            for (kind, error) in &no_runtime.tried {
+                if matches!(error, RuntimeError::NotEnforced { .. }) {
+                    let help = format!("`nanoclaw selftest isolation --runtime {kind}` shows it again");
+                    checks.push(Check::failed("isolation", error.to_string(), help));
+                }
+            }
             let (detail, help) = match choice {
                 RuntimeChoice::Fixed(kind) => (
                     format!("{kind}, which {} asks for, does not work", config.container.runtime.source),
@@ -238,6 +248,21 @@ fn check_name(kind: RuntimeKind) -> &'static str {
         RuntimeKind::Podman => "runtime-podman",
         RuntimeKind::Sandbox => "runtime-sandbox",
         RuntimeKind::Fake => "runtime-fake",
+    }
+}
+
+/// Whether a canary has shown that the chosen runtime isolates; it was sent by the choice if none had been.
+fn isolation(home: &Home, config: &Config, chosen: Option<&Working>) -> Check {
+    let Some(working) = chosen else { return Check::skipped("isolation", "there is no runtime") };
+    let kind = working.runtime.kind();
+    let help = format!("`nanoclaw selftest isolation --runtime {kind}` sends a canary and says what it sees");
+    let proof = app::proof(kind, home, config);
+    match proof.shown_at(kind, &working.capabilities) {
+        Some(at) => {
+            let at = output::time(at, &config.time.zone);
+            Check::ok("isolation", format!("in force, as a canary saw {at}; user, network, rights, files and bounds"))
+        }
+        None => Check::warning("isolation", "no canary could be sent yet, so nothing would be started", help),
     }
 }
 

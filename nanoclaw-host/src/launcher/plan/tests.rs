@@ -299,3 +299,30 @@ fn what_is_explained_is_what_is_done() {
         }
     }
 }
+
+#[test]
+fn no_credential_is_anywhere_in_a_container_and_its_environment_is_a_closed_list() {
+    let known = [
+        "HOME",
+        "TZ",
+        names::GROUP_DIR,
+        names::IPC_DIR,
+        names::EXTRA_DIR,
+        names::GLOBAL_DIR,
+        names::PROVIDER,
+        names::GATEWAY_SOCKET,
+        names::MODEL_AUTH,
+        names::CLAUDE,
+        names::RUN,
+    ];
+    for variable in ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"] {
+        let config = config("", [(variable, API_KEY.1)]);
+        assert!(config.credential.is_some(), "{variable} was not taken for a credential");
+        for role in [GroupRole::Main, GroupRole::Ordinary] {
+            let spec = spec(&planned(role, &config));
+            assert!(!format!("{spec:?}").contains(API_KEY.1), "{variable} is in the container");
+            let odd: Vec<&String> = spec.env.keys().filter(|name| !known.contains(&name.as_str())).collect();
+            assert!(odd.is_empty(), "a variable that nobody thought about: {odd:?}");
+        }
+    }
+}

@@ -60,6 +60,23 @@ impl Dialect {
         }
     }
 
+    /// Names of variables that the engine sets in every container, and by which it says nothing of the host.
+    pub(super) fn environment(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &["PATH"],
+            Self::Podman => &["PATH", "TERM", "container", "HOSTNAME", "HOME"],
+        }
+    }
+
+    /// Folders over which the engine lays a writable tmpfs wherever the root is read-only. We lay one there ourselves that only
+    /// root can write to, of whom there is none.
+    pub(super) fn own_tmpfs(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &[],
+            Self::Podman => &["/run", "/var/tmp"],
+        }
+    }
+
     /// The error for an engine that could not be reached at `socket`.
     pub(super) fn unavailable(self, socket: &Path, error: &EngineError) -> RuntimeError {
         let at = socket.display();

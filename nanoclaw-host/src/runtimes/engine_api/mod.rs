@@ -7,6 +7,7 @@ mod dialect;
 mod errors;
 mod exit;
 pub mod image;
+mod inspect;
 mod memory;
 mod podman;
 mod probe;
@@ -78,6 +79,7 @@ pub struct EngineRuntime {
     relabelling: Arc<Relabelling>,
     /// For what only Podman says; `None` at another engine.
     podman: Option<podman::Asker>,
+    image_environments: inspect::ImageEnvironments,
 }
 
 /// What the engine said of itself.
@@ -163,6 +165,7 @@ impl EngineRuntime {
             probe_image: None,
             relabelling: Arc::default(),
             podman,
+            image_environments: inspect::ImageEnvironments::default(),
         })
     }
 

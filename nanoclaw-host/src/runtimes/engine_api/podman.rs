@@ -9,7 +9,7 @@ use std::{
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use nanoclaw_core::{
     causes::with_causes,
-    runtime::{InstallId, RuntimeError},
+    runtime::{ContainerId, InstallId, RuntimeError},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -81,6 +81,22 @@ impl Asker {
             }
         };
         Ok(About { rootless, seccomp })
+    }
+
+    /// A container as Podman's own API describes it, which tells capabilities.
+    pub(super) async fn inspect(&self, id: &ContainerId) -> Result<serde_json::Value, RuntimeError> {
+        const ACTION: &str = "look at the container";
+        let url = format!("http://podman/v4.0.0/libpod/containers/{id}/json");
+        let answer = self.0.get(url).send().await.map_err(|error| failed(ACTION, &error))?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Err(RuntimeError::Gone { id: id.clone() });
+        }
+        let answer = answer.error_for_status().map_err(|error| failed(ACTION, &error))?;
+        let answer = answer.bytes().await.map_err(|error| failed(ACTION, &error))?;
+        serde_json::from_slice(&answer).map_err(|error| RuntimeError::Other {
+            action: ACTION,
+            reason: format!("Podman's answer cannot be read: {error}"),
+        })
     }
 
     /// All containers of an installation.

@@ -70,6 +70,13 @@ pub(super) fn create_body(
     let (program, arguments) = spec.command.split_at(spec.command.len().min(1));
     let memory = spec.limits.memory_bytes.map(signed);
     let tmp = format!("rw,noexec,nosuid,nodev,size={},mode=1777", spec.tmp_bytes);
+    let mut tmpfs = HashMap::from([("/tmp".to_owned(), tmp)]);
+    tmpfs.extend(
+        dialect
+            .own_tmpfs()
+            .iter()
+            .map(|place| ((*place).to_owned(), "rw,noexec,nosuid,nodev,notmpcopyup,size=65536,mode=0755".to_owned())),
+    );
     let host_config = HostConfig {
         auto_remove: Some(dialect == Dialect::Docker),
         network_mode: Some("none".to_owned()),
@@ -79,7 +86,7 @@ pub(super) fn create_body(
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
         readonly_rootfs: Some(true),
-        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmp)])),
+        tmpfs: Some(tmpfs),
         // `mounts`, not `binds`: a path is a path whatever is in it, and a missing one is an error.
         mounts: Some(spec.mounts.iter().map(|mount| engine_mount(mount, read_only)).collect()),
         memory,

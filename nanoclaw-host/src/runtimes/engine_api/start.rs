@@ -1,5 +1,5 @@
-//! The start of a container: created, its exit awaited, attached, started, in this order, so that neither its first bytes
-//! nor its exit can be missed. And the attach to one that an earlier host started.
+//! The start of a container: created, inspected, its exit awaited, attached, started, in this order, so that neither its first
+//! bytes nor its exit can be missed, and that nothing runs which is not confined as it was asked. And the attach to one that an earlier host started.
 
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use super::{
     EngineRuntime,
     dialect::Dialect,
     errors, exit,
+    seccomp::Profile,
     spec::{self, ReadOnlyMounts},
     streams,
 };
@@ -50,12 +51,8 @@ impl EngineRuntime {
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
         let mut body = spec::create_body(spec, self.read_only_mounts(), self.dialect, self.about.rootless);
         self.relabelling.apply(&mut body)?;
-        if let (Some(profile), Some(host_config)) = (&self.about.seccomp, &mut body.host_config) {
-            let path = profile.path().map_err(|error| RuntimeError::Other {
-                action: "write the filter on system calls",
-                reason: error.to_string(),
-            })?;
-            host_config.security_opt.get_or_insert_default().push(format!("seccomp={}", path.display()));
+        if let (Some(filter), Some(host_config)) = (self.own_filter()?, &mut body.host_config) {
+            host_config.security_opt.get_or_insert_default().push(filter);
         }
         let created = self.docker.create_container(Some(options), body).await.map_err(|error| {
             let said = errors::message(&error).unwrap_or_default().to_lowercase();
@@ -84,7 +81,17 @@ impl EngineRuntime {
         Ok(id)
     }
 
+    /// The option that has the engine take our filter on system calls; `None` where its own is as tight.
+    pub(super) fn own_filter(&self) -> Result<Option<String>, RuntimeError> {
+        let path = self.about.seccomp.as_ref().map(Profile::path).transpose().map_err(|error| RuntimeError::Other {
+            action: "write the filter on system calls",
+            reason: error.to_string(),
+        })?;
+        Ok(path.map(|path| format!("seccomp={}", path.display())))
+    }
+
     async fn attach_and_start(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<Container, RuntimeError> {
+        self.check_created(spec, id).await?;
         // First, so that the request has the whole attach to get through before anything can end.
         let exit = self.watch_exit(id, exit::Of::Created);
 
@@ -104,6 +111,7 @@ impl EngineRuntime {
         }
         let started = self.docker.start_container(id.as_str(), None::<StartContainerOptions>).await;
         started.map_err(|error| self.bad_start(spec, "start the container", error))?;
+        self.check_started(id).await?;
         Ok(Container { id: id.clone(), stdin: ContainerStdin::new(stdin), output, exit })
     }
 

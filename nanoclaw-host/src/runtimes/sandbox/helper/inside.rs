@@ -76,6 +76,9 @@ fn become_container(control: &mut UnixStream, plan: &Plan, lifeline: &Lifeline) 
     let landlock = confine::landlock(plan)?;
     if plan.isolation != Isolation::Nothing {
         filter::apply(plan.isolation).at("install the system call filters")?;
+        if matches!(plan.task, Task::Command(_)) {
+            report::verify(plan)?;
+        }
     }
     match &plan.task {
         Task::Report => {

@@ -11,11 +11,14 @@ use std::{
 use nanoclaw_core::runtime::RunAs;
 use rustix::{
     net::{AddressFamily, SocketType},
-    process::{getgid, getpid, getuid},
-    thread::{CapabilitySet, SecureComputingMode, capabilities, capability_is_in_bounding_set, secure_computing_mode},
+    process::{getegid, geteuid, getgid, getpid, getuid},
+    thread::{
+        CapabilitySet, CapabilitySets, SecureComputingMode, capabilities, capability_is_in_bounding_set,
+        secure_computing_mode,
+    },
 };
 
-use crate::runtimes::sandbox::plan::{PROBE_THREADS, Report};
+use crate::runtimes::sandbox::plan::{PROBE_THREADS, Plan, Refusal, Report};
 
 /// Looks. What cannot be seen is reported as the worst it could be.
 pub(super) fn look(landlock: String) -> Report {
@@ -33,6 +36,28 @@ pub(super) fn look(landlock: String) -> Report {
         landlock,
         threads: threads(),
     }
+}
+
+/// Makes sure, right before the command is executed, that what was done to this process is in force.
+///
+/// # Errors
+/// Everything that is not.
+pub(super) fn verify(plan: &Plan) -> Result<(), Refusal> {
+    let own_world = plan.isolation.own_world();
+    let empty =
+        |sets: CapabilitySets| sets.effective.is_empty() && sets.permitted.is_empty() && sets.inheritable.is_empty();
+    let user = RunAs { uid: getuid().as_raw(), gid: getgid().as_raw() };
+    let faults = [
+        (user != plan.user || geteuid() != getuid() || getegid() != getgid(), "it runs as another user"),
+        (!capabilities(None).is_ok_and(empty), "it has capabilities"),
+        (own_world && bounding_capabilities() != "0", "it could gain capabilities"),
+        (!rustix::thread::no_new_privs().unwrap_or(false), "new privileges can be had"),
+        (!matches!(secure_computing_mode(), Ok(SecureComputingMode::Filter)), "system calls are not filtered"),
+        (own_world && getpid().as_raw_nonzero().get() != 1, "it is not the first of its processes"),
+        (root_writable(), "the root folder can be written to"),
+    ];
+    let found: Vec<&str> = faults.iter().filter_map(|(wrong, what)| wrong.then_some(*what)).collect();
+    if found.is_empty() { Ok(()) } else { Err(Refusal::Step("look at what is in force".to_owned(), found.join(", "))) }
 }
 
 fn unknown() -> String {

@@ -1,0 +1,30 @@
+//! `nanoclaw selftest`: proofs with real containers that what is promised about isolation holds on this machine.
+
+mod isolation;
+
+use std::process::ExitCode;
+
+use nanoclaw_core::runtime::RuntimeKind;
+
+use super::Place;
+
+/// What can be proven.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum SelftestCommand {
+    /// Show from inside a container that isolation is in force
+    Isolation(isolation::IsolationArgs),
+}
+
+pub(super) async fn run(command: SelftestCommand, place: &Place) -> anyhow::Result<ExitCode> {
+    match command {
+        SelftestCommand::Isolation(args) => isolation::run(args, place).await,
+    }
+}
+
+/// The value of `--runtime`.
+fn runtime(word: &str) -> Result<RuntimeKind, String> {
+    [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox]
+        .into_iter()
+        .find(|kind| kind.to_string() == word)
+        .ok_or_else(|| "it is docker, podman or sandbox".to_owned())
+}
