@@ -10,6 +10,7 @@
 mod agent;
 mod canary;
 mod connect;
+mod egress;
 mod init;
 mod log;
 mod model_access;

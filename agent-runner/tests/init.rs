@@ -18,8 +18,9 @@ use std::{
 use common::{Home, Running, exists, input, message, pid_in, until};
 use nanoclaw_core::{
     protocol::{
-        environment::{GATEWAY_SOCKET, RUN},
+        environment::{EGRESS, GATEWAY_SOCKET, RUN, UPSTREAMS},
         fence::FENCED_CODE,
+        gateway::{HELLO, NO_GATEWAY_CODE},
         markers::Found,
         mounts::{CHECKED_MOUNTS, CheckedMounts, FileId, MOUNT_CHANGED_CODE},
     },
@@ -210,10 +211,12 @@ fn loopback_leads_to_the_gateway_and_to_a_restarted_one() {
     let home = Home::new();
     let socket = home.path("gateway.sock");
     let mut command = home.command(&["init", "--", "sh", "-c", "echo $ANTHROPIC_BASE_URL $ANTHROPIC_API_KEY; cat"]);
+    let hello = answer_hello(&socket);
     let mut init = Running::start(command.env(GATEWAY_SOCKET, &socket));
     let Found::Line(line) = init.next() else { panic!("no line") };
     let (address, key) = line.split_once(' ').unwrap();
     assert!(!key.is_empty());
+    hello.join().unwrap();
     let address = address.strip_prefix("http://").unwrap().to_owned();
 
     for _ in 0..2 {
@@ -234,6 +237,84 @@ fn loopback_leads_to_the_gateway_and_to_a_restarted_one() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     drop(init.child.stdin.take());
     assert_eq!(init.code(), 0);
+}
+
+/// A gateway that is there: answers the hello of process 1, and ends.
+fn answer_hello(socket: &Path) -> thread::JoinHandle<()> {
+    let gateway = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = gateway.accept().unwrap();
+        let mut question = vec![0; HELLO.len()];
+        stream.read_exact(&mut question).unwrap();
+        assert_eq!(question, HELLO);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nx-nanoclaw-gateway: alive\r\ncontent-length: 0\r\n\r\n").unwrap();
+    })
+}
+
+#[test]
+fn the_gateway_is_the_commands_proxy_where_hosts_are_allowed_and_only_there() {
+    for (egress, proxy) in [(true, "http://127.0.0.1:"), (false, "none")] {
+        let home = Home::new();
+        let socket = home.path("gateway.sock");
+        let hello = answer_hello(&socket);
+        let script = "echo ${HTTPS_PROXY:-none} ${NANOCLAW_UPSTREAM_GITHUB}";
+        let mut command = home.command(&["init", "--", "sh", "-c", script]);
+        command
+            .env(GATEWAY_SOCKET, &socket)
+            .env(UPSTREAMS, "github")
+            .env_remove("HTTPS_PROXY")
+            .env_remove("https_proxy");
+        if egress {
+            command.env(EGRESS, "1");
+        }
+        let mut init = Running::start(&mut command);
+        let Found::Line(line) = init.next() else { panic!("no line") };
+        assert!(line.starts_with(proxy), "{line}");
+        assert!(line.ends_with("/upstream/github"), "{line}");
+        hello.join().unwrap();
+        assert_eq!(init.code(), 0);
+    }
+}
+
+#[test]
+fn without_a_gateway_that_answers_the_command_is_not_started() {
+    let home = Home::new();
+    let socket = home.path("gateway.sock");
+    let refusing = UnixListener::bind(&socket).unwrap();
+    // Something that is no gateway.
+    thread::spawn(move || {
+        for stream in refusing.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let mut command = home.command(&["init", "--", "touch", "started"]);
+    let mut init = Running::start(command.env(GATEWAY_SOCKET, &socket));
+    assert_eq!(init.code(), i32::from(NO_GATEWAY_CODE));
+    assert!(init.errors().contains("the command is not started"), "{}", init.errors());
+    assert!(!home.path("group/started").exists());
+}
+
+#[test]
+fn a_request_to_stop_is_heard_while_the_gateway_is_waited_for() {
+    let home = Home::new();
+    let mut command = home.command(&["init", "--", "touch", "started"]);
+    let mut init = Running::start(command.env(GATEWAY_SOCKET, home.path("gateway.sock")));
+    let begun = Instant::now();
+    // Until its handlers stand, the signal would end it as one that is not process 1.
+    until("its handlers stand", || signals_caught(init.child.id()));
+    init.signal("TERM");
+    assert_eq!(init.code(), 143);
+    assert!(begun.elapsed() < Duration::from_secs(9), "it waited for the gateway");
+    assert!(!home.path("group/started").exists());
+}
+
+/// Whether process `pid` has a handler for TERM.
+fn signals_caught(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+    u64::from_str_radix(mask, 16).unwrap_or(0) & (1 << 14) != 0
 }
 
 /// Sends, half-closes, and reads to the end.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use nanoclaw_core::{group::GroupFolder, runtime::RunAs, secret::Secret};
 use nanoclaw_fakes::model_api::{FakeModelApi, Script, Turn};
-use nanoclaw_host::gateway::{Credential, Gateway, GatewayError, GatewaySocket, SOCKET_NAME, Upstream, tls};
+use nanoclaw_host::gateway::{Credential, Gateway, GatewayError, GatewaySocket, Policy, SOCKET_NAME, Upstream, tls};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -375,7 +375,10 @@ async fn one_event_tells_of_a_request_and_nothing_of_its_content() {
     assert_eq!(fields["bytes"], bytes.len());
     assert_eq!(fields["complete"], true);
     assert!(fields["ms"].is_u64(), "{fields}");
+    assert_eq!((&fields["rule"], &fields["verdict"]), (&json!("model_api"), &json!("allowed")));
+    assert!(fields["output_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{fields}");
     assert_eq!(events[1]["fields"]["status"], 403);
+    assert_eq!(events[1]["fields"]["verdict"], "not-allowed");
     for secret in [KEY, "secret question", "placeholder", "query-secret"] {
         assert!(!log.text().contains(secret), "{secret} was logged: {}", log.text());
     }
@@ -450,7 +453,7 @@ async fn a_link_in_place_of_the_folder_is_refused() {
     std::fs::create_dir(&target).unwrap();
     let link = house.dir.path().join("link");
     std::os::unix::fs::symlink(&target, &link).unwrap();
-    let opened = house.gateway.open(&link, &GroupFolder::new("family").unwrap(), run_user());
+    let opened = house.gateway.open(&link, &GroupFolder::new("family").unwrap(), Policy::model_api(), run_user());
     assert!(matches!(opened, Err(GatewayError::Folder { .. })));
     assert!(!target.join(SOCKET_NAME).exists());
 }
@@ -465,7 +468,7 @@ async fn another_users_folder_is_refused() {
     let foreign = house.dir.path().join("foreign");
     std::fs::create_dir(&foreign).unwrap();
     std::os::unix::fs::chown(&foreign, Some(1000), Some(1000)).unwrap();
-    let opened = house.gateway.open(&foreign, &GroupFolder::new("family").unwrap(), run_user());
+    let opened = house.gateway.open(&foreign, &GroupFolder::new("family").unwrap(), Policy::model_api(), run_user());
     assert!(matches!(opened, Err(GatewayError::ForeignFolder { owner: 1000, .. })));
 }
 
@@ -504,7 +507,9 @@ impl House {
     }
 
     fn open(&self, dir: &str, group: &str) -> GatewaySocket {
-        self.gateway.open(&self.dir.path().join(dir), &GroupFolder::new(group).unwrap(), run_user()).unwrap()
+        self.gateway
+            .open(&self.dir.path().join(dir), &GroupFolder::new(group).unwrap(), Policy::model_api(), run_user())
+            .unwrap()
     }
 
     fn socket(&self) -> &GatewaySocket {

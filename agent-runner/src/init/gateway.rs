@@ -10,18 +10,26 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::protocol::environment::GATEWAY_PORT;
+use nanoclaw_core::protocol::{
+    environment::GATEWAY_PORT,
+    gateway::{ANSWER_BYTES, HELLO, says_alive},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixStream},
     time::{Instant, sleep, timeout},
 };
 
-use crate::{log::say, model_access, places::set};
+use crate::{egress, log::say, model_access, places::set};
 
 /// How long a connection waits for a gateway that is being restarted: the end of one host and the start of the next one.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+/// How long the gateway may take to answer the hello: the end of one host and the start of the next one, at the most, since
+/// a host opens its socket before it starts a container.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one answer may take.
+const HELLO_ANSWER: Duration = Duration::from_secs(3);
 /// How long a refused client may take to read why.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,8 +59,28 @@ impl Forwarder {
     }
 
     /// What the command must know to use the gateway without knowing of it.
-    pub(crate) fn environment(&self) -> BTreeMap<&'static str, String> {
-        model_access::environment(self.port, set)
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = egress::environment(self.port, set);
+        let model = model_access::environment(self.port, set);
+        environment.extend(model.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        environment
+    }
+
+    /// Asks the gateway whether it is there, until it says so or the patience is over. `Err` says what went wrong last.
+    pub(crate) async fn hello(&self) -> Result<(), String> {
+        let give_up = Instant::now() + HELLO_PATIENCE;
+        loop {
+            let error = match timeout(HELLO_ANSWER, ask(&self.socket)).await {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => "what answers there is no gateway".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {HELLO_ANSWER:?}"),
+            };
+            if Instant::now() >= give_up {
+                return Err(format!("the gateway at {:?} does not answer: {error}", self.socket));
+            }
+            sleep(BETWEEN_TRIES).await;
+        }
     }
 
     /// Forwards connections for ever.
@@ -72,6 +100,14 @@ impl Forwarder {
             }
         }
     }
+}
+
+async fn ask(socket: &Path) -> io::Result<bool> {
+    let mut gateway = UnixStream::connect(socket).await?;
+    gateway.write_all(HELLO).await?;
+    let mut answer = Vec::new();
+    gateway.take(ANSWER_BYTES as u64).read_to_end(&mut answer).await?;
+    Ok(says_alive(&answer))
 }
 
 async fn forward(mut client: TcpStream, socket: &Path) {

@@ -28,6 +28,7 @@ use std::{
 use anyhow::Context as _;
 use nanoclaw_core::protocol::{
     fence::FENCED_CODE,
+    gateway::NO_GATEWAY_CODE,
     mounts::{CHECKED_MOUNTS, MOUNT_CHANGED_CODE},
 };
 use rustix::process::{Pid, Signal};
@@ -56,7 +57,8 @@ const LAST_OUTPUT: Duration = Duration::from_secs(10);
 const FENCED_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `command` and returns the exit code to end with: the command's own, or 128 and the signal that ended it, or
-/// [`FENCED_CODE`] when a later run has taken its place, or [`MOUNT_CHANGED_CODE`] when a mount is not what was checked.
+/// [`FENCED_CODE`] when a later run has taken its place, [`NO_GATEWAY_CODE`] when the gateway is not there, or
+/// [`MOUNT_CHANGED_CODE`] when a mount is not what was checked.
 pub(crate) fn main(command: &[OsString]) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -92,6 +94,12 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
         Some(socket) => Some(Forwarder::listen(socket.clone()).await.context("cannot listen for the gateway")?),
         None => None,
     };
+
+    if let Some(forwarder) = &gateway
+        && let Some(code) = no_hello(forwarder, &mut signals).await
+    {
+        return Ok(code);
+    }
 
     let mut child = match spawn(command, gateway.as_ref()) {
         Ok(child) => child,
@@ -153,6 +161,27 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
 /// The code to pass on for a command's own: those by which init itself speaks are not a command's to say.
 fn of_command(code: u8) -> u8 {
     if (FENCED_CODE..=MOUNT_CHANGED_CODE).contains(&code) { 1 } else { code }
+}
+
+/// The code to end with when the gateway does not answer, or when somebody wants us to end before it does.
+async fn no_hello(forwarder: &Forwarder, signals: &mut Signals) -> Option<u8> {
+    let asked_to_end = async {
+        loop {
+            match signals.next().await {
+                Signal::CHILD => {}
+                signal => return signal,
+            }
+        }
+    };
+    tokio::select! {
+        answer = forwarder.hello() => {
+            let error = answer.err()?;
+            say!("init: {error}; the command is not started");
+            Some(NO_GATEWAY_CODE)
+        }
+        // As shells have it.
+        signal = asked_to_end => Some(u8::try_from(128 + signal.as_raw()).unwrap_or(NOT_READY)),
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

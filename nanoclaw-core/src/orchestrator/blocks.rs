@@ -174,6 +174,11 @@ impl Ledger {
         self.answered_through
     }
 
+    /// Whether its agent has said anything.
+    pub(super) fn spoke(&self) -> bool {
+        self.spoke
+    }
+
     pub(super) fn names_messages(&self) -> bool {
         self.names_messages
     }

@@ -14,6 +14,11 @@ pub const GATEWAY_SOCKET: &str = "NANOCLAW_GATEWAY_SOCKET";
 /// What kind of credential the gateway adds, so that clients can be given a placeholder of that kind: `api_key` or `oauth`;
 /// default `api_key`. Nothing of the credential itself. See [`ModelAuth`].
 pub const MODEL_AUTH: &str = "NANOCLAW_MODEL_AUTH";
+/// Set (to `1`) when the gateway carries the group to hosts that its operator allowed: init then makes it the command's proxy.
+pub const EGRESS: &str = "NANOCLAW_GATEWAY_EGRESS";
+/// The names of the further upstreams that the group may ask, with commas between them. Init sets a variable for each: see
+/// [`upstream_variable`].
+pub const UPSTREAMS: &str = "NANOCLAW_GATEWAY_UPSTREAMS";
 /// The provider: `offline` or `claude`; default `claude`.
 pub const PROVIDER: &str = "NANOCLAW_PROVIDER";
 /// The program of the Claude Code command line; default `claude` on the path.
@@ -22,6 +27,15 @@ pub const CLAUDE: &str = "NANOCLAW_CLAUDE";
 pub const RUN: &str = "NANOCLAW_RUN";
 /// The loopback port on which init forwards to the gateway.
 pub const GATEWAY_PORT: u16 = 8788;
+
+/// The variable that has the address of the further upstream `name`: `NANOCLAW_UPSTREAM_GITHUB` for `github`. What is no
+/// letter or digit in the name becomes `_`.
+#[must_use]
+pub fn upstream_variable(name: &str) -> String {
+    let word: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("NANOCLAW_UPSTREAM_{word}")
+}
 
 /// The kinds of credential that clients of the model's API tell apart: the values of [`MODEL_AUTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

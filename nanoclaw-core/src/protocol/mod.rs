@@ -6,6 +6,7 @@
 pub mod alive;
 pub mod environment;
 pub mod fence;
+pub mod gateway;
 pub mod input;
 pub mod markers;
 pub mod mounts;

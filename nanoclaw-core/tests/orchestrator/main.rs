@@ -8,6 +8,7 @@ mod found_by_simulation;
 mod gone;
 mod limits;
 mod mounts;
+mod no_gateway;
 mod support;
 
 use std::{

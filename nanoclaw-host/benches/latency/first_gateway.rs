@@ -7,7 +7,7 @@ use std::{
 };
 
 use nanoclaw_core::{group::GroupFolder, runtime::RunAs};
-use nanoclaw_host::gateway::{Gateway, Upstream, tls};
+use nanoclaw_host::gateway::{Gateway, Policy, Upstream, tls};
 
 use crate::{
     figures::{Figure, Unit},
@@ -42,7 +42,7 @@ fn open(url: &str) -> (Duration, Gateway) {
     let user = RunAs { uid: own, gid: rustix::process::getgid().as_raw() };
     let gateway = Gateway::new(Upstream::new(url, None)).unwrap();
     let begun = Instant::now();
-    let socket = gateway.open(folder.path(), &GroupFolder::new("main").unwrap(), user).unwrap();
+    let socket = gateway.open(folder.path(), &GroupFolder::new("main").unwrap(), Policy::model_api(), user).unwrap();
     let took = begun.elapsed();
     drop(socket);
     (took, gateway)

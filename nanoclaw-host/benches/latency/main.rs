@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|throughput|service|containers|restart|hostile …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|restart …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -9,6 +9,7 @@
 //!
 //! * [`messages`]: from message to prompt, from follow-up to file, from block to channel, inside one process;
 //! * [`first_gateway`]: what the first group with a model pays once;
+//! * [`gateway`]: what it adds to requests, to streams and to what goes through tunnels;
 //! * [`throughput`]: messages a second with every commit synced, and commits a message;
 //! * [`service`]: the real program with much in its store: ready when, and what it uses idle;
 //! * [`containers`]: the real program with real containers, for context;
@@ -25,6 +26,7 @@
 mod containers;
 mod figures;
 mod first_gateway;
+mod gateway;
 mod hostile;
 mod house;
 mod machine;
@@ -85,6 +87,8 @@ struct Args {
 enum Part {
     /// Latencies inside the host, with a runtime that starts at once
     Messages,
+    /// What the gateway adds to requests, streams and tunnels
+    Gateway,
     /// Messages a second, and commits
     Throughput,
     /// The real service with 1,000 groups and 100,000 messages
@@ -106,6 +110,9 @@ fn main() {
         // First, while nothing else has made this process larger.
         all.extend(first_gateway::measure());
         all.extend(messages::measure(args.samples));
+    }
+    if wanted(Part::Gateway) {
+        all.extend(gateway::measure(args.samples));
     }
     if wanted(Part::Throughput) {
         all.extend(throughput::measure(args.groups, args.messages, args.rounds));

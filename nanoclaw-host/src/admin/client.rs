@@ -18,6 +18,7 @@ use super::{
     },
 };
 use crate::{
+    gateway::GroupCounts,
     home::Home,
     json_lines::{Line, LineReader, to_line, write_line},
     unix_socket::{self, SocketError},
@@ -225,6 +226,13 @@ impl AdminHandler for Client {
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         match self.call(&AdminRequest::TurnsDrop { id: id.to_owned() }).await? {
             AdminResponse::DroppedTurn(turn) => Ok(turn),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
+        match self.call(&AdminRequest::Gateway).await? {
+            AdminResponse::Gateway(counts) => Ok(counts),
             _ => Err(self.unexpected()),
         }
     }

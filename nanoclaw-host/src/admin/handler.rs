@@ -3,9 +3,13 @@
 use async_trait::async_trait;
 use nanoclaw_core::{group::Group, store::Resolution};
 
+use crate::gateway::GroupCounts;
+
 use super::{
     outbox::{DeliveryView, OutboxQuery},
-    types::{AdminError, ChatView, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView},
+    types::{
+        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+    },
 };
 
 /// Answers the commands. `group` is a group's folder or its chat id everywhere.
@@ -52,6 +56,12 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Goes on without a turn that waits or was set aside.
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError>;
+
+    /// What each group used of the gateway since the service started, by group. Only a running service knows.
+    async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
+        let message = "no service runs, and what groups use of the gateway is counted while one does";
+        Err(AdminError::new(ErrorKind::Failed, message).with_help("`nanoclaw run` starts it"))
+    }
 }
 
 /// Says what comes out for a group. Whoever makes runs ready implements it, so that what is explained is what is done.

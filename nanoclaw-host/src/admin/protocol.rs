@@ -11,6 +11,8 @@ use nanoclaw_core::store::Resolution;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gateway::GroupCounts;
+
 use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
@@ -89,6 +91,8 @@ pub enum AdminRequest {
         /// Its name.
         id: String,
     },
+    /// See [`AdminHandler::gateway`].
+    Gateway,
 }
 
 /// What is answered.
@@ -126,6 +130,8 @@ pub enum AdminResponse {
     Turn(TurnDetails),
     /// To [`AdminRequest::TurnsDrop`].
     DroppedTurn(TurnView),
+    /// To [`AdminRequest::Gateway`].
+    Gateway(Vec<GroupCounts>),
 }
 
 /// A request line.
@@ -188,6 +194,7 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
         AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),
         AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),
+        AdminRequest::Gateway => AdminResponse::Gateway(handler.gateway().await?),
         AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),
         AdminRequest::Explain { group } => AdminResponse::Explanation(handler.explain(&group).await?),
         AdminRequest::OutboxList(query) => AdminResponse::Outbox(handler.outbox(query).await?),

@@ -23,6 +23,7 @@ use crate::{
         },
     },
     channels::{bridge::Bridges, local},
+    gateway::{Gateway, GroupCounts},
     home,
 };
 
@@ -32,6 +33,7 @@ pub(super) struct OnService {
     runtime: Arc<dyn ContainerRuntime>,
     presence: Presence,
     bridges: Bridges,
+    gateway: Arc<Gateway>,
     started_at: Timestamp,
 }
 
@@ -42,8 +44,9 @@ impl OnService {
         runtime: Arc<dyn ContainerRuntime>,
         presence: Presence,
         bridges: Bridges,
+        gateway: Arc<Gateway>,
     ) -> Self {
-        Self { on_store, orchestrator, runtime, presence, bridges, started_at: Timestamp::now() }
+        Self { on_store, orchestrator, runtime, presence, bridges, gateway, started_at: Timestamp::now() }
     }
 
     /// The runtime in words, and why nothing can run in it now if that is so.
@@ -181,6 +184,10 @@ impl AdminHandler for OnService {
 
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         self.on_store.drop_with(id, self).await
+    }
+
+    async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
+        Ok(self.gateway.counts())
     }
 }
 

@@ -47,7 +47,7 @@ use crate::{
         ports::ChannelHost,
     },
     config::Config,
-    gateway::{Gateway, Upstream, tls},
+    gateway::{Gateway, GatewayError, SystemResolver, Upstream, tls},
     home::{Home, HomeLock, initialise},
     launcher::{HostLauncher, MachineWatch, Told},
     stores::sqlite::SqliteStore,
@@ -103,10 +103,11 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     warn_of_other_runtimes(&*store, containers.kind()).await?;
     let containers = ports::runtime(containers);
 
+    let gateway = Arc::new(gateway(&config)?);
     let launcher = Arc::new(HostLauncher {
         told: Told::default(),
         machine,
-        gateway: Arc::new(Gateway::new(upstream(&config))?),
+        gateway: gateway.clone(),
         install: store.install_id().await?,
         home: home.clone(),
         config: config.clone(),
@@ -151,7 +152,8 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let control = Listener::bind(&home.admin_socket())?;
-    let handler = admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected);
+    let handler =
+        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, gateway);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));
@@ -246,6 +248,11 @@ impl Host {
         self.stop_bridges.cancel();
         while self.sockets.join_next().await.is_some() {}
     }
+}
+
+fn gateway(config: &Config) -> Result<Gateway, GatewayError> {
+    let private = &config.gateway.private.value;
+    Gateway::with(upstream(config), config.further_upstreams(), private, Arc::new(SystemResolver))
 }
 
 fn upstream(config: &Config) -> Upstream {

@@ -5,6 +5,7 @@ mod conformance;
 mod doctor;
 mod explain;
 mod failure;
+mod gateway;
 mod groups;
 mod image;
 mod init;
@@ -89,6 +90,8 @@ enum Command {
     Mounts(mounts::MountsCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
+    /// Show what each group used of the gateway: requests, bytes, tokens
+    Gateway(gateway::GatewayArgs),
     /// Build and list the images that agents run in
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -153,6 +156,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Turns(command) => turns::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Logs(args) => logs::run(args, place).await?,
+        Command::Gateway(args) => gateway::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
         Command::Doctor(args) => return doctor::run(args, place).await,
         Command::Conformance(args) => return conformance::run(args, place).await,

@@ -4,6 +4,7 @@
 //! lines of `KEY=value`.
 
 use std::{
+    collections::BTreeMap,
     io::Read as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -71,27 +72,43 @@ pub fn private_folder(environment: &dyn Environment) -> Option<PathBuf> {
     Some(parent.join("nanoclaw"))
 }
 
-/// Finds the credential. The environment wins over the file; of several, an API key wins, then a subscription's token.
+/// Finds the credential, and what stands under the names that are `wanted` besides. The environment wins over the file; of several, an API key wins, then a subscription's token.
 pub(super) fn read(
     environment: &dyn Environment,
+    wanted: &[String],
     mistakes: &mut Vec<Mistake>,
     remarks: &mut Vec<String>,
-) -> Option<Credential> {
+) -> (Option<Credential>, BTreeMap<String, Secret>) {
+    let mut secrets = BTreeMap::new();
     let file = private_folder(environment).map(|folder| folder.join("credentials"));
-    let from_file = file.map(|path| read_file(&path, mistakes, remarks)).unwrap_or_default();
+    let from_file = file.map(|path| read_file(&path, wanted, &mut secrets, mistakes, remarks)).unwrap_or_default();
+    for name in wanted {
+        if let Some(text) = environment.get(name).and_then(|text| text.into_string().ok())
+            && let Some(secret) = checked(name, &text, Place::Variable(name.clone()), mistakes)
+        {
+            secrets.insert(name.clone(), secret);
+        }
+    }
     let from_environment = CredentialKind::ALL.into_iter().find_map(|kind| {
         let place = Place::Variable(kind.variable().to_owned());
         let text = environment.get(kind.variable())?.into_string().unwrap_or_else(|_| "\u{fffd}\n".to_owned());
         let secret = checked(kind.variable(), &text, place, mistakes)?;
         Some(Credential { kind, secret, source: Source::Variable(kind.variable().to_owned()) })
     });
-    from_environment.or_else(|| {
+    let credential = from_environment.or_else(|| {
         let rank = |credential: &Credential| CredentialKind::ALL.iter().position(|kind| *kind == credential.kind);
         from_file.into_iter().min_by_key(rank)
-    })
+    });
+    (credential, secrets)
 }
 
-fn read_file(path: &Path, mistakes: &mut Vec<Mistake>, remarks: &mut Vec<String>) -> Vec<Credential> {
+fn read_file(
+    path: &Path,
+    wanted: &[String],
+    secrets: &mut BTreeMap<String, Secret>,
+    mistakes: &mut Vec<Mistake>,
+    remarks: &mut Vec<String>,
+) -> Vec<Credential> {
     let text = match read_private(path) {
         Ok(Some(text)) => text,
         Ok(None) => return Vec::new(),
@@ -115,14 +132,19 @@ fn read_file(path: &Path, mistakes: &mut Vec<Mistake>, remarks: &mut Vec<String>
             continue;
         };
         let (key, value) = (key.trim(), unquoted(value.trim()));
-        match CredentialKind::ALL.into_iter().find(|kind| kind.variable() == key) {
-            Some(kind) => {
-                if let Some(secret) = checked(key, value, place, mistakes) {
-                    let source = Source::File { file: path.to_owned(), line: index + 1 };
-                    found.push(Credential { kind, secret, source });
-                }
-            }
-            None => other_key(key, place, mistakes, remarks),
+        let kind = CredentialKind::ALL.into_iter().find(|kind| kind.variable() == key);
+        let is_wanted = wanted.iter().any(|name| name == key);
+        if kind.is_none() && !is_wanted {
+            other_key(key, place, mistakes, remarks);
+            continue;
+        }
+        let Some(secret) = checked(key, value, place, mistakes) else { continue };
+        if is_wanted {
+            secrets.insert(key.to_owned(), secret.clone());
+        }
+        if let Some(kind) = kind {
+            let source = Source::File { file: path.to_owned(), line: index + 1 };
+            found.push(Credential { kind, secret, source });
         }
     }
     found

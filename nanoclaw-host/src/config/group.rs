@@ -11,10 +11,11 @@ use nanoclaw_core::{
 use super::{
     Config,
     agent::{self, Provider, ProviderChoice},
-    container, limits, mounts,
+    container, gateway, limits, mounts,
     reader::Section,
     setting::{Setting, Source},
 };
+use crate::gateway::AllowList;
 
 /// What is different for one group; `None` leaves what holds for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +44,8 @@ pub struct GroupOverrides {
     pub max_messages_per_prompt: Option<Setting<u32>>,
     /// See [`super::LimitsConfig::max_prompt_size`].
     pub max_prompt_size: Option<Setting<u64>>,
+    /// What it may reach besides what all may; empty: not even that. See [`super::GatewayConfig::allow`].
+    pub allow: Option<Setting<AllowList>>,
     /// What it may see of the machine besides its own; none by default.
     pub mounts: Option<Setting<Vec<MountRequest>>>,
 }
@@ -62,6 +65,7 @@ impl GroupOverrides {
             turn_timeout: limits::turn_timeout(section),
             max_messages_per_prompt: limits::max_messages(section, None),
             max_prompt_size: limits::max_prompt_size(section),
+            allow: gateway::allow(section),
             mounts: mounts::of_group(section),
         }
     }

@@ -12,6 +12,7 @@ mod container;
 mod credentials;
 mod delivery;
 mod environment;
+mod gateway;
 mod group;
 mod limits;
 mod log;
@@ -27,7 +28,7 @@ mod value;
 
 use std::{collections::BTreeMap, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use nanoclaw_core::group::GroupFolder;
+use nanoclaw_core::{group::GroupFolder, secret::Secret};
 use toml::de::DeTable;
 
 pub use agent::{AgentConfig, Provider, ProviderChoice};
@@ -36,6 +37,7 @@ pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::{Credential, CredentialKind, private_folder};
 pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};
+pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
 pub use group::{GroupOverrides, GroupSettings};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
@@ -67,6 +69,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// `[model]`.
     pub model: ModelConfig,
+    /// `[gateway]`.
+    pub gateway: GatewayConfig,
     /// `[mounts]`.
     pub mounts: MountsConfig,
     /// `[time]`.
@@ -77,6 +81,8 @@ pub struct Config {
     pub groups: BTreeMap<GroupFolder, GroupOverrides>,
     /// What opens the model API; `None` when none is configured.
     pub credential: Option<Credential>,
+    /// The secrets that the configuration refers to by name, those that are there.
+    pub secrets: BTreeMap<String, Secret>,
     /// What is odd but no mistake, a sentence each.
     pub remarks: Vec<String>,
 }
@@ -112,11 +118,13 @@ impl Config {
             limits: LimitsConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
+            gateway: GatewayConfig::read(&mut reader),
             mounts: MountsConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),
             credential: None,
+            secrets: BTreeMap::new(),
             remarks: Vec::new(),
         };
         reader.sections_of(
@@ -130,6 +138,13 @@ impl Config {
 
         let mut found = reader.finish();
         found.extend(allowance::check(&config.container, &config.groups));
+        let own: Vec<_> = config
+            .groups
+            .iter()
+            .filter_map(|(folder, own)| Some((format!("groups.{folder}"), own.allow.as_ref()?)))
+            .collect();
+        let own: Vec<_> = own.iter().map(|(name, allow)| (name.as_str(), *allow)).collect();
+        found.extend(config.gateway.check(&own, file));
         if syntax.is_empty() {
             found.sort_by_key(|mistake| match &mistake.place {
                 Place::Line { line, .. } => (0, *line),
@@ -140,7 +155,17 @@ impl Config {
             // What the file means past a syntax error is guesswork; of the environment we know.
             mistakes.extend(found.into_iter().filter(|mistake| matches!(mistake.place, Place::Variable(_))));
         }
-        config.credential = credentials::read(environment, &mut mistakes, &mut remarks);
+        let wanted = config.gateway.secrets();
+        (config.credential, config.secrets) = credentials::read(environment, &wanted, &mut mistakes, &mut remarks);
+        for upstream in &config.gateway.upstreams {
+            let (name, secret) = (&upstream.name, &upstream.secret);
+            if !config.secrets.contains_key(secret) {
+                remarks.push(format!(
+                    "the upstream {name} cannot be used: there is no {secret}; put a line {secret}=... into \
+                     ~/.config/nanoclaw/credentials"
+                ));
+            }
+        }
         config.remarks = remarks;
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors { mistakes }) }
     }

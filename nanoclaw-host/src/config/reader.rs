@@ -168,6 +168,46 @@ impl<'a> Section<'_, 'a> {
         ours.or(theirs).or(file)
     }
 
+    /// Reads `key`, which has to be there.
+    pub(super) fn need<T>(&mut self, key: &'static str, rule: impl Rule<T>) -> Option<T> {
+        if let Some(table) = self.table
+            && entry(table, key).is_none()
+        {
+            self.known.push(key);
+            let at = table.iter().next().map_or(0, |(first, _)| first.span().start);
+            let place = Place::Line { file: self.reader.file.to_owned(), line: line_of(self.reader.text, at) };
+            let message = format!("{} has no {key}, which it needs", self.name);
+            self.reader.mistakes.push(Mistake { place, key: Some(format!("{}.{key}", self.name)), message });
+            return None;
+        }
+        self.lookup(key, None, rule).map(|setting| setting.value)
+    }
+
+    /// Opens each of the tables `[[section.key]]`.
+    pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 'a>)) {
+        self.known.push(key);
+        let Some(value) = self.table.and_then(|table| entry(table, key)) else { return };
+        let path = format!("{}.{key}", self.name);
+        let DeValue::Array(items) = value.get_ref() else {
+            let right =
+                format!("{path} must be tables: write [[{path}]] on a line of its own for each, its keys below");
+            self.reader.mistake_at(value, path, right);
+            return;
+        };
+        for item in items.iter() {
+            let DeValue::Table(table) = item.get_ref() else {
+                let right = format!("{path} must be tables: write [[{path}]] on a line of its own for each");
+                self.reader.mistake_at(item, path.clone(), right);
+                continue;
+            };
+            let reader = &mut *self.reader;
+            let mut section =
+                Section { reader, name: path.clone(), table: Some(table), variables: false, known: Vec::new() };
+            read(&mut section);
+            section.finish();
+        }
+    }
+
     /// The reader's base folder and the user's home, for paths.
     pub(super) fn path_bases(&self) -> (PathBuf, Option<PathBuf>) {
         (self.reader.base(), self.reader.environment().get("HOME").map(PathBuf::from))

@@ -75,6 +75,14 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
+    let (sample, own) = (&from_sample.gateway, &default.gateway);
+    assert!(sample.allow.is_explicit() && sample.request_timeout.is_explicit());
+    assert_eq!((&*sample.allow, &*sample.private), (&*own.allow, &*own.private));
+    assert_eq!(
+        (*sample.max_connections, *sample.max_tunnels, *sample.max_requests_per_minute, *sample.max_request_size),
+        (*own.max_connections, *own.max_tunnels, *own.max_requests_per_minute, *own.max_request_size)
+    );
+    assert_eq!((*sample.idle_timeout, *sample.request_timeout), (*own.idle_timeout, *own.request_timeout));
     assert_eq!((&*from_sample.log.level, *from_sample.log.format), (&*default.log.level, *default.log.format));
     // As it is written, it says nothing; and every key of ours is in it.
     assert_eq!(load(SAMPLE, &nothing()).unwrap(), default);
@@ -140,7 +148,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, mounts
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -462,4 +470,82 @@ fn no_bound_at_all_is_the_loosest_and_an_allowance_below_what_everybody_has_is_a
         told.contains("environment variable NANOCLAW_CONTAINER_MAX_MEMORY: container.max_memory allows 1GiB"),
         "{told}"
     );
+}
+
+#[test]
+fn a_group_may_reach_what_all_may_and_its_own_or_nothing_at_all() {
+    let text = r#"
+[gateway]
+allow = ["example.com"]
+max_tunnels = 3
+[groups.family]
+allow = ["*.example.org:8443"]
+[groups.locked]
+allow = []
+"#;
+    let config = load(text, &nothing()).unwrap();
+    let allowed = |folder: &str| -> Vec<String> {
+        config.gateway_policy(&group(folder)).allow.entries().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(allowed("other"), ["example.com:443"]);
+    assert_eq!(allowed("family"), ["example.com:443", "*.example.org:8443"]);
+    assert_eq!(allowed("locked"), Vec::<String>::new());
+    assert_eq!(config.gateway_policy(&group("family")).limits.tunnels, 3);
+}
+
+#[test]
+fn an_entry_that_cannot_be_meant_is_a_mistake_with_its_line() {
+    let errors = errors(
+        "[gateway]\nallow = [\"*.com\"]\nprivate = [\"*.corp.example\"]\n[groups.a]\nallow = [\"10.0.0.5:8443\"]\n[groups.b]\nallow = \"x\"",
+        &nothing(),
+    );
+    for part in
+        ["top-level domain", "more than one host", "groups.a.allow has the address 10.0.0.5:8443", "a list of hosts"]
+    {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    let excepted = "[gateway]\nprivate = [\"10.0.0.5:8443\"]\n[groups.a]\nallow = [\"10.0.0.5:8443\"]";
+    assert!(load(excepted, &nothing()).is_ok());
+}
+
+const GITHUB: &str = r#"
+[[gateway.upstreams]]
+name = "github"
+base_url = "https://api.github.com"
+inject = { header = "x-token" }
+secret = "GITHUB_TOKEN"
+methods = ["GET", "POST"]
+groups = ["family"]
+"#;
+
+#[test]
+fn an_upstream_has_its_secret_from_the_credentials_file_or_the_environment() {
+    let (_user, environment) = user_with_credentials("GITHUB_TOKEN=ghp-real\n", 0o600);
+    let config = load(GITHUB, &environment).unwrap();
+    let upstream = &config.further_upstreams()[0];
+    assert_eq!((upstream.name.as_str(), upstream.secret.reveal()), ("github", "ghp-real"));
+    assert_eq!(upstream.paths, ["/"]);
+    assert_eq!(config.gateway_policy(&group("family")).upstreams, ["github"]);
+    assert_eq!(config.gateway_policy(&group("other")).upstreams, Vec::<String>::new());
+    assert!(config.remarks.is_empty(), "{:?}", config.remarks);
+    assert!(!format!("{config:?}").contains("ghp-real"));
+
+    let config = load(GITHUB, &environment_of([("GITHUB_TOKEN", "from-the-environment")])).unwrap();
+    assert_eq!(config.secret_named("GITHUB_TOKEN").unwrap().reveal(), "from-the-environment");
+
+    let config = load(GITHUB, &nothing()).unwrap();
+    assert!(config.further_upstreams().is_empty());
+    assert!(config.remarks[0].contains("GITHUB_TOKEN"), "{:?}", config.remarks);
+}
+
+#[test]
+fn what_is_wrong_with_an_upstream_is_told_and_its_secret_is_a_name() {
+    let errors = errors(
+        "[[gateway.upstreams]]\nname = \"Git Hub\"\ninject = \"basic\"\nsecret = \"ghp-real-secret\"\nmethods = [\"CONNECT\"]\nscret = 1",
+        &nothing(),
+    );
+    for part in ["lower-case letters", "has no base_url", "one of them", "never the secret itself", "methods", "scret"]
+    {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
 }

@@ -92,6 +92,21 @@ pub(super) fn command() -> impl Rule<Vec<String>> {
     }
 }
 
+/// A list of texts, which may be empty; in a variable, with commas between them.
+pub(super) fn texts() -> impl Rule<Vec<String>> {
+    |raw| {
+        let texts: Option<Vec<String>> = match raw {
+            Raw::Variable(text) => Some(text.split(',').map(|part| part.trim().to_owned()).collect()),
+            Raw::Toml(DeValue::Array(items)) => {
+                items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
+            }
+            Raw::Toml(_) => None,
+        };
+        let plain = |text: &String| !text.is_empty() && text.len() <= 1024 && !text.chars().any(char::is_control);
+        texts.filter(|texts| texts.iter().all(plain)).ok_or("a list of texts".into())
+    }
+}
+
 /// One of a few words, whatever their case.
 pub(super) fn word<T: Copy + 'static>(words: &'static [(&'static str, T)]) -> impl Rule<T> {
     move |raw| {

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Marks an answer that is the gateway's own, and says why it was given.
-pub(super) const GATEWAY: HeaderName = HeaderName::from_static("x-nanoclaw-gateway");
+pub(in crate::gateway) const GATEWAY: HeaderName = HeaderName::from_static("x-nanoclaw-gateway");
 
 /// `false` on an answer that no repetition can change. Without it, Claude Code asks ten times more, for some minutes, before
 /// it says what is wrong (seen with 2.1.329, 401).
@@ -22,7 +22,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 
 /// Makes a group's headers fit for the model API: what could be a credential goes, whatever is in it, and `credential`
 /// comes.
-pub(super) fn to_upstream(headers: &mut HeaderMap, credential: (HeaderName, HeaderValue)) {
+pub(super) fn to_upstream(headers: &mut HeaderMap, credential: Option<(HeaderName, HeaderValue)>) {
     remove_hop_by_hop(headers);
     // The client sets the host itself; `expect` was met by the gateway's server.
     for name in [header::HOST, header::EXPECT, header::AUTHORIZATION, header::COOKIE] {
@@ -30,7 +30,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, credential: (HeaderName, Head
     }
     headers.remove("x-api-key");
     headers.remove(GATEWAY);
-    headers.insert(credential.0, credential.1);
+    if let Some((name, value)) = credential {
+        headers.insert(name, value);
+    }
 }
 
 /// Makes the model API's headers fit for a group. Cookies stay here: the host has no use for them and the group no right to
@@ -41,7 +43,16 @@ pub(super) fn to_group(headers: &mut HeaderMap) {
     headers.remove(GATEWAY);
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Makes a group's headers fit for a host that it may reach by itself: all pass but those of this connection. The host's
+/// name is put in anew by the sender, from the target and not from what the group says.
+pub(super) fn to_plain_host(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    for name in [header::HOST, header::EXPECT, GATEWAY] {
+        headers.remove(name);
+    }
+}
+
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -79,7 +90,7 @@ mod tests {
             ("anthropic-beta", "a-2025-01-01,oauth-2025-04-20"),
             ("x-claude-code-session-id", "s"),
         ]);
-        to_upstream(&mut headers, ("x-api-key".parse().unwrap(), "REAL".parse().unwrap()));
+        to_upstream(&mut headers, Some(("x-api-key".parse().unwrap(), "REAL".parse().unwrap())));
         let expected = map(&[
             ("anthropic-version", "2023-06-01"),
             ("anthropic-beta", "a-2025-01-01,oauth-2025-04-20"),

@@ -1,22 +1,34 @@
-//! The host's egress gateway: one unix socket a group, the model API behind it, the credential added on the way out.
+//! The host's egress gateway: one unix socket a group; behind it the model API, further upstreams and the hosts that are
+//! allowed. Credentials are added on the way out.
 //!
 //! A container has no network and no credential. What it may reach, it reaches through a socket in a mounted folder; the
 //! host's end of that socket is here. Which group asks is known by *which socket* it asks on, never by what it says. What
-//! it may ask for is the table in `routes.rs`; what is taken off its request and put in place of it is in `headers.rs`.
+//! it may ask for is the table in `routes.rs` and the group's [`Policy`]; what is taken off its request and put in place of
+//! it is in `headers.rs`; what it may reach beyond upstreams, and by which addresses, is in `egress/`.
 //!
-//! Bodies stream both ways and are never held, looked at, or logged. One `tracing` event tells of each request.
+//! Bodies stream both ways and are never held or logged; of the model API's answers the number of tokens is read as it
+//! passes. One `tracing` event tells of each request.
 
+mod counts;
+mod egress;
 mod folder;
 mod forward;
 mod headers;
+mod limits;
+mod policy;
 mod record;
 mod refusal;
+mod request_body;
 mod routes;
 mod serve;
+mod session;
 pub mod tls;
 mod upstream;
+mod upstreams;
+mod usage;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,8 +36,19 @@ use std::{
 use nanoclaw_core::{group::GroupFolder, runtime::RunAs};
 use tokio::task::JoinHandle;
 
-use self::upstream::UpstreamClient;
-pub use self::upstream::{Credential, PlainHttp, Upstream};
+pub use self::{
+    counts::GroupCounts,
+    egress::{AllowList, Endpoint, PrivateEndpoints, Resolve, SystemResolver},
+    limits::Limits,
+    policy::Policy,
+    upstream::{Credential, PlainHttp, Upstream},
+    upstreams::{FurtherUpstream, Injection, UpstreamName},
+};
+use self::{
+    session::{Session, Shared},
+    upstream::UpstreamClient,
+    upstreams::FurtherClient,
+};
 use crate::unix_socket::{Audience, Listener, SocketError, SocketFile};
 
 /// The name of a group's socket in its folder.
@@ -79,22 +102,41 @@ pub enum GatewayError {
     },
 }
 
-/// Opens sockets for groups and carries their requests to the model API. Cheap to clone; clones share connections.
+/// Opens sockets for groups and carries their requests on. Cheap to clone; clones share connections and counts.
 #[derive(Clone)]
 pub struct Gateway {
-    upstream: Arc<UpstreamClient>,
+    shared: Arc<Shared>,
 }
 
 impl Gateway {
-    /// A gateway to `upstream`. Connects to nothing and reads no certificates yet.
+    /// A gateway to `upstream` and whatever hosts a group's policy allows. Connects to nothing and reads no certificates yet.
     ///
     /// # Errors
     /// [`GatewayError::BadUpstream`], [`GatewayError::BadCredential`].
     pub fn new(upstream: Upstream) -> Result<Self, GatewayError> {
-        Ok(Self { upstream: Arc::new(UpstreamClient::new(upstream)?) })
+        Self::with(upstream, Vec::new(), &PrivateEndpoints::default(), Arc::new(SystemResolver))
     }
 
-    /// Opens `group`'s socket, [`SOCKET_NAME`] in the folder `dir`, and serves it until the result is dropped.
+    /// The same with further upstreams, of which those may have addresses that are not public whose host and port are among
+    /// `private`, and with a resolver.
+    ///
+    /// # Errors
+    /// [`GatewayError::BadUpstream`], [`GatewayError::BadCredential`].
+    pub fn with(
+        upstream: Upstream,
+        further: Vec<FurtherUpstream>,
+        private: &PrivateEndpoints,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, GatewayError> {
+        let mut clients = BTreeMap::new();
+        for further in further {
+            let name = further.name.to_string();
+            clients.insert(name, FurtherClient::new(further, Arc::clone(&resolver), private.clone())?);
+        }
+        Ok(Self { shared: Arc::new(Shared::new(UpstreamClient::new(upstream)?, clients, resolver)) })
+    }
+
+    /// Opens `group`'s socket, [`SOCKET_NAME`] in the folder `dir`, and serves it by `policy` until the result is dropped.
     ///
     /// Mount the *folder*: a socket that is opened there anew, after a restart of the host, is then seen inside. `dir` is
     /// made if it is missing, at any depth and length, and belongs to the host (mode 0711): nobody else can put another
@@ -106,12 +148,25 @@ impl Gateway {
     ///
     /// # Errors
     /// [`GatewayError::Folder`], [`GatewayError::ForeignFolder`], [`GatewayError::Socket`]; [`GatewayError::Tls`], as often
-    /// as this is called while the system has no certificates.
+    /// as this is called while the system has no certificates and the policy needs them.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn open(&self, dir: &Path, group: &GroupFolder, run_user: RunAs) -> Result<GatewaySocket, GatewayError> {
-        self.upstream.make_ready()?;
+    pub fn open(
+        &self,
+        dir: &Path,
+        group: &GroupFolder,
+        policy: Policy,
+        run_user: RunAs,
+    ) -> Result<GatewaySocket, GatewayError> {
+        if policy.model_api {
+            self.shared.upstream.make_ready()?;
+        }
+        for name in &policy.upstreams {
+            if let Some(further) = self.shared.further.get(name) {
+                further.make_ready()?;
+            }
+        }
         let listener = Listener::replace(folder::open(dir)?, &dir.join(SOCKET_NAME), run_user)?;
         if listener.audience() == Audience::Everybody {
             tracing::warn!(
@@ -122,8 +177,15 @@ impl Gateway {
             );
         }
         let (file, listener) = listener.into_parts();
-        let worker = tokio::spawn(serve::serve(listener, group.clone(), Arc::clone(&self.upstream)));
+        let session = Arc::new(Session::new(group.clone(), policy, Arc::clone(&self.shared)));
+        let worker = tokio::spawn(serve::serve(listener, session));
         Ok(GatewaySocket { path: file.path().to_owned(), file: Some(file), worker: Some(worker) })
+    }
+
+    /// What each group used since this gateway was made, by group.
+    #[must_use]
+    pub fn counts(&self) -> Vec<GroupCounts> {
+        self.shared.counts()
     }
 }
 
@@ -142,6 +204,12 @@ impl GatewaySocket {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the socket is served: a worker of it lives.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| !worker.is_finished())
     }
 
     /// Does what dropping does, and returns when it is done.

@@ -1,33 +1,86 @@
-//! What a group may ask for: the one table. Everything that is not in it is refused.
+//! Where a request goes: the one table. Everything that is not in it is refused.
 //!
 //! An agent needs messages and models. The rest of the model API (files, batches, skills, the organisation) belongs to the
-//! operator's account, which all groups share: what one of them puts there the others would find.
+//! operator's account, which all groups share: what one of them puts there the others would find. What goes elsewhere
+//! ([`Route::Tunnel`], [`Route::PlainHttp`], [`Route::Further`]) is judged by the group's policy.
 
 use http::{Method, Uri};
+
+use super::egress::{
+    allow::{AllowList, Host},
+    plain::HTTP_PORT,
+};
+
+/// Below this path are further upstreams, each by its name.
+const UPSTREAM: &str = "/upstream/";
 
 /// What happens to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    /// The gateway answers "I am here" itself: Claude Code's first question.
+    /// The gateway answers "I am here" itself: Claude Code's first question, and that of every container's process 1.
     Alive,
     /// To the model API, by this path and query, with the credential.
     ModelApi(&'a str),
+    /// To a further upstream, by this path and query.
+    Further { name: &'a str, path_and_query: &'a str },
+    /// A tunnel to a host.
+    Tunnel(Host, u16),
+    /// Plain HTTP to a host, through us as its proxy.
+    PlainHttp(Host, u16),
+    /// Means a host in a way that cannot be followed.
+    BadTarget(&'static str),
     /// To nobody.
     Refused,
 }
 
-/// Finds a request's route.
-pub(super) fn route<'a>(method: &Method, uri: &'a Uri) -> Route<'a> {
-    if !names_the_gateway(uri) {
-        return Route::Refused;
+/// Finds a request's route. `allow` is what the group may reach: an address of loopback that is listed means the host's.
+pub(super) fn route<'a>(method: &Method, uri: &'a Uri, allow: &AllowList) -> Route<'a> {
+    if method == Method::CONNECT {
+        return match target(uri, None) {
+            Ok((host, port)) => Route::Tunnel(host, port),
+            Err(problem) => Route::BadTarget(problem),
+        };
     }
-    let to_model_api = Route::ModelApi(uri.path_and_query().map_or_else(|| uri.path(), |both| both.as_str()));
+    let listed = || target(uri, Some(HTTP_PORT)).is_ok_and(|(host, port)| allow.rule(&host, port).is_some());
+    if !names_the_gateway(uri) || (uri.authority().is_some() && listed()) {
+        return match (uri.scheme_str(), target(uri, Some(HTTP_PORT))) {
+            (Some("http"), Ok((host, port))) => Route::PlainHttp(host, port),
+            (Some("http"), Err(problem)) => Route::BadTarget(problem),
+            _ => Route::BadTarget("only http:// is carried by request; for https:// use CONNECT"),
+        };
+    }
+    let path_and_query = uri.path_and_query().map_or_else(|| uri.path(), |both| both.as_str());
+    let to_model_api = Route::ModelApi(path_and_query);
     match (method, uri.path()) {
         (&Method::HEAD, "/") => Route::Alive,
         (&Method::POST, "/v1/messages" | "/v1/messages/count_tokens") | (&Method::GET, "/v1/models") => to_model_api,
         (&Method::GET, path) if path.strip_prefix("/v1/models/").is_some_and(is_plain) => to_model_api,
+        (&Method::TRACE, _) => Route::Refused,
+        (_, path) if path.starts_with(UPSTREAM) => {
+            let rest = &path_and_query[UPSTREAM.len()..];
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (name, path_and_query) = rest.split_at(end);
+            Route::Further { name, path_and_query }
+        }
         _ => Route::Refused,
     }
+}
+
+/// The host and port that a request names; `port` is what is meant when it names none.
+fn target(uri: &Uri, port: Option<u16>) -> Result<(Host, u16), &'static str> {
+    let authority = uri.authority().ok_or("it names no host")?;
+    if authority.as_str().contains('@') {
+        return Err("a user stands before the host");
+    }
+    let host = Host::of_request(authority.host())?;
+    let port = match (authority.port_u16(), port) {
+        (Some(0), _) => return Err("there is no port 0"),
+        (Some(port), _) => port,
+        // A port that cannot be read is not one that is missing.
+        (None, Some(port)) if authority.as_str() == authority.host() => port,
+        (None, _) => return Err("it names no port"),
+    };
+    Ok((host, port))
 }
 
 /// A client that takes the gateway for its proxy sends the whole address. As long as that is the gateway's own, loopback
@@ -49,9 +102,14 @@ mod tests {
     use super::*;
 
     fn found(method: &str, uri: &str) -> String {
-        match route(&method.parse().unwrap(), &uri.parse().unwrap()) {
+        let allow = AllowList::parse(["127.0.0.1:3000"]).unwrap();
+        match route(&method.parse().unwrap(), &uri.parse().unwrap(), &allow) {
             Route::Alive => "alive".into(),
             Route::ModelApi(path) => path.into(),
+            Route::Further { name, path_and_query } => format!("{name} {path_and_query}"),
+            Route::Tunnel(host, port) => format!("tunnel {host} {port}"),
+            Route::PlainHttp(host, port) => format!("plain {host} {port}"),
+            Route::BadTarget(_) => "bad target".into(),
             Route::Refused => "refused".into(),
         }
     }
@@ -114,13 +172,43 @@ mod tests {
         {
             assert_eq!(found("POST", uri), "refused", "{uri}");
         }
-        for uri in
-            ["http://example.com/v1/messages", "https://127.0.0.1/v1/messages", "http://127.0.0.1.example.com/v1/x"]
-        {
-            assert_eq!(found("POST", uri), "refused", "{uri}");
-        }
-        assert_eq!(found("CONNECT", "example.com:443"), "refused");
         assert_eq!(found("TRACE", "/v1/messages"), "refused");
+        assert_eq!(found("TRACE", "/upstream/github/x"), "refused");
         assert_eq!(found("DELETE", "/v1/files/file_1"), "refused");
+    }
+
+    #[test]
+    fn a_host_is_meant_in_one_way_or_not_at_all() {
+        assert_eq!(found("CONNECT", "Example.com.:443"), "tunnel example.com 443");
+        assert_eq!(found("CONNECT", "[::1]:443"), "tunnel [::1] 443");
+        assert_eq!(found("GET", "http://example.com/v1/messages"), "plain example.com 80");
+        assert_eq!(found("GET", "http://127.0.0.1.example.com:81/"), "plain 127.0.0.1.example.com 81");
+        assert_eq!(found("GET", "http://127.0.0.1:3000/v1/models"), "plain 127.0.0.1 3000", "the operator listed it");
+        assert_eq!(found("GET", "http://127.0.0.1:3001/v1/models"), "/v1/models");
+        for (method, uri) in [
+            ("CONNECT", "example.com"),
+            ("CONNECT", "example.com:0"),
+            ("CONNECT", "user@example.com:443"),
+            ("CONNECT", "2130706433:443"),
+            ("CONNECT", "0x7f.1:443"),
+            ("GET", "http://user:password@example.com/"),
+            ("GET", "http://0177.0.0.1/"),
+            ("GET", "https://example.com/"),
+            ("POST", "https://127.0.0.1/v1/messages"),
+            ("GET", "ftp://example.com/"),
+        ] {
+            // What is no address at all does not come this far.
+            if uri.parse::<Uri>().is_ok() {
+                assert_eq!(found(method, uri), "bad target", "{method} {uri}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_further_upstream_is_reached_by_its_name() {
+        assert_eq!(found("GET", "/upstream/github/repos/x?per_page=1"), "github /repos/x?per_page=1");
+        assert_eq!(found("GET", "/upstream/github"), "github ");
+        assert_eq!(found("GET", "/upstream/github?x=1"), "github ?x=1");
+        assert_eq!(found("GET", "/upstream"), "refused");
     }
 }

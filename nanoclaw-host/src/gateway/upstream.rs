@@ -3,11 +3,15 @@
 use std::{error::Error as _, net::IpAddr, sync::OnceLock, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use hyper::body::Incoming;
 use nanoclaw_core::secret::Secret;
 use reqwest::{Client, Response, Url, redirect, retry};
 
-use super::{GatewayError, refusal::Refusal, tls};
+use super::{
+    GatewayError,
+    refusal::Refusal,
+    request_body::{RequestBody, Trouble},
+    tls,
+};
 
 /// How to reach the model API.
 #[derive(Debug, Clone)]
@@ -79,7 +83,7 @@ pub(super) struct UpstreamClient {
 
 impl UpstreamClient {
     pub(super) fn new(upstream: Upstream) -> Result<Self, GatewayError> {
-        let url = checked_url(&upstream)?;
+        let url = checked_url(&upstream.base_url, upstream.plain_http)?;
         let credential = upstream.credential.as_ref().map(Credential::header).transpose()?;
         let (base_url, host) = (url.as_str().trim_end_matches('/').to_owned(), host_and_port(&url));
         let Upstream { connect_timeout, silence_timeout, .. } = upstream;
@@ -132,24 +136,27 @@ impl UpstreamClient {
         method: Method,
         path_and_query: &str,
         headers: HeaderMap,
-        body: Incoming,
+        (body, trouble): (RequestBody, Trouble),
     ) -> Result<Response, Refusal> {
         let client = self.client.get().expect("a socket is opened only after the client was made ready");
         let url = format!("{}{path_and_query}", self.base_url);
         let sent = client.request(method, url).headers(headers).body(reqwest::Body::wrap(body)).send().await;
-        sent.map_err(|error| {
-            let host = self.host.clone();
-            if error.is_timeout() && !error.is_connect() {
-                Refusal::Silent { host }
-            } else {
-                Refusal::Unreachable { host, reason: root_cause(&error) }
-            }
-        })
+        sent.map_err(|error| trouble.or(|| failure(&error, format!("the model API at {}", self.host))))
+    }
+}
+
+/// What it means that `host` gave no answer.
+pub(super) fn failure(error: &reqwest::Error, host: String) -> Refusal {
+    if error.is_timeout() && !error.is_connect() {
+        Refusal::Silent { host }
+    } else {
+        Refusal::Unreachable { host, reason: root_cause(error) }
     }
 }
 
 impl Credential {
-    fn header(&self) -> Result<(HeaderName, HeaderValue), GatewayError> {
+    /// The header that presents it.
+    pub(super) fn header(&self) -> Result<(HeaderName, HeaderValue), GatewayError> {
         let (name, text) = match self {
             Self::ApiKey(key) => (HeaderName::from_static("x-api-key"), key.reveal().to_owned()),
             Self::Bearer(token) if token.reveal().is_empty() => (header::AUTHORIZATION, String::new()),
@@ -166,11 +173,12 @@ impl Credential {
     }
 }
 
-fn checked_url(upstream: &Upstream) -> Result<Url, GatewayError> {
+/// The address before a path, when it can be one.
+pub(super) fn checked_url(base_url: &str, plain_http: PlainHttp) -> Result<Url, GatewayError> {
     // A user and password may stand before the @; an error must not repeat them.
-    let shown = upstream.base_url.rsplit_once('@').map_or(upstream.base_url.as_str(), |(_, host)| host);
+    let shown = base_url.rsplit_once('@').map_or(base_url, |(_, host)| host);
     let bad = |reason: String| GatewayError::BadUpstream { url: shown.to_owned(), reason };
-    let url = Url::parse(&upstream.base_url).map_err(|error| bad(format!("{error}; it looks like https://HOST")))?;
+    let url = Url::parse(base_url).map_err(|error| bad(format!("{error}; it looks like https://HOST")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(bad("a user or password stands in it; put the credential into its own setting".into()));
     }
@@ -179,7 +187,7 @@ fn checked_url(upstream: &Upstream) -> Result<Url, GatewayError> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) || upstream.plain_http == PlainHttp::Anywhere => Ok(url),
+        "http" if is_loopback(&url) || plain_http == PlainHttp::Anywhere => Ok(url),
         "http" => {
             Err(bad("the credential would go over the network unencrypted; use https, or allow plain HTTP".into()))
         }
@@ -193,7 +201,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn host_and_port(url: &Url) -> String {
+pub(super) fn host_and_port(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -30,7 +30,7 @@ use crate::{
         types::{AdminError, Explanation},
     },
     config::Config,
-    gateway::Gateway,
+    gateway::{Gateway, Policy},
     home::{self, Home},
     runtimes::sandbox::HOST_IMAGE,
 };
@@ -102,7 +102,7 @@ impl Launcher for HostLauncher {
         // Folders are made and changed hands off the async threads: a memory folder can be large.
         let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway, owner)).await;
         made.map_err(|error| failed("make the group's folders", &error))??;
-        let guard = self.open_gateway(&plan, &run.group, owner)?;
+        let guard = self.open_gateway(&plan, run, owner)?;
         let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("make the run's log", &error))?;
         let labels = Labels { install: self.install.clone(), run: run.clone() };
@@ -116,7 +116,7 @@ impl Launcher for HostLauncher {
         // A problem of the plan is one for the next container; this one runs.
         let machine = self.machine()?;
         let plan = plan(group, &self.home, &self.config, &machine);
-        let guard = self.open_gateway(&plan, &run.group, machine.user)?;
+        let guard = self.open_gateway(&plan, run, machine.user)?;
         let log = log::RunLog::append(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("go on with the run's log", &error))?;
         Ok(Rejoined { mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
@@ -132,18 +132,19 @@ impl HostLauncher {
         })
     }
 
-    /// The group's gateway while the result lives; nothing for a provider that needs none.
-    fn open_gateway(
-        &self,
-        plan: &Plan,
-        group: &GroupFolder,
-        owner: RunAs,
-    ) -> Result<Box<dyn Send + Sync>, LaunchError> {
+    /// The run's gateway while the result lives; nothing for a group that has none.
+    fn open_gateway(&self, plan: &Plan, run: &RunId, owner: RunAs) -> Result<Box<dyn Send + Sync>, LaunchError> {
         if !plan.gateway {
             return Ok(Box::new(()));
         }
-        let socket = self.gateway.open(&self.home.gateway(group), group, owner);
-        Ok(Box::new(socket.map_err(|error| failed("open the group's gateway", &error))?))
+        let policy = Policy { run: Some(run.number), ..plan.policy.clone() };
+        let socket = self.gateway.open(&self.home.gateway(&run.group), &run.group, policy, owner);
+        let socket = socket.map_err(|error| failed("open the group's gateway", &error))?;
+        if !socket.is_served() {
+            let reason = "failed to open the group's gateway: its worker ended at once; see the log".to_owned();
+            return Err(LaunchError { reason, retry: HOST });
+        }
+        Ok(Box::new(socket))
     }
 
     fn make_folders(&self, group: &Group, with_gateway: bool, owner: RunAs) -> Result<(), LaunchError> {

@@ -15,6 +15,7 @@ use crate::{
         types::{Explained, ExplainedMount, Explanation},
     },
     config::{Config, Provider},
+    gateway::Policy,
     home::Home,
     runtimes::sandbox::HOST_IMAGE,
 };
@@ -58,8 +59,10 @@ pub enum MissingLimits {
 pub struct Plan {
     /// Why it cannot be started, a sentence each with its remedy; empty when it can.
     pub problems: Vec<String>,
-    /// Whether it has a way to the model.
+    /// Whether it has a gateway: to the model, to hosts, or to further upstreams.
     pub gateway: bool,
+    /// What it may do there; without meaning when it has none.
+    pub policy: Policy,
     mounts: Vec<(Mount, &'static str)>,
     extra: mounts::Extra,
     command: Vec<GuestValue>,
@@ -80,7 +83,9 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     let provider = *settings.provider;
     let claude_inside = own_command.is_none() && provider == Provider::Claude;
     // The offline provider calls no model, so it is given no way to one.
-    let gateway = own_command.is_some() || claude_inside;
+    let model_api = own_command.is_some() || claude_inside;
+    let policy = Policy { model_api, ..config.gateway_policy(&group.folder) };
+    let gateway = model_api || !policy.allow.is_empty() || !policy.upstreams.is_empty();
 
     let mut problems = Vec::new();
     let mut mounts = Vec::new();
@@ -106,7 +111,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
             home.gateway(&group.folder),
             guest::GATEWAY_DIR,
             Access::ReadOnly,
-            "the gateway's socket: the way to the model",
+            "the gateway's socket: the way to the model and to what else is allowed",
         );
     }
     if claude_inside && let Some(claude) = &machine.claude {
@@ -127,6 +132,14 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     }
     if gateway {
         env.insert(names::GATEWAY_SOCKET.to_owned(), path(guest::GATEWAY_SOCKET));
+        if !policy.allow.is_empty() {
+            env.insert(names::EGRESS.to_owned(), "1".into());
+        }
+        if !policy.upstreams.is_empty() {
+            env.insert(names::UPSTREAMS.to_owned(), GuestValue::Text(policy.upstreams.join(",")));
+        }
+    }
+    if model_api {
         let auth = config.credential.as_ref().map(|credential| credential.kind.model_auth()).unwrap_or_default();
         env.insert(names::MODEL_AUTH.to_owned(), auth.as_str().into());
     }
@@ -159,6 +172,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     Plan {
         problems,
         gateway,
+        policy,
         mounts,
         extra: mounts::Extra::default(),
         command,
@@ -214,9 +228,18 @@ impl Plan {
         let user = format!("{}:{}", self.user.uid, self.user.gid);
         let why = config.container.user.source.to_string();
         set(settings, "user", user, why);
-        if !self.gateway {
+        if !self.policy.model_api {
             let why = "the offline provider calls no model".to_owned();
             set(settings, "network", "none but loopback".to_owned(), why);
+        }
+        let hosts: Vec<String> = self.policy.allow.entries().iter().map(ToString::to_string).collect();
+        let own = config.groups.get(&group.folder).and_then(|own| own.allow.as_ref());
+        let source = own.unwrap_or(&config.gateway.allow).source.to_string();
+        let hosts = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
+        set(settings, "hosts", hosts, source);
+        if !self.policy.upstreams.is_empty() {
+            let why = "gateway.upstreams".to_owned();
+            set(settings, "upstreams", self.policy.upstreams.join(", "), why);
         }
         for name in &self.left_out {
             let why = "this runtime cannot enforce it for an ordinary user on this machine".to_owned();

@@ -32,6 +32,29 @@ fn a_key_that_the_model_refuses_is_told_in_the_chat_in_docker() {
     a_refused_key_is_told(On::Docker);
 }
 
+#[test]
+fn the_real_claude_works_where_hosts_are_allowed_in_the_sandbox() {
+    works_where_hosts_are_allowed(On::Sandbox);
+}
+
+#[test]
+fn the_real_claude_works_where_hosts_are_allowed_in_docker() {
+    works_where_hosts_are_allowed(On::Docker);
+}
+
+fn works_where_hosts_are_allowed(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    let config = std::fs::read_to_string(bench.place.home().config_file()).unwrap();
+    bench.place.configure(&format!("{config}[gateway]\nallow = [\"example.com\"]\n"));
+    let printed = bench.place.chat(&["bash: echo $HTTPS_PROXY", "hello"]).succeeded();
+    assert_eq!(printed, "http://127.0.0.1:8788\necho: hello\n");
+    // The model is asked as before, and nothing else is asked for through the proxy.
+    let log = std::fs::read_to_string(bench.place.home().log_file()).unwrap();
+    assert!(log.contains("rule=\"model_api\""), "{log}");
+    assert!(!log.contains("host-not-allowed") && !log.contains("CONNECT"), "{log}");
+    bench.the_key_is_nowhere();
+}
+
 fn works_remembers_and_has_no_key(on: On) {
     let Some(bench) = Bench::on(on) else { return };
     bench.model.expect_key(KEY);

@@ -22,6 +22,7 @@ mod adoption;
 mod bridge;
 mod claude;
 mod conversation;
+mod egress;
 mod foreign;
 mod limits;
 mod mounts;

@@ -1,12 +1,12 @@
 //! How a run ends.
 
-use super::live::Live;
+use super::{HOST, live::Live};
 use crate::{
     orchestrator::{
         blocks::LAST_NOTE,
         event::{RunWord, StopReason},
     },
-    protocol::mounts::MOUNT_CHANGED_CODE,
+    protocol::{gateway::NO_GATEWAY_CODE, mounts::MOUNT_CHANGED_CODE},
     run::{Retry, RunEnding, Trouble},
     runtime::Exit,
     store::{BlockCommit, BlockOutcome},
@@ -37,6 +37,13 @@ impl Live<'_> {
                 let reason = format!("a mount is not what was checked: {}", self.last_words());
                 let retry = Retry::WhenMended { trouble: Trouble::Setup, after: None };
                 RunEnding::NotStarted { reason, retry }
+            }
+            // Its command was not started, so no message is to blame. One that has spoken was started, and means something
+            // else by this code.
+            (None, Exit::Code(code)) if code == i32::from(NO_GATEWAY_CODE) && !self.ledger.spoke() => {
+                let words = self.last_words();
+                let why = if words.is_empty() { "the gateway did not answer" } else { words.as_str() };
+                RunEnding::NotStarted { reason: why.to_owned(), retry: HOST }
             }
             (None, Exit::Unknown) => {
                 RunEnding::Lost { reason: "the runtime could not tell how the container ended".to_owned() }

@@ -14,6 +14,7 @@ use crate::{
     message::Seq,
     protocol::{
         environment::guest,
+        gateway::NO_GATEWAY_CODE,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
         markers,
         output::{Block, FailureKind, JournalEntry, Status},
@@ -24,12 +25,15 @@ use crate::{
     testing::fake_runtime::FakeContainer,
 };
 
+/// How a container ends whose process 1 did not find the gateway.
+const NO_GATEWAY: Exit = Exit::Code(NO_GATEWAY_CODE as i32);
+
 /// The life of one container.
 pub(super) async fn live(world: Arc<World>, container: FakeContainer) -> Exit {
     let run = container.spec.labels.run.clone();
     let death = world.fault(|rates| rates.death).then(|| {
         let at = Duration::from_millis(world.between(0, 20_000));
-        (at, world.one_of(&[Exit::Code(1), Exit::Signal(9), Exit::OutOfMemory, Exit::Unknown]))
+        (at, world.one_of(&[Exit::Code(1), Exit::Signal(9), Exit::OutOfMemory, Exit::Unknown, NO_GATEWAY]))
     });
     let exit = tokio::select! {
         biased;

@@ -147,6 +147,23 @@ fn only_an_agent_that_may_call_a_model_has_a_way_to_one() {
 }
 
 #[test]
+fn a_group_that_may_reach_anything_has_a_gateway_and_is_told_of_its_ways() {
+    let text = "[groups.family]\nallow = [\"example.com\"]\n[[gateway.upstreams]]\nname = \"github\"\n\
+                base_url = \"https://api.github.com\"\ninject = \"bearer\"\nsecret = \"GITHUB_TOKEN\"\ngroups = [\"main\"]";
+    let config = config(text, [("GITHUB_TOKEN", "ghp-real")]);
+    let family = planned(GroupRole::Ordinary, &config);
+    assert!(family.gateway && !family.policy.model_api);
+    assert_eq!(variable(&family, names::EGRESS).as_deref(), Some("1"));
+    assert_eq!((variable(&family, names::UPSTREAMS), variable(&family, names::MODEL_AUTH)), (None, None));
+    let main = planned(GroupRole::Main, &config);
+    assert!(main.gateway);
+    assert_eq!((variable(&main, names::EGRESS), variable(&main, names::UPSTREAMS)), (None, Some("github".to_owned())));
+    assert!(!format!("{:?}", spec(&main)).contains("ghp-real"));
+    let explained = format!("{:?}", family.explanation(&group(GroupRole::Ordinary), &config));
+    assert!(explained.contains("example.com:443"), "{explained}");
+}
+
+#[test]
 fn the_agent_is_told_what_kind_of_credential_the_host_has() {
     for (name, auth) in
         [("ANTHROPIC_API_KEY", "api_key"), ("ANTHROPIC_AUTH_TOKEN", "api_key"), ("CLAUDE_CODE_OAUTH_TOKEN", "oauth")]
