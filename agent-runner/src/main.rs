@@ -3,6 +3,7 @@
 //! * `agent-runner init -- COMMAND…` is process 1 of every container, whatever the image: see [`init`].
 //! * `agent-runner connect PATH` speaks to a unix socket: see [`connect`].
 //! * `agent-runner canary` looks at its container from inside: see [`canary`].
+//! * `agent-runner terminal -- COMMAND…` gives a command a terminal: see [`terminal`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
 //!
 //! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
@@ -16,6 +17,7 @@ mod log;
 mod model_access;
 mod places;
 mod provider;
+mod terminal;
 
 use nanoclaw_core::runtime::witness::CANARY_WORD;
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
@@ -25,6 +27,7 @@ usage: agent-runner [run]                 read one JSON object from standard inp
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
        agent-runner connect PATH          standard input to a unix socket, its answer to standard output
        agent-runner canary               look at the container from inside, say as JSON what was seen
+       agent-runner terminal -- COMMAND.. run COMMAND on a terminal of its own, which is standard input and output
        agent-runner --help | --version
 ";
 
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Some(CANARY_WORD) => ExitCode::from(canary::main()),
         Some(canary::NAMESPACE_WORD) => ExitCode::from(canary::namespace()),
         Some(canary::EAT_WORD) => ExitCode::from(canary::eat()),
+        Some("terminal") => ExitCode::from(terminal::main(arguments)),
         Some("--help" | "-h" | "help") => print(USAGE),
         Some("--version" | "-V") => print(concat!("agent-runner ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(word) => {

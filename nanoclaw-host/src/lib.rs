@@ -5,6 +5,7 @@ pub mod app;
 pub mod channels;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod gateway;

@@ -611,7 +611,7 @@ fn doctor_names_each_check_and_fails_when_one_does() {
     let checks = report["checks"].as_array().unwrap();
     let provider = checks.iter().find(|check| check["name"] == "provider").unwrap();
     assert_eq!(provider["outcome"], "failed");
-    assert!(provider["help"].as_str().unwrap().contains("ANTHROPIC_API_KEY"), "{provider}");
+    assert!(provider["help"].as_str().unwrap().contains("nanoclaw auth set"), "{provider}");
 }
 
 #[test]

@@ -208,7 +208,7 @@ async fn without_a_credential_the_answer_says_what_to_configure() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let error = json_of(response).await;
     assert_eq!(error["error"]["type"], "authentication_error");
-    assert!(error["error"]["message"].as_str().unwrap().contains("ANTHROPIC_API_KEY"), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("nanoclaw auth set"), "{error}");
     assert!(house.api.requests().is_empty(), "a group's own key is not sent on");
 }
 

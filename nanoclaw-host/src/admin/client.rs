@@ -14,7 +14,8 @@ use super::{
     outbox::{DeliveryView, OutboxQuery},
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
     types::{
-        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
+        NewGroup, Status, TurnDetails, TurnView,
     },
 };
 use crate::{
@@ -233,6 +234,27 @@ impl AdminHandler for Client {
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
         match self.call(&AdminRequest::Gateway).await? {
             AdminResponse::Gateway(counts) => Ok(counts),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn credentials(&self) -> Result<CredentialsView, AdminError> {
+        match self.call(&AdminRequest::Credentials).await? {
+            AdminResponse::Credentials(view) => Ok(view),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn check_credentials(&self) -> Result<CredentialCheck, AdminError> {
+        match self.call(&AdminRequest::CredentialsCheck).await? {
+            AdminResponse::CredentialsChecked(check) => Ok(check),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn reload_credentials(&self) -> Result<CredentialsView, AdminError> {
+        match self.call(&AdminRequest::CredentialsReload).await? {
+            AdminResponse::Credentials(view) => Ok(view),
             _ => Err(self.unexpected()),
         }
     }

@@ -8,7 +8,10 @@ use super::{
     on_store::wakes_on,
     types::{AdminError, Explained, Explanation},
 };
-use crate::config::{Config, GroupSettings, RuntimeChoice, Setting, Source, UserChoice, show_duration, show_size};
+use crate::{
+    config::{Config, GroupSettings, RuntimeChoice, Setting, Source, UserChoice, show_duration, show_size},
+    credentials::Standing,
+};
 
 /// Explains by the configuration alone; what depends on the machine (runtime, mounts) is for the launcher to add.
 pub struct FromConfig(
@@ -85,8 +88,10 @@ fn turn_timeout(own: &GroupSettings) -> String {
 
 fn network(config: &Config) -> String {
     let host = config.model.base_url.host_str().unwrap_or("the model API").to_owned();
-    match (&config.credential, &config.model.base_url.source) {
-        (None, Source::Default) => "none but loopback; no credential is configured, so not even the model".to_owned(),
+    match (config.credentials.standing(), &config.model.base_url.source) {
+        (Standing::Missing, Source::Default) => {
+            "none but loopback; no credential is configured, so not even the model".to_owned()
+        }
         _ => format!("none but loopback; {host} through the host's gateway, which adds the credential"),
     }
 }

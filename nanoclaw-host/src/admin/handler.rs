@@ -8,7 +8,8 @@ use crate::gateway::GroupCounts;
 use super::{
     outbox::{DeliveryView, OutboxQuery},
     types::{
-        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
+        NewGroup, Status, TurnDetails, TurnView,
     },
 };
 
@@ -62,6 +63,14 @@ pub trait AdminHandler: Send + Sync + 'static {
         let message = "no service runs, and what groups use of the gateway is counted while one does";
         Err(AdminError::new(ErrorKind::Failed, message).with_help("`nanoclaw run` starts it"))
     }
+    /// Which credentials are used, and where they come from; nothing of themselves.
+    async fn credentials(&self) -> Result<CredentialsView, AdminError>;
+
+    /// Asks the model API whether it takes the credential.
+    async fn check_credentials(&self) -> Result<CredentialCheck, AdminError>;
+
+    /// Reads the credentials again, has what waited for them tried at once, and says which are used then.
+    async fn reload_credentials(&self) -> Result<CredentialsView, AdminError>;
 }
 
 /// Says what comes out for a group. Whoever makes runs ready implements it, so that what is explained is what is done.

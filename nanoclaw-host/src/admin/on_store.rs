@@ -17,12 +17,13 @@ use super::{
     outbox::{self, DeliveryView, OutboxQuery},
     turns::{self, Standings},
     types::{
-        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupStatus, GroupView, MessageView, NewGroup,
-        RunView, Status, TurnDetails, TurnState, TurnView,
+        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupStatus,
+        GroupView, MessageView, NewGroup, RunView, Status, TurnDetails, TurnState, TurnView,
     },
 };
 use crate::{
     config::{Config, nearest},
+    credentials::Ask,
     home::{self, Home},
 };
 
@@ -325,6 +326,23 @@ impl AdminHandler for OnStore {
 
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         self.drop_with(id, self).await
+    }
+
+    async fn credentials(&self) -> Result<CredentialsView, AdminError> {
+        Ok(CredentialsView::of(&self.config.credentials))
+    }
+
+    async fn check_credentials(&self) -> Result<CredentialCheck, AdminError> {
+        Err(AdminError::new(
+            ErrorKind::Failed,
+            "only a running service, or `nanoclaw auth status --check`, asks the model API",
+        ))
+    }
+
+    async fn reload_credentials(&self) -> Result<CredentialsView, AdminError> {
+        // Kept as the problem of the view when it fails.
+        let _ = self.config.credentials.reload(Ask::Everything).await;
+        Ok(CredentialsView::of(&self.config.credentials))
     }
 }
 

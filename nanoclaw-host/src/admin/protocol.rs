@@ -17,7 +17,8 @@ use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
     types::{
-        AdminError, ChatView, ErrorKind, Explanation, GroupDetails, GroupView, NewGroup, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
+        NewGroup, Status, TurnDetails, TurnView,
     },
 };
 
@@ -93,6 +94,12 @@ pub enum AdminRequest {
     },
     /// See [`AdminHandler::gateway`].
     Gateway,
+    /// See [`AdminHandler::credentials`].
+    Credentials,
+    /// See [`AdminHandler::check_credentials`].
+    CredentialsCheck,
+    /// See [`AdminHandler::reload_credentials`].
+    CredentialsReload,
 }
 
 /// What is answered.
@@ -132,6 +139,10 @@ pub enum AdminResponse {
     DroppedTurn(TurnView),
     /// To [`AdminRequest::Gateway`].
     Gateway(Vec<GroupCounts>),
+    /// To [`AdminRequest::Credentials`] and [`AdminRequest::CredentialsReload`].
+    Credentials(CredentialsView),
+    /// To [`AdminRequest::CredentialsCheck`].
+    CredentialsChecked(CredentialCheck),
 }
 
 /// A request line.
@@ -196,6 +207,9 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),
         AdminRequest::Gateway => AdminResponse::Gateway(handler.gateway().await?),
         AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),
+        AdminRequest::Credentials => AdminResponse::Credentials(handler.credentials().await?),
+        AdminRequest::CredentialsCheck => AdminResponse::CredentialsChecked(handler.check_credentials().await?),
+        AdminRequest::CredentialsReload => AdminResponse::Credentials(handler.reload_credentials().await?),
         AdminRequest::Explain { group } => AdminResponse::Explanation(handler.explain(&group).await?),
         AdminRequest::OutboxList(query) => AdminResponse::Outbox(handler.outbox(query).await?),
         AdminRequest::OutboxShow { message } => AdminResponse::Delivery(handler.delivery(&message).await?),

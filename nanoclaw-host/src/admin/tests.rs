@@ -390,6 +390,18 @@ impl AdminHandler for Stub {
     async fn drop_turn(&self, _: &str) -> Result<TurnView, AdminError> {
         Ok(TurnView { state: TurnState::Dropped, ..turn() })
     }
+
+    async fn credentials(&self) -> Result<CredentialsView, AdminError> {
+        Ok(CredentialsView { model: None, named: Vec::new(), command: Some("pass".into()), problem: None })
+    }
+
+    async fn check_credentials(&self) -> Result<CredentialCheck, AdminError> {
+        Ok(CredentialCheck { outcome: CheckOutcome::CannotTell, detail: "no network".into() })
+    }
+
+    async fn reload_credentials(&self) -> Result<CredentialsView, AdminError> {
+        self.credentials().await
+    }
 }
 
 fn turn() -> TurnView {

@@ -15,6 +15,8 @@ use nanoclaw_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::{CredentialKind, Credentials, Found, Origin, fingerprint};
+
 /// A group to be registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +128,108 @@ impl ChatView {
     pub fn new(chat: ChatMetadata, group: Option<GroupFolder>) -> Self {
         let ChatMetadata { chat, channel, name, kind, last_seen } = chat;
         Self { chat, channel: channel.to_string(), name, kind, last_seen_ms: last_seen, group }
+    }
+}
+
+/// Which credentials are used, and where they come from; nothing of themselves but a fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsView {
+    /// What opens the model API; `None` when there is nothing.
+    pub model: Option<ModelCredentialView>,
+    /// The other secrets that were found, in the order of their sources.
+    pub named: Vec<SecretView>,
+    /// The program that gives secrets, when one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Why they could not be read the last time; what is used is what was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The credential that opens the model API, without itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCredentialView {
+    /// Its kind.
+    pub kind: CredentialKind,
+    /// It as a secret with a name.
+    #[serde(flatten)]
+    pub secret: SecretView,
+}
+
+/// A secret without itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// Its name.
+    pub name: String,
+    /// Where it came from, in words.
+    pub source: String,
+    /// The file it came from, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// When its source last changed.
+    pub since_ms: Option<Timestamp>,
+    /// See [`credentials::fingerprint`](crate::credentials::fingerprint).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// What the model API says of the credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialCheck {
+    /// How it came out.
+    pub outcome: CheckOutcome,
+    /// What was found, a sentence.
+    pub detail: String,
+}
+
+/// How a check of the credential came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// The model API takes it.
+    Taken,
+    /// The model API refuses it.
+    Refused,
+    /// Nobody could be asked, or the answer says nothing about it.
+    CannotTell,
+}
+
+impl CredentialsView {
+    /// The view of `credentials` as they are now.
+    #[must_use]
+    pub fn of(credentials: &Credentials) -> Self {
+        let model = credentials.model();
+        let view = |found: &Found| SecretView {
+            name: found.name.clone(),
+            source: found.origin.to_string(),
+            file: match &found.origin {
+                Origin::File { file, .. } => Some(file.clone()),
+                _ => None,
+            },
+            since_ms: found.since,
+            fingerprint: Some(fingerprint(&found.secret)),
+        };
+        let all = credentials.all();
+        let is_model = |found: &&Found| {
+            model.as_ref().is_some_and(|model| model.kind.variable() == found.name && model.source == found.origin)
+        };
+        Self {
+            model: model.as_ref().and_then(|model| {
+                let found = all.iter().find(is_model)?;
+                Some(ModelCredentialView { kind: model.kind, secret: view(found) })
+            }),
+            named: all.iter().filter(|found| !is_model(found)).map(view).collect(),
+            command: credentials.command().map(str::to_owned),
+            problem: credentials.problem(),
+        }
+    }
+
+    /// The same without fingerprints.
+    #[must_use]
+    pub fn without_fingerprints(mut self) -> Self {
+        let model = self.model.iter_mut().map(|model| &mut model.secret);
+        model.chain(&mut self.named).for_each(|secret| secret.fingerprint = None);
+        self
     }
 }
 

@@ -13,17 +13,21 @@ use nanoclaw_core::{
 };
 use tokio::time::Instant;
 
-use super::awaited::{Away, Presence};
+use super::{
+    awaited::{Away, Presence},
+    credentials::{self, Keeper},
+};
 use crate::{
     admin::{
         AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, outbox,
         types::{
-            AdminError, ChannelStatus, ChatView, Explanation, GroupDetails, GroupState, GroupView, NewGroup,
-            RuntimeAway, ServiceStatus, Status, TurnDetails, TurnView,
+            AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, Explanation, GroupDetails,
+            GroupState, GroupView, NewGroup, RuntimeAway, ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
     channels::{bridge::Bridges, local},
-    gateway::{Gateway, GroupCounts},
+    credentials::Ask,
+    gateway::GroupCounts,
     home,
 };
 
@@ -33,7 +37,7 @@ pub(super) struct OnService {
     runtime: Arc<dyn ContainerRuntime>,
     presence: Presence,
     bridges: Bridges,
-    gateway: Arc<Gateway>,
+    keeper: Keeper,
     started_at: Timestamp,
 }
 
@@ -44,9 +48,9 @@ impl OnService {
         runtime: Arc<dyn ContainerRuntime>,
         presence: Presence,
         bridges: Bridges,
-        gateway: Arc<Gateway>,
+        keeper: Keeper,
     ) -> Self {
-        Self { on_store, orchestrator, runtime, presence, bridges, gateway, started_at: Timestamp::now() }
+        Self { on_store, orchestrator, runtime, presence, bridges, keeper, started_at: Timestamp::now() }
     }
 
     /// The runtime in words, and why nothing can run in it now if that is so.
@@ -187,7 +191,19 @@ impl AdminHandler for OnService {
     }
 
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
-        Ok(self.gateway.counts())
+        Ok(self.keeper.gateway.counts())
+    }
+
+    async fn credentials(&self) -> Result<CredentialsView, AdminError> {
+        Ok(CredentialsView::of(&self.keeper.credentials))
+    }
+
+    async fn check_credentials(&self) -> Result<CredentialCheck, AdminError> {
+        Ok(credentials::check(&self.keeper.gateway, &self.keeper.credentials).await)
+    }
+
+    async fn reload_credentials(&self) -> Result<CredentialsView, AdminError> {
+        Ok(self.keeper.reload(Ask::Everything).await)
     }
 }
 

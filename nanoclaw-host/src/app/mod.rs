@@ -6,10 +6,12 @@
 mod admin;
 mod awaited;
 mod choose;
+pub(crate) mod credentials;
 mod explain;
 mod machine;
 mod ports;
 mod reception;
+mod setup_token;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -34,10 +36,12 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime, proof};
 pub use explain::WithoutService;
 pub use machine::container_user;
+pub(crate) use setup_token::{Setup, SetupError, TERMINAL};
 
 use self::{
     awaited::{AwaitedRuntime, Away, Presence, Waiting},
     choose::{ask, because_awaited, choose_soon, socket_of},
+    credentials::{Keeper, upstream},
 };
 use crate::{
     admin::OnStore,
@@ -47,7 +51,8 @@ use crate::{
         ports::ChannelHost,
     },
     config::Config,
-    gateway::{Gateway, GatewayError, SystemResolver, Upstream, tls},
+    credentials::Ask,
+    gateway::{Gateway, GatewayError, SystemResolver, tls},
     home::{Home, HomeLock, initialise},
     launcher::{HostLauncher, MachineWatch, Told},
     stores::sqlite::SqliteStore,
@@ -103,6 +108,12 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     warn_of_other_runtimes(&*store, containers.kind()).await?;
     let containers = ports::runtime(containers);
 
+    if config.credentials.command().is_some()
+        && let Err(problem) = config.credentials.reload(Ask::Everything).await
+    {
+        // What is asked meanwhile is kept, and tried again when there is a credential.
+        tracing::error!(problem, "the credentials cannot be read");
+    }
     let gateway = Arc::new(gateway(&config)?);
     let launcher = Arc::new(HostLauncher {
         told: Told::default(),
@@ -123,8 +134,9 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
         run: RunSettings {
             assistant_name: config.assistant.name.value.clone(),
             zone: config.time.zone.value.clone(),
-            login_help: "Put a line ANTHROPIC_API_KEY=... or CLAUDE_CODE_OAUTH_TOKEN=... into \
-                         ~/.config/nanoclaw/credentials (mode 0600) and restart nanoclaw; `nanoclaw doctor` checks it."
+            login_help: "On the host, `nanoclaw auth set` stores an API key and `nanoclaw auth setup-token` a \
+                         subscription's token, which is used at once; `nanoclaw auth status --check` tells whether the \
+                         model takes it."
                 .to_owned(),
             ..RunSettings::default()
         },
@@ -151,9 +163,15 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     let connected = bridges.bridges();
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
+    let keeper = Keeper { credentials: config.credentials.clone(), gateway, orchestrator: orchestrator.clone() };
+    let watching = stop_intake.clone().run_until_cancelled_owned(keeper.clone().keep());
+    sockets.spawn(async move {
+        watching.await;
+    });
+
     let control = Listener::bind(&home.admin_socket())?;
     let handler =
-        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, gateway);
+        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, keeper);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));
@@ -253,15 +271,6 @@ impl Host {
 fn gateway(config: &Config) -> Result<Gateway, GatewayError> {
     let private = &config.gateway.private.value;
     Gateway::with(upstream(config), config.further_upstreams(), private, Arc::new(SystemResolver))
-}
-
-fn upstream(config: &Config) -> Upstream {
-    use crate::{config::CredentialKind, gateway::Credential};
-    let credential = config.credential.as_ref().map(|credential| match credential.kind {
-        CredentialKind::ApiKey => Credential::ApiKey(credential.secret.clone()),
-        CredentialKind::OAuthToken | CredentialKind::AuthToken => Credential::Bearer(credential.secret.clone()),
-    });
-    Upstream::new(config.model.base_url.as_str(), credential)
 }
 
 #[async_trait]

@@ -12,6 +12,7 @@ use crate::{
     admin::{OnStore, types::NewGroup},
     channels::ports::{AnsweredSoFar, Reception, Welcome},
     config::Provider,
+    credentials::Standing,
 };
 
 /// Receives terminals.
@@ -35,9 +36,9 @@ impl Reception for Front {
             let settings = config.for_group(&group.folder);
             settings.command.is_none() && *settings.provider == Provider::Offline
         });
-        let hint = (offline && config.credential.is_none()).then(|| {
-            "no model is configured, so an offline agent answers; put ANTHROPIC_API_KEY=… into \
-             ~/.config/nanoclaw/credentials (mode 0600) for a real one"
+        let hint = (offline && config.credentials.standing() == Standing::Missing).then(|| {
+            "no model is configured, so an offline agent answers; `nanoclaw auth set` (API key) or `nanoclaw auth \
+             setup-token` (subscription) gives you a real one"
                 .to_owned()
         });
         Ok(Welcome { assistant: config.assistant.name.value.clone(), registered: group.is_some(), hint })

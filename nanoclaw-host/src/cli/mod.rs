@@ -1,5 +1,6 @@
 //! The command line: what can be said, and who does it.
 
+mod auth;
 pub mod chat;
 mod conformance;
 mod doctor;
@@ -52,6 +53,7 @@ const EXAMPLES: &str = "\
 Examples:
   nanoclaw chat                                       talk to the assistant in the terminal
   nanoclaw chat -m \"@Andy what is on my list?\"        ask one thing, print the answer, end
+  nanoclaw auth set                                   store an API key or a token, for a real model
   nanoclaw run                                        the service, in the foreground
   nanoclaw groups add tg:-100123 --name Family        register a chat
   nanoclaw explain tg_family                          what its container may do, and why
@@ -71,6 +73,9 @@ enum Command {
     },
     /// Run the service in the foreground
     Run(run::RunArgs),
+    /// Show, store and check the credential for the model, and other secrets of the host
+    #[command(subcommand)]
+    Auth(auth::AuthCommand),
     /// Make a home: configuration, folders, first memory files
     Init(init::InitArgs),
     /// Show, add and remove groups: the chats that have an assistant
@@ -149,6 +154,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
             return parts::chat(args, home, config, serve).await;
         }
         Command::Run(args) => run::run(args, place).await?,
+        Command::Auth(command) => return auth::run(command, place).await,
         Command::Init(args) => init::run(args, place)?,
         Command::Groups(command) => groups::run(command, place).await?,
         Command::Ps(args) => ps::run(args, place).await?,

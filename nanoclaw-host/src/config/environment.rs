@@ -6,6 +6,9 @@ use std::{collections::BTreeMap, ffi::OsString};
 pub trait Environment: Send + Sync {
     /// The value of `name`; `None` when it is not set. What is set but empty counts as not set to all who ask.
     fn get(&self, name: &str) -> Option<OsString>;
+
+    /// The same environment, to keep.
+    fn owned(&self) -> Box<dyn Environment>;
 }
 
 /// The environment of this process.
@@ -16,11 +19,19 @@ impl Environment for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name).filter(|value| !value.is_empty())
     }
+
+    fn owned(&self) -> Box<dyn Environment> {
+        Box::new(*self)
+    }
 }
 
 impl Environment for BTreeMap<String, OsString> {
     fn get(&self, name: &str) -> Option<OsString> {
         self.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    fn owned(&self) -> Box<dyn Environment> {
+        Box::new(self.clone())
     }
 }
 

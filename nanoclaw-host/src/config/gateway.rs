@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use nanoclaw_core::{group::GroupFolder, secret::Secret};
+use nanoclaw_core::group::GroupFolder;
 use toml::de::DeValue;
 
 use super::{
@@ -108,11 +108,6 @@ impl GatewayConfig {
         config
     }
 
-    /// The names of the secrets that upstreams need.
-    pub(super) fn secrets(&self) -> Vec<String> {
-        self.upstreams.iter().map(|upstream| upstream.secret.clone()).collect()
-    }
-
     /// What is wrong with the lists taken together.
     pub(super) fn check(&self, groups: &[(&str, &Setting<AllowList>)], file: &std::path::Path) -> Vec<Mistake> {
         let own = ("gateway", &self.allow);
@@ -213,17 +208,22 @@ impl Config {
         upstreams
             .filter_map(|upstream| {
                 let UpstreamConfig { name, base_url, inject, secret, methods, paths, groups: _ } = upstream.clone();
-                let secret = self.secret_named(&secret)?;
+                let secret = self.credentials.secret_named(&secret)?;
                 Some(FurtherUpstream { name, base_url, inject, secret, methods, paths })
             })
             .collect()
     }
 
-    /// The secret that stands under `name` in the credentials file or the environment, when something in the configuration
-    /// refers to it.
-    #[must_use]
-    pub fn secret_named(&self, name: &str) -> Option<Secret> {
-        self.secrets.get(name).cloned()
+    /// What is odd about upstreams, a sentence each: those without their secret.
+    pub(super) fn upstreams_without_secret(&self) -> Vec<String> {
+        let missing = self.gateway.upstreams.iter().filter(|one| self.credentials.secret_named(&one.secret).is_none());
+        missing
+            .map(|UpstreamConfig { name, secret, .. }| {
+                format!(
+                    "the upstream {name} cannot be used: there is no {secret}; `nanoclaw auth set {secret}` stores one"
+                )
+            })
+            .collect()
     }
 }
 

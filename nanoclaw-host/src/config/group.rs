@@ -15,7 +15,10 @@ use super::{
     reader::Section,
     setting::{Setting, Source},
 };
-use crate::gateway::AllowList;
+use crate::{
+    credentials::{Credential, Standing},
+    gateway::AllowList,
+};
 
 /// What is different for one group; `None` leaves what holds for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -143,15 +146,16 @@ impl Config {
     }
 
     fn provider(&self, choice: &Setting<ProviderChoice>) -> Setting<Provider> {
-        match (choice.value, &self.credential) {
-            (ProviderChoice::Fixed(provider), _) => Setting { value: provider, source: choice.source.clone() },
-            (ProviderChoice::Auto, Some(credential)) => Setting {
-                value: Provider::Claude,
-                source: Source::Because(format!("a credential is configured ({})", credential.source)),
-            },
-            (ProviderChoice::Auto, None) => {
-                Setting { value: Provider::Offline, source: Source::Because("no credential is configured".to_owned()) }
+        if let ProviderChoice::Fixed(provider) = choice.value {
+            return Setting { value: provider, source: choice.source.clone() };
+        }
+        // As it stands now: a credential that comes while the service runs counts from the group's next run on.
+        let because = |value, reason| Setting { value, source: Source::Because(reason) };
+        match self.credentials.standing() {
+            Standing::Has(Credential { source, .. }) | Standing::Expected(source) => {
+                because(Provider::Claude, format!("a credential is configured ({source})"))
             }
+            Standing::Missing => because(Provider::Offline, "no credential is configured".to_owned()),
         }
     }
 }

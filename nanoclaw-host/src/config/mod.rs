@@ -28,13 +28,13 @@ mod value;
 
 use std::{collections::BTreeMap, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use nanoclaw_core::{group::GroupFolder, secret::Secret};
-use toml::de::DeTable;
+use nanoclaw_core::group::GroupFolder;
+use toml::de::{DeTable, DeValue};
 
 pub use agent::{AgentConfig, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
 pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
-pub use credentials::{Credential, CredentialKind, private_folder};
+pub use credentials::CredentialsConfig;
 pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};
 pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
@@ -49,7 +49,8 @@ pub use setting::{Setting, Source};
 pub use time::TimeConfig;
 pub use value::{show_duration, show_size};
 
-use crate::home::Home;
+pub use crate::credentials::{Credential, CredentialKind, private_folder};
+use crate::{credentials::Credentials, home::Home};
 
 /// The commented sample that `nanoclaw init` writes; every key in it stands at its default.
 pub const SAMPLE: &str = include_str!("../../nanoclaw.sample.toml");
@@ -79,10 +80,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[groups.<folder>]`.
     pub groups: BTreeMap<GroupFolder, GroupOverrides>,
-    /// What opens the model API; `None` when none is configured.
-    pub credential: Option<Credential>,
-    /// The secrets that the configuration refers to by name, those that are there.
-    pub secrets: BTreeMap<String, Secret>,
+    /// The host's secrets, the latest at any time; what gives them is `[credentials]`.
+    pub credentials: Credentials,
     /// What is odd but no mistake, a sentence each.
     pub remarks: Vec<String>,
 }
@@ -109,8 +108,10 @@ impl Config {
         let mut mistakes: Vec<Mistake> = syntax.iter().map(|error| syntax_mistake(file, text, error)).collect();
         let mut remarks = Vec::new();
 
+        let credentials_in_it = plain_credentials(file, text, root.get_ref());
         let mut reader = reader::Reader::new(file, text, root.get_ref(), environment, base);
         let mut groups = BTreeMap::new();
+        let credentials = CredentialsConfig::read(&mut reader);
         let mut config = Self {
             assistant: AssistantConfig::read(&mut reader),
             agent: AgentConfig::read(&mut reader),
@@ -123,8 +124,7 @@ impl Config {
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),
-            credential: None,
-            secrets: BTreeMap::new(),
+            credentials: Credentials::none(),
             remarks: Vec::new(),
         };
         reader.sections_of(
@@ -145,6 +145,7 @@ impl Config {
             .collect();
         let own: Vec<_> = own.iter().map(|(name, allow)| (name.as_str(), *allow)).collect();
         found.extend(config.gateway.check(&own, file));
+        found.extend(credentials_in_it);
         if syntax.is_empty() {
             found.sort_by_key(|mistake| match &mistake.place {
                 Place::Line { line, .. } => (0, *line),
@@ -155,20 +156,44 @@ impl Config {
             // What the file means past a syntax error is guesswork; of the environment we know.
             mistakes.extend(found.into_iter().filter(|mistake| matches!(mistake.place, Place::Variable(_))));
         }
-        let wanted = config.gateway.secrets();
-        (config.credential, config.secrets) = credentials::read(environment, &wanted, &mut mistakes, &mut remarks);
-        for upstream in &config.gateway.upstreams {
-            let (name, secret) = (&upstream.name, &upstream.secret);
-            if !config.secrets.contains_key(secret) {
-                remarks.push(format!(
-                    "the upstream {name} cannot be used: there is no {secret}; put a line {secret}=... into \
-                     ~/.config/nanoclaw/credentials"
-                ));
-            }
+        config.credentials = Credentials::read(environment, &credentials, &mut mistakes, &mut remarks);
+        // What a command gives is not known yet.
+        if config.credentials.command().is_none() {
+            remarks.extend(config.upstreams_without_secret());
         }
         config.remarks = remarks;
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigErrors { mistakes }) }
     }
+}
+
+/// What looks like a token of Anthropic anywhere in the file: it is no place for one, whatever key it stands at.
+fn plain_credentials(file: &Path, text: &str, root: &DeTable<'_>) -> Vec<Mistake> {
+    fn is_in(value: &DeValue<'_>) -> bool {
+        match value {
+            DeValue::String(text) => text.contains(crate::credentials::TOKEN_MARK),
+            DeValue::Array(items) => items.iter().any(|item| is_in(item.get_ref())),
+            _ => false,
+        }
+    }
+    let mut found = Vec::new();
+    let mut tables = vec![(String::new(), root)];
+    while let Some((path, table)) = tables.pop() {
+        for (key, value) in table {
+            let path = format!("{path}{}", key.get_ref());
+            if let DeValue::Table(table) = value.get_ref() {
+                tables.push((format!("{path}."), table));
+            } else if is_in(value.get_ref()) {
+                let line = reader::line_of(text, key.span().start);
+                let message = format!(
+                    "{path} has a credential in it, which does not belong here; `nanoclaw auth set` stores one where no \
+                     container sees it, and this one is better replaced by a new one"
+                );
+                let place = Place::Line { file: file.to_owned(), line };
+                found.push(Mistake { place, key: Some(path), message });
+            }
+        }
+    }
+    found
 }
 
 fn syntax_mistake(file: &Path, text: &str, error: &toml::de::Error) -> Mistake {

@@ -10,12 +10,12 @@ use nanoclaw_core::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    credentials::private_folder,
     mistake::nearest,
     reader::{Reader, Section},
     setting::Setting,
     value::{self, Raw, Right},
 };
+use crate::credentials::private_folder;
 
 /// The most mounts that one group can have.
 const MOST_MOUNTS: usize = 64;

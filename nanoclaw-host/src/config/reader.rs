@@ -88,6 +88,10 @@ impl<'a> Reader<'a> {
             let name = key.get_ref().as_ref();
             if !known.contains(&name) {
                 let problem = match nearest(name, known.iter().copied()) {
+                    _ if looks_like_a_credential(name) && name != "credential" => format!(
+                        "there is no section {name}, and credentials do not belong here; `nanoclaw auth set` stores one in \
+                         ~/.config/nanoclaw/credentials"
+                    ),
                     Some(near) => format!("there is no section {name}; did you mean [{near}]?"),
                     None => format!("there is no section {name}; there are {}", list(&known)),
                 };
@@ -229,8 +233,8 @@ impl<'a> Section<'_, 'a> {
             let path = format!("{}.{word}", self.name);
             let problem = if looks_like_a_credential(word) {
                 format!(
-                    "there is no key {path}, and credentials do not belong here; put a line \
-                     ANTHROPIC_API_KEY=... into ~/.config/nanoclaw/credentials (mode 0600)"
+                    "there is no key {path}, and credentials do not belong here; `nanoclaw auth set` stores one in \
+                     ~/.config/nanoclaw/credentials"
                 )
             } else if let Some(near) = nearest(word, self.known.iter().copied()) {
                 format!("there is no key {path}; did you mean {near}?")

@@ -9,6 +9,7 @@
 //! Bodies stream both ways and are never held or logged; of the model API's answers the number of tokens is read as it
 //! passes. One `tracing` event tells of each request.
 
+mod check;
 mod counts;
 mod egress;
 mod folder;
@@ -37,6 +38,7 @@ use nanoclaw_core::{group::GroupFolder, runtime::RunAs};
 use tokio::task::JoinHandle;
 
 pub use self::{
+    check::Checked,
     counts::GroupCounts,
     egress::{AllowList, Endpoint, PrivateEndpoints, Resolve, SystemResolver},
     limits::Limits,
@@ -115,6 +117,14 @@ impl Gateway {
     /// [`GatewayError::BadUpstream`], [`GatewayError::BadCredential`].
     pub fn new(upstream: Upstream) -> Result<Self, GatewayError> {
         Self::with(upstream, Vec::new(), &PrivateEndpoints::default(), Arc::new(SystemResolver))
+    }
+
+    /// Replaces the credential for all requests that come from now on, whichever socket they come on.
+    ///
+    /// # Errors
+    /// [`GatewayError::BadCredential`]; the one before stays.
+    pub fn set_credential(&self, credential: Option<&Credential>) -> Result<(), GatewayError> {
+        self.shared.upstream.set_credential(credential)
     }
 
     /// The same with further upstreams, of which those may have addresses that are not public whose host and port are among

@@ -119,8 +119,8 @@ impl fmt::Display for Refusal {
                 write!(f, "{method} {path} is not among what the upstream {name} may be asked")
             }
             Self::NoCredential => f.write_str(
-                "the host has no credential for the model API; its operator sets ANTHROPIC_API_KEY or \
-                 CLAUDE_CODE_OAUTH_TOKEN in the host's credentials and restarts it",
+                "the host has no credential for the model API; its operator stores one with `nanoclaw auth set` or \
+                 `nanoclaw auth setup-token`",
             ),
             Self::Unreachable { host, reason } => write!(f, "{host} could not be reached: {reason}"),
             Self::Silent { host } => write!(f, "{host} did not answer in time"),

@@ -1,6 +1,11 @@
 //! The model API as the host reaches it: its address, the credential, the client.
 
-use std::{error::Error as _, net::IpAddr, sync::OnceLock, time::Duration};
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    sync::{OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use nanoclaw_core::secret::Secret;
@@ -78,7 +83,8 @@ pub(super) struct UpstreamClient {
     base_url: String,
     /// Host and port, for messages.
     host: String,
-    credential: Option<(HeaderName, HeaderValue)>,
+    /// What is added now; it can be replaced while requests are answered.
+    credential: RwLock<Option<(HeaderName, HeaderValue)>>,
 }
 
 impl UpstreamClient {
@@ -87,7 +93,15 @@ impl UpstreamClient {
         let credential = upstream.credential.as_ref().map(Credential::header).transpose()?;
         let (base_url, host) = (url.as_str().trim_end_matches('/').to_owned(), host_and_port(&url));
         let Upstream { connect_timeout, silence_timeout, .. } = upstream;
-        Ok(Self { client: OnceLock::new(), url, connect_timeout, silence_timeout, base_url, host, credential })
+        Ok(Self {
+            client: OnceLock::new(),
+            url,
+            connect_timeout,
+            silence_timeout,
+            base_url,
+            host,
+            credential: RwLock::new(credential),
+        })
     }
 
     /// Makes the client unless there is one. Takes some milliseconds then.
@@ -127,7 +141,27 @@ impl UpstreamClient {
 
     /// The header that carries the credential.
     pub(super) fn credential_header(&self) -> Option<(HeaderName, HeaderValue)> {
-        self.credential.clone()
+        self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the credential for the requests that come from now on.
+    pub(super) fn set_credential(&self, credential: Option<&Credential>) -> Result<(), GatewayError> {
+        let header = credential.map(Credential::header).transpose()?;
+        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = header;
+        Ok(())
+    }
+
+    /// Asks for `path` and waits for the head of the answer.
+    pub(super) async fn get(&self, path: &str, headers: HeaderMap, limit: Duration) -> Result<Response, Refusal> {
+        let host = || self.host.clone();
+        let client =
+            self.client.get().ok_or_else(|| Refusal::Unreachable { host: host(), reason: "no client".into() })?;
+        let request = client.get(format!("{}{path}", self.base_url)).headers(headers).send();
+        match tokio::time::timeout(limit, request).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Refusal::Unreachable { host: host(), reason: root_cause(&error) }),
+            Err(_) => Err(Refusal::Silent { host: host() }),
+        }
     }
 
     /// Sends a request on and returns when the head of the answer is there.

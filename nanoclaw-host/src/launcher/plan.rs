@@ -140,8 +140,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
         }
     }
     if model_api {
-        let auth = config.credential.as_ref().map(|credential| credential.kind.model_auth()).unwrap_or_default();
-        env.insert(names::MODEL_AUTH.to_owned(), auth.as_str().into());
+        env.insert(names::MODEL_AUTH.to_owned(), config.credentials.model_auth().as_str().into());
     }
     if claude_inside && machine.claude.is_some() {
         env.insert(names::CLAUDE.to_owned(), path(guest::CLAUDE));

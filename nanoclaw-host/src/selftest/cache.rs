@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -66,8 +66,7 @@ impl Cache {
     }
 
     fn write(&self, content: &Content) -> std::io::Result<()> {
-        let folder = self.0.parent().unwrap_or(Path::new("/"));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // The folder is not made: where there is no home, there is none afterwards.
         let temporary = self.0.with_extension(format!("json.{}", std::process::id()));
         let file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         serde_json::to_writer_pretty(file, content)?;

@@ -19,6 +19,7 @@ mod process;
 mod programs;
 
 mod adoption;
+mod auth;
 mod bridge;
 mod claude;
 mod conversation;

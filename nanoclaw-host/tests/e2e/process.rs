@@ -77,6 +77,13 @@ impl Running {
         stdin.write_all(b"\n").unwrap();
     }
 
+    /// Types these keys, where its standard input is a pipe.
+    pub fn type_keys(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
     /// Ends its standard input.
     pub fn end_input(&mut self) {
         self.child.stdin = None;

@@ -143,7 +143,7 @@ fn f42_a_refused_login_waits_for_its_repair_is_shown_and_answered_when_retried(p
     let service = place.service();
     let ended = place.chat(&["!fail-until key login no luck"]);
     assert_eq!(ended.code, Some(1), "nobody waits for ever: {ended}");
-    assert!(ended.stdout.contains("no luck") && ended.stdout.contains("credentials"), "{ended}");
+    assert!(ended.stdout.contains("no luck") && ended.stdout.contains("nanoclaw auth set"), "{ended}");
     assert!(ended.stderr.contains("login") && ended.stderr.contains("kept"), "{ended}");
     // Whoever comes later is told at once, and on the screen once only.
     let second = place.chat(&["anybody?"]);

@@ -10,6 +10,7 @@ use crate::{
     app::{self, Isolation},
     cli::{Place, output},
     config::{Config, ConfigErrors, ProcessEnvironment, Provider, RuntimeChoice},
+    credentials::Standing,
     home::{Home, HomeLock, LockError},
     launcher::image_for,
     programs::{self, Linkage, Purpose},
@@ -303,16 +304,19 @@ fn runner(config: &Config, chosen: Option<&Working>) -> Check {
 fn provider(config: &Config, chosen: Option<&Working>) -> Check {
     let general = config.general_provider();
     let why = &general.source;
-    let (detail, credential) = match (*general, &config.credential) {
+    let (detail, credential) = match (*general, config.credentials.standing()) {
         (Provider::Offline, _) => (format!("offline: no model answers ({why})"), true),
-        (Provider::Claude, Some(credential)) => (format!("claude ({why}), with {}", credential.kind.variable()), true),
-        (Provider::Claude, None) => (format!("claude ({why}), but no credential is configured"), false),
+        (Provider::Claude, Standing::Has(credential)) => {
+            (format!("claude ({why}), with {}", credential.kind.variable()), true)
+        }
+        (Provider::Claude, Standing::Expected(source)) => (format!("claude ({why}), with what {source} gives"), true),
+        (Provider::Claude, Standing::Missing) => (format!("claude ({why}), but no credential is configured"), false),
     };
     if !credential {
         return Check::failed(
             "provider",
             detail,
-            "put a line ANTHROPIC_API_KEY=... or CLAUDE_CODE_OAUTH_TOKEN=... into ~/.config/nanoclaw/credentials (mode 0600)",
+            "`nanoclaw auth set` stores an API key, `nanoclaw auth setup-token` a subscription's token",
         );
     }
     let needs_program = *general == Provider::Claude && config.agent.command.is_none();

@@ -307,7 +307,10 @@ fn what_is_explained_is_what_is_done() {
                 assert_eq!(setting("image"), spec.image.as_str());
                 assert_eq!(setting("user"), "1000:1000");
                 assert_eq!(setting("command"), words(&plan).join(" "));
-                assert_eq!(setting("network").contains("gateway"), plan.gateway && config.credential.is_some());
+                assert_eq!(
+                    setting("network").contains("gateway"),
+                    plan.gateway && config.credentials.model().is_some()
+                );
                 let bound = |set: bool, name: &str| assert_eq!(setting(name) != "no bound", set, "{name}");
                 bound(spec.limits.memory_bytes.is_some(), "memory");
                 bound(spec.limits.pids.is_some(), "pids");
@@ -334,7 +337,7 @@ fn no_credential_is_anywhere_in_a_container_and_its_environment_is_a_closed_list
     ];
     for variable in ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"] {
         let config = config("", [(variable, API_KEY.1)]);
-        assert!(config.credential.is_some(), "{variable} was not taken for a credential");
+        assert!(config.credentials.model().is_some(), "{variable} was not taken for a credential");
         for role in [GroupRole::Main, GroupRole::Ordinary] {
             let spec = spec(&planned(role, &config));
             assert!(!format!("{spec:?}").contains(API_KEY.1), "{variable} is in the container");

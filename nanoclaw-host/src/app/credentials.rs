@@ -1,0 +1,119 @@
+//! Keeps a running service on the latest credentials: the gateway adds what is configured now, and groups that waited for a
+//! login are tried at once.
+
+use std::{sync::Arc, time::Duration};
+
+use nanoclaw_core::{causes::with_causes, orchestrator::Orchestrator, protocol::environment::ModelAuth};
+use tokio::sync::Notify;
+
+use crate::{
+    admin::types::{CheckOutcome, CredentialCheck, CredentialsView},
+    config::Config,
+    credentials::{Ask, CredentialKind, Credentials, watch::FileWatch},
+    gateway::{self, Checked, Gateway, Upstream},
+};
+
+/// How long after its failure the command is asked again.
+const COMMAND_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// The model API as it is configured, with the credential as it is now.
+pub(crate) fn upstream(config: &Config) -> Upstream {
+    Upstream::new(config.model.base_url.as_str(), on_the_wire(&config.credentials))
+}
+
+fn on_the_wire(credentials: &Credentials) -> Option<gateway::Credential> {
+    credentials.model().map(|credential| match credential.kind {
+        CredentialKind::ApiKey => gateway::Credential::ApiKey(credential.secret),
+        CredentialKind::OAuthToken | CredentialKind::AuthToken => gateway::Credential::Bearer(credential.secret),
+    })
+}
+
+/// How long the model API may take to say whether it takes the credential.
+const CHECK_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks the model API whether it takes the credential, on the way that agents' requests take.
+pub(crate) async fn check(gateway: &Gateway, credentials: &Credentials) -> CredentialCheck {
+    let of = |outcome, detail: String| CredentialCheck { outcome, detail };
+    let oauth = credentials.model_auth() == ModelAuth::OAuth;
+    match gateway.check(oauth, CHECK_LIMIT).await {
+        Ok(Checked::Taken) => of(CheckOutcome::Taken, "the model API takes it".to_owned()),
+        Ok(Checked::Refused(status)) => {
+            of(CheckOutcome::Refused, format!("the model API refuses it (status {status})"))
+        }
+        Ok(Checked::CannotTell(reason)) => of(CheckOutcome::CannotTell, reason),
+        Err(error) => of(CheckOutcome::CannotTell, with_causes(&error)),
+    }
+}
+
+/// [`check`] where no service runs.
+pub(crate) async fn check_without_service(config: &Config) -> CredentialCheck {
+    match Gateway::new(upstream(config)) {
+        Ok(gateway) => check(&gateway, &config.credentials).await,
+        Err(error) => CredentialCheck { outcome: CheckOutcome::CannotTell, detail: with_causes(&error) },
+    }
+}
+
+/// Reads the credentials again and gives them to whoever uses them. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) credentials: Credentials,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) orchestrator: Orchestrator,
+}
+
+impl Keeper {
+    /// Sees to it that what changes is used, until it is dropped.
+    pub(super) async fn keep(self) {
+        let Some(folder) = self.credentials.folder() else { return };
+        let (look, watch) = (Notify::new(), FileWatch::new(folder.clone()));
+        let watching = async {
+            if let Err(error) = watch.tell(&look).await {
+                tracing::warn!(
+                    folder = %folder.display(), %error,
+                    "changes of the credentials file are not seen; `nanoclaw auth reload` tells of them"
+                );
+            }
+            std::future::pending().await
+        };
+        let reloading = async {
+            loop {
+                let command_failed = self.credentials.command().is_some() && self.credentials.problem().is_some();
+                tokio::select! {
+                    () = look.notified() => self.reload(Ask::AllButTheCommand).await,
+                    () = tokio::time::sleep(COMMAND_AGAIN_AFTER), if command_failed => self.reload(Ask::Everything).await,
+                };
+            }
+        };
+        tokio::select! {
+            () = watching => {}
+            () = reloading => {}
+        }
+    }
+
+    /// Reads the sources again, and says how things stand then.
+    pub(super) async fn reload(&self, ask: Ask) -> CredentialsView {
+        let known_problem = self.credentials.problem();
+        let outcome = self.credentials.reload(ask).await;
+        if let Err(problem) = &outcome
+            && known_problem.as_ref() != Some(problem)
+        {
+            tracing::error!(problem, "the credentials cannot be read; those that were there are used on");
+        }
+        // Also after a failure: what could be read may be new.
+        let credential = on_the_wire(&self.credentials);
+        if let Err(error) = self.gateway.set_credential(credential.as_ref()) {
+            tracing::error!(%error, "the new credential is not used");
+        }
+        if matches!(outcome, Ok(reloaded) if reloaded.model_changed) {
+            match self.credentials.model() {
+                Some(credential) => {
+                    let (kind, source) = (credential.kind.variable(), credential.source.to_string());
+                    tracing::info!(kind, source, "a new credential for the model is used from now on");
+                    self.orchestrator.try_now(None).await;
+                }
+                None => tracing::warn!("there is no credential for the model any more"),
+            }
+        }
+        CredentialsView::of(&self.credentials)
+    }
+}
