@@ -2,6 +2,7 @@
 //!
 //! * `agent-runner init -- COMMAND…` is process 1 of every container, whatever the image: see [`init`].
 //! * `agent-runner connect PATH` speaks to a unix socket: see [`connect`].
+//! * `agent-runner hostile` attacks everything around it, for the self-test: see [`hostile`].
 //! * `agent-runner canary` looks at its container from inside: see [`canary`].
 //! * `agent-runner terminal -- COMMAND…` gives a command a terminal: see [`terminal`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
@@ -12,6 +13,7 @@ mod agent;
 mod canary;
 mod connect;
 mod egress;
+mod hostile;
 mod init;
 mod log;
 mod model_access;
@@ -26,6 +28,7 @@ const USAGE: &str = "\
 usage: agent-runner [run]                 read one JSON object from standard input and be the agent
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
        agent-runner connect PATH          standard input to a unix socket, its answer to standard output
+       agent-runner hostile               be the attacker of `nanoclaw selftest hostile`
        agent-runner canary               look at the container from inside, say as JSON what was seen
        agent-runner terminal -- COMMAND.. run COMMAND on a terminal of its own, which is standard input and output
        agent-runner --help | --version
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
                 ExitCode::from(BAD_USAGE)
             }
         },
+        Some("hostile") => ExitCode::from(hostile::main(&arguments.collect::<Vec<OsString>>())),
         Some(CANARY_WORD) => ExitCode::from(canary::main()),
         Some(canary::NAMESPACE_WORD) => ExitCode::from(canary::namespace()),
         Some(canary::EAT_WORD) => ExitCode::from(canary::eat()),

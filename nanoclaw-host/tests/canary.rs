@@ -50,7 +50,7 @@ fn sandbox(mode: SandboxMode, state: &Path) -> SandboxRuntime {
 }
 
 fn proof(folder: &Path, image: ImageRef, runner: &Path) -> Proof {
-    Proof { runner: Some(runner.to_owned()), profile: profile(), image, cache: Cache::in_store(&folder.join("store")) }
+    Proof { runner: Some(runner.to_owned()), profile: profile(), image, cache: Cache::in_store(folder) }
 }
 
 fn host_image() -> ImageRef {
@@ -153,7 +153,7 @@ async fn nothing_starts_where_a_canary_found_a_wall_missing() {
     spec.limits = Limits { memory_bytes: None, pids: None, milli_cpus: None };
     let refused = proven.start(&spec).await.err().expect("it was started");
     assert!(matches!(refused, RuntimeError::NotEnforced { .. }), "{refused}");
-    assert!(!folder.path().join("store/canary.json").exists(), "a failure is not kept");
+    assert!(!folder.path().join("canary.json").exists(), "a failure is not kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +163,7 @@ async fn what_a_canary_showed_is_not_shown_again_and_another_profile_is() {
     let make = || Arc::new(sandbox(SandboxMode::Namespaces, &state));
     let Some(capabilities) = support::wanted("sandbox").or_skip("sandbox", make().probe().await) else { return };
     let proof = proof(folder.path(), host_image(), programs::runner());
-    let file = folder.path().join("store/canary.json");
+    let file = folder.path().join("canary.json");
     ProvenRuntime::new(make(), proof.clone()).probe().await.unwrap();
     assert!(proof.shown_at(RuntimeKind::Sandbox, &capabilities).is_some());
     let first = fs::read(&file).unwrap();

@@ -96,8 +96,11 @@ impl Engine {
     }
 }
 
+/// What is made of a request, or of an answer, on its way.
+type Change = fn(&mut Value);
+
 /// Each line: what is made of the request, and what the refusal speaks of.
-fn weaker() -> Vec<(&'static str, fn(&mut Value))> {
+fn weaker() -> Vec<(&'static str, Change)> {
     fn host<'a>(body: &'a mut Value, key: &str) -> &'a mut Value {
         &mut body["HostConfig"][key]
     }
@@ -188,7 +191,7 @@ async fn every_container_that_podman_makes_weaker_is_refused() {
 async fn an_engine_that_also_lies_is_caught_by_looking_at_the_process() {
     let Some(engine) = Engine::get(RuntimeKind::Docker).await else { return };
     let context = engine.suite(&engine.runtime).await;
-    let lies: [(&str, fn(&mut Value), fn(&mut Value)); 3] = [
+    let lies: [(&str, Change, Change); 3] = [
         (
             "CapBnd",
             |body| body["HostConfig"]["CapDrop"] = json!([]),

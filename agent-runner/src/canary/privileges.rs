@@ -55,9 +55,12 @@ pub(super) fn own_status(told: ProcessStatus) -> ProcessStatus {
     }
 }
 
+/// Something that should be refused.
+type Attempt = fn() -> Result<()>;
+
 /// What was not refused. In this order, so that what is allowed changes as little as can be of what comes after.
 pub(super) fn allowed() -> Vec<String> {
-    let attempts: [(&str, fn() -> Result<()>); 11] = [
+    let attempts: [(&str, Attempt); 11] = [
         ("open a packet socket", || socket(AddressFamily::PACKET, SocketType::RAW, None).map(drop)),
         ("open a raw socket", || socket(AddressFamily::INET, SocketType::RAW, None).map(drop)),
         ("open a mount tree", || open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE).map(drop)),

@@ -15,7 +15,7 @@ pub use claim::{Claimed, Limits, Refused};
 pub use folder::{FileMark, Folder, Mailbox, MailboxError};
 #[cfg(feature = "testing")]
 pub use watch::in_process;
-pub use watch::{FolderWatch, RESCAN, Watcher};
+pub use watch::{FolderWatch, RESCAN, RESCAN_WITHOUT_WATCH, Watcher};
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,10 @@ use crate::pace::Pace;
 /// none).
 pub const RESCAN: Duration = Duration::from_secs(5);
 
+/// The same where inotify tells of nothing at all, because somebody else of this user (a container whose agent is greedy) has
+/// all the instances that there are: a look costs some microseconds, and people wait for what lies there.
+pub const RESCAN_WITHOUT_WATCH: Duration = Duration::from_millis(200);
+
 /// Room for the events that are read at a time.
 const EVENT_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -50,8 +54,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Watches any number of folders with one inotify instance (there are 128 a user).
 #[derive(Debug, Clone)]
 pub struct Watcher {
-    /// `None`: without the kernel, see [`in_process`].
+    /// `None`: without the kernel, see [`in_process`] and [`Watcher::new_or_rescan`].
     shared: Option<Arc<Shared>>,
+    rescan: Duration,
 }
 
 #[derive(Debug)]
@@ -97,7 +102,7 @@ impl Watcher {
     pub fn new() -> Result<Self, MailboxError> {
         #[cfg(feature = "testing")]
         if in_process::is_on() {
-            return Ok(Self { shared: None });
+            return Ok(Self { shared: None, rescan: RESCAN });
         }
         let failed = |error| {
             MailboxError::io(
@@ -112,7 +117,20 @@ impl Watcher {
         let table = SharedTable::default();
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(tell(events, watches.clone(), table.clone())));
-        Ok(Self { shared: Some(Arc::new(Shared { watches, table, _stop: stop.drop_guard() })) })
+        Ok(Self { shared: Some(Arc::new(Shared { watches, table, _stop: stop.drop_guard() })), rescan: RESCAN })
+    }
+
+    /// The same; one that looks into its folders every [`RESCAN_WITHOUT_WATCH`] where the user has no inotify instance left,
+    /// and then with the reason why.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new_or_rescan() -> (Self, Option<MailboxError>) {
+        match Self::new() {
+            Ok(watcher) => (watcher, None),
+            Err(error) => (Self { shared: None, rescan: RESCAN_WITHOUT_WATCH }, Some(error)),
+        }
     }
 
     /// Watches `folder` with a watcher of its own; by the re-scan alone where the system has no watch left, and then with the
@@ -120,7 +138,7 @@ impl Watcher {
     pub fn watch_or_rescan(folder: &Path) -> (FolderWatch, Option<MailboxError>) {
         match Self::new().and_then(|watcher| watcher.watch(folder)) {
             Ok(watch) => (watch, None),
-            Err(error) => (FolderWatch::new(None, folder, Arc::default()), Some(error)),
+            Err(error) => (FolderWatch::new(None, folder, Arc::default(), RESCAN_WITHOUT_WATCH), Some(error)),
         }
     }
 
@@ -134,7 +152,7 @@ impl Watcher {
         let Some(shared) = &self.shared else {
             #[cfg(feature = "testing")]
             in_process::watch(folder, &waiter);
-            return Ok(FolderWatch::new(None, folder, waiter));
+            return Ok(FolderWatch::new(None, folder, waiter, self.rescan));
         };
         let descriptor = shared.add(folder, &waiter).map_err(|error| {
             let action = match error.kind() {
@@ -143,7 +161,7 @@ impl Watcher {
             };
             MailboxError::io(action, folder, error)
         })?;
-        Ok(FolderWatch::new(Some((shared.clone(), descriptor)), folder, waiter))
+        Ok(FolderWatch::new(Some((shared.clone(), descriptor)), folder, waiter, self.rescan))
     }
 }
 
@@ -173,6 +191,7 @@ pub struct FolderWatch {
     waiter: Arc<Waiter>,
     /// When the folder should be looked at though nothing was told.
     look_at: Instant,
+    rescan: Duration,
     /// When the kernel is to be asked again, which it is not while a storm rages.
     ask_again_at: Option<Instant>,
     /// How often it tells of changes at most.
@@ -180,9 +199,14 @@ pub struct FolderWatch {
 }
 
 impl FolderWatch {
-    fn new(kernel: Option<(Arc<Shared>, WatchDescriptor)>, folder: &Path, waiter: Arc<Waiter>) -> Self {
+    fn new(
+        kernel: Option<(Arc<Shared>, WatchDescriptor)>,
+        folder: &Path,
+        waiter: Arc<Waiter>,
+        rescan: Duration,
+    ) -> Self {
         let folder = folder.to_owned();
-        Self { kernel, folder, waiter, look_at: Instant::now(), ask_again_at: None, pace: None }
+        Self { kernel, folder, waiter, look_at: Instant::now(), rescan, ask_again_at: None, pace: None }
     }
 
     /// The same for a folder that somebody else can flood: after many changes in a row it tells of more 20 times a second at
@@ -206,7 +230,7 @@ impl FolderWatch {
     }
 
     /// Waits until something was renamed into the folder or created in it since the last call, or [`RESCAN`] has passed
-    /// since it last returned. Any number of changes count as one. Cancel-safe.
+    /// since it last returned ([`RESCAN_WITHOUT_WATCH`] where nothing can be told). Any number of changes count as one. Cancel-safe.
     pub async fn changed(&mut self) {
         if let Some(at) = self.pace.as_ref().and_then(Pace::wait) {
             tokio::time::sleep_until(at).await;
@@ -225,7 +249,7 @@ impl FolderWatch {
             self.ask_again_at = None;
             self.ask_kernel_again();
         }
-        self.look_at = Instant::now() + RESCAN;
+        self.look_at = Instant::now() + self.rescan;
         if let Some(pace) = &mut self.pace {
             pace.spend(1);
         }

@@ -21,6 +21,7 @@ use super::{
     run::{Doubts, RunContext, RunSettings},
 };
 use crate::{
+    causes::with_causes,
     channel::{Channel, SendError},
     chat::ChannelName,
     delivery::{DeliveryKey, OutboxId, Sent},
@@ -116,6 +117,14 @@ impl Orchestrator {
         let (directory, channels, nudges) = (Directory::default(), Channels::default(), Nudges::default());
         let late = LateWords::default();
         let inbox = Inbox::new(parts.store.clone(), directory.clone(), &settings.run.assistant_name, events.clone());
+        let (watcher, without) = Watcher::new_or_rescan();
+        if let Some(error) = without {
+            // A container of this user that an earlier host left may hold all that there are; it must not keep us from starting.
+            tracing::warn!(
+                error = with_causes(&error),
+                "mailboxes are looked at all the time instead of being watched"
+            );
+        }
         let context = Arc::new(RunContext {
             store: parts.store.clone(),
             runtime: parts.runtime,
@@ -123,7 +132,7 @@ impl Orchestrator {
             channels: channels.clone(),
             nudges: nudges.clone(),
             notices: notices.clone(),
-            watcher: Watcher::new()?,
+            watcher,
             settings: settings.run,
             doubts: Doubts::default(),
             alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },

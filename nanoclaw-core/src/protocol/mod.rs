@@ -7,6 +7,7 @@ pub mod alive;
 pub mod environment;
 pub mod fence;
 pub mod gateway;
+pub mod hostile;
 pub mod input;
 pub mod markers;
 pub mod mounts;

@@ -3,9 +3,9 @@
 //! There are four sources, asked in this order; the first that has a secret of a name gives it:
 //!
 //! 1. the **environment** of the process: what was set by hand for this start is meant;
-//! 2. **systemd** credentials ([`systemd`]): what the unit hands over, perhaps decrypted by it, is meant for this service;
-//! 3. the **file** `~/.config/nanoclaw/credentials` ([`file`]): what people and `nanoclaw auth set` write;
-//! 4. a **command** ([`command`]): last, because it may take time and ask for a passphrase, and because what somebody writes
+//! 2. **systemd** credentials (`systemd`): what the unit hands over, perhaps decrypted by it, is meant for this service;
+//! 3. the **file** `~/.config/nanoclaw/credentials` (`file`): what people and `nanoclaw auth set` write;
+//! 4. a **command** (`command`): last, because it may take time and ask for a passphrase, and because what somebody writes
 //!    into the file is then meant to replace what it gives.
 //!
 //! [`Credentials`] is what everybody holds: it always has the latest, and says when it changes. Nothing here ever prints a

@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod canary;
+pub mod hostile;
 mod proven;
 
 pub use cache::Cache;

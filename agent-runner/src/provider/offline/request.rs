@@ -20,7 +20,7 @@ pub(super) async fn send(mailbox: &Mailbox, chat: &str, text: &str) -> Result<Op
     let name = format!("{}-{}.json", Timestamp::now().as_ms(), six_letters());
     // Watched before the request is there: the answer cannot come unseen.
     let answers = mailbox.answers()?;
-    let mut watch = Watcher::new()?.watch(answers.path())?;
+    let (mut watch, _) = Watcher::watch_or_rescan(answers.path());
     let bytes = serde_json::to_vec(&request).expect("a request has text keys only, and cannot fail to serialise");
     mailbox.messages()?.write(&name, &bytes)?;
     let answer = async {

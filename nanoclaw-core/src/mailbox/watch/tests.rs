@@ -238,3 +238,13 @@ async fn the_worker_ends_with_the_last_handle() {
     .await
     .expect("the worker lets go of what it shared");
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watch_the_folder_is_looked_at_several_times_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let watcher = Watcher { shared: None, rescan: RESCAN_WITHOUT_WATCH };
+    let mut watch = watch(&watcher, folder.path()).await;
+    let started = Instant::now();
+    watch.changed().await;
+    assert!(started.elapsed() >= RESCAN_WITHOUT_WATCH && started.elapsed() < Duration::from_millis(250));
+}

@@ -38,15 +38,18 @@ impl EngineRuntime {
     pub(super) async fn check_created(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<(), RuntimeError> {
         let answer = self.inspect(id).await?;
         let mut found = answer.inspected(self.dialect);
-        if let Some(filter) = self.own_filter()? {
-            // Tighter than the engine's own; any other would be somebody else's.
-            found.security_options.retain(|option| *option != filter);
-        }
+        let filter = self.own_filter()?;
+        let filtered = found.security_options.contains(&filter);
+        // Any other would be somebody else's.
+        found.security_options.retain(|option| *option != filter);
         let ours = |line: &String| line.split_once('=').is_some_and(|(name, _)| spec.env.contains_key(name));
         if found.environment.iter().any(|line| !ours(line)) {
             found.image_environment = self.image_environment(&answer.image).await?.to_vec();
         }
-        let deviations = found.deviations(spec);
+        let mut deviations = found.deviations(spec);
+        if !filtered {
+            deviations.push(Deviation::new("system calls", "our filter", "another"));
+        }
         if deviations.is_empty() { Ok(()) } else { Err(self.refusal(&deviations)) }
     }
 

@@ -89,7 +89,7 @@ struct About {
     /// It runs as an ordinary user, whose containers have a user namespace of their own.
     rootless: bool,
     /// Which filter on system calls containers get; `None` for the engine's own.
-    seccomp: Option<seccomp::Profile>,
+    filter: seccomp::Filter,
     /// That a container ran out of memory is told: as far as can be known at first, as it was with the last container that
     /// was started since.
     tells_out_of_memory: AtomicBool,
@@ -140,12 +140,9 @@ impl EngineRuntime {
             Dialect::Docker => None,
             Dialect::Podman => Some(podman::Asker::new(socket)?),
         };
-        let (rootless, seccomp) = match &podman {
-            None => (false, None),
-            Some(podman) => {
-                let podman::About { rootless, seccomp } = podman.about().await?;
-                (rootless, seccomp)
-            }
+        let rootless = match &podman {
+            None => false,
+            Some(podman) => podman.is_rootless().await?,
         };
         let in_force = Mutex::new(InForce {
             memory: info.memory_limit == Some(true),
@@ -158,7 +155,14 @@ impl EngineRuntime {
         Ok(Self {
             docker,
             dialect,
-            about: Arc::new(About { version, info, rootless, seccomp, tells_out_of_memory, in_force }),
+            about: Arc::new(About {
+                version,
+                info,
+                rootless,
+                filter: seccomp::Filter::default(),
+                tells_out_of_memory,
+                in_force,
+            }),
             starts: Arc::new(Semaphore::new(at_once)),
             killed: exit::KillMarks::default(),
             exits: exit::Awaited::default(),

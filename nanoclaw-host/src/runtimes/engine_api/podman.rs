@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use nanoclaw_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{INSTALL_LABEL, seccomp::Profile};
+use super::INSTALL_LABEL;
 use crate::gateway::tls;
 
 /// Answers come within milliseconds; on a very busy machine within seconds.
@@ -22,14 +22,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Podman's socket, for questions.
 #[derive(Debug, Clone)]
 pub(super) struct Asker(reqwest::Client);
-
-/// What Podman says of itself.
-pub(super) struct About {
-    /// It runs as an ordinary user.
-    pub(super) rootless: bool,
-    /// `None`, and a line in the log, where its own filter cannot be read.
-    pub(super) seccomp: Option<Profile>,
-}
 
 #[derive(Deserialize)]
 struct Info {
@@ -45,8 +37,6 @@ struct Host {
 #[serde(rename_all = "camelCase")]
 struct Security {
     rootless: bool,
-    #[serde(default)]
-    seccomp_profile_path: PathBuf,
 }
 
 /// A container as Podman lists it. Its states are more than Docker's: `stopped` is between `running` and `exited`.
@@ -67,20 +57,9 @@ impl Asker {
         Ok(Self(client.map_err(|error| failed("reach Podman", &error))?))
     }
 
-    /// What it is, and which filter on system calls its containers get.
-    pub(super) async fn about(&self) -> Result<About, RuntimeError> {
-        let info = self.ask::<Info>("ask what Podman is", "v4.0.0/libpod/info", &[]).await?;
-        let Security { rootless, seccomp_profile_path: path } = info.host.security;
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let seccomp = match read.and_then(|own| Profile::of(&own).map_err(|error| error.to_string())) {
-            Ok(profile) => Some(profile),
-            Err(error) => {
-                let path = path.display();
-                tracing::warn!(%path, error, "Podman's filter on system calls is used as it is, which allows user namespaces");
-                None
-            }
-        };
-        Ok(About { rootless, seccomp })
+    /// Whether it works without the rights of root.
+    pub(super) async fn is_rootless(&self) -> Result<bool, RuntimeError> {
+        Ok(self.ask::<Info>("ask what Podman is", "v4.0.0/libpod/info", &[]).await?.host.security.rootless)
     }
 
     /// A container as Podman's own API describes it, which tells capabilities.

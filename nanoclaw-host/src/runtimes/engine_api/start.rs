@@ -16,7 +16,6 @@ use super::{
     EngineRuntime,
     dialect::Dialect,
     errors, exit,
-    seccomp::Profile,
     spec::{self, ReadOnlyMounts},
     streams,
 };
@@ -51,8 +50,8 @@ impl EngineRuntime {
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
         let mut body = spec::create_body(spec, self.read_only_mounts(), self.dialect, self.about.rootless);
         self.relabelling.apply(&mut body)?;
-        if let (Some(filter), Some(host_config)) = (self.own_filter()?, &mut body.host_config) {
-            host_config.security_opt.get_or_insert_default().push(filter);
+        if let Some(host_config) = &mut body.host_config {
+            host_config.security_opt.get_or_insert_default().push(self.own_filter()?);
         }
         let created = self.docker.create_container(Some(options), body).await.map_err(|error| {
             let said = errors::message(&error).unwrap_or_default().to_lowercase();
@@ -81,13 +80,12 @@ impl EngineRuntime {
         Ok(id)
     }
 
-    /// The option that has the engine take our filter on system calls; `None` where its own is as tight.
-    pub(super) fn own_filter(&self) -> Result<Option<String>, RuntimeError> {
-        let path = self.about.seccomp.as_ref().map(Profile::path).transpose().map_err(|error| RuntimeError::Other {
+    /// The option that has the engine take our filter on system calls.
+    pub(super) fn own_filter(&self) -> Result<String, RuntimeError> {
+        self.about.filter.option(self.dialect).map_err(|error| RuntimeError::Other {
             action: "write the filter on system calls",
             reason: error.to_string(),
-        })?;
-        Ok(path.map(|path| format!("seccomp={}", path.display())))
+        })
     }
 
     async fn attach_and_start(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<Container, RuntimeError> {

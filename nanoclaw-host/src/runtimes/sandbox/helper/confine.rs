@@ -28,6 +28,30 @@ pub(super) fn resources(plan: &Plan) -> Result<(), Refusal> {
     plan.processes.map_or(Ok(()), |processes| lower(Resource::Nproc, processes))
 }
 
+/// What a container's user namespace may use up of what its user has in all (128 inotify instances, say): our containers run
+/// as the host's own user there, and one of them must not starve the host or the others.
+const OF_THE_USER: [(&str, u32); 9] = [
+    ("max_inotify_instances", 16),
+    ("max_inotify_watches", 65_536),
+    ("max_user_namespaces", 0),
+    ("max_mnt_namespaces", 0),
+    ("max_pid_namespaces", 0),
+    ("max_net_namespaces", 0),
+    ("max_ipc_namespaces", 0),
+    ("max_uts_namespaces", 0),
+    ("max_cgroup_namespaces", 0),
+];
+
+/// Bounds what a container with a user namespace of its own uses up of its user's share. Best effort: there may be no
+/// `/proc/sys` to write to, and the kernel without these files has the bounds of the user alone.
+pub(super) fn namespace_limits(plan: &Plan) {
+    if plan.user_namespace {
+        for (name, most) in OF_THE_USER {
+            let _ = fs::write(format!("/proc/sys/user/{name}"), most.to_string());
+        }
+    }
+}
+
 /// Lowers both halves of a limit to `value`; a limit that is lower already stays.
 fn lower(resource: Resource, value: u64) -> Result<(), Refusal> {
     let value = getrlimit(resource).maximum.map_or(value, |most| most.min(value));

@@ -19,6 +19,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_kcmp,
     libc::SYS_pidfd_getfd,
+    libc::SYS_process_madvise,
     // Namespaces and mounts.
     libc::SYS_unshare,
     libc::SYS_setns,
@@ -27,6 +28,8 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_open_tree,
+    // Since Linux 6.15; libc has no name for it yet.
+    OPEN_TREE_ATTR,
     libc::SYS_move_mount,
     libc::SYS_mount_setattr,
     libc::SYS_fsopen,
@@ -37,6 +40,9 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_nfsservctl,
+    libc::SYS_lookup_dcookie,
     libc::SYS_fanotify_init,
     // Kernel code, keys, the machine.
     libc::SYS_bpf,
@@ -58,6 +64,11 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_vhangup,
+    // Where memory lies is the machine's business.
+    libc::SYS_mbind,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_set_mempolicy,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_ioperm,
     #[cfg(target_arch = "x86_64")]
@@ -67,6 +78,13 @@ const REFUSED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_kexec_file_load,
 ];
+
+/// The same number on every architecture, as all new calls have.
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
+/// The personalities that programs ask for (list: Docker's default profile): Linux, the 32-bit machine name, fixed addresses
+/// for debuggers, and the question which one it is. Others switch old and weak behaviour on.
+const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// New namespaces that `clone` could be asked for.
 const NEW_NAMESPACES: [libc::c_int; 7] = [
@@ -120,6 +138,13 @@ fn refusals(isolation: Isolation) -> Result<BpfProgram, Error> {
     rules.insert(libc::SYS_clone, any_of(0, namespaces.collect())?);
     let terminal = TERMINAL_INPUT.iter().map(|&request| (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request));
     rules.insert(libc::SYS_ioctl, any_of(1, terminal.collect())?);
+    let other_personality = PERSONALITIES
+        .iter()
+        .map(|&known| {
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, known).map_err(Error::Backend)
+        })
+        .collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_personality, vec![SeccompRule::new(other_personality).map_err(Error::Backend)?]);
     let sockets = match isolation {
         // Neither Landlock nor a filter can tell the gateway's socket from the session bus or an engine's socket, each of
         // which is a way out; so without namespaces there are no sockets at all.

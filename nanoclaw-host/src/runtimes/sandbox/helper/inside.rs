@@ -67,6 +67,7 @@ fn become_container(control: &mut UnixStream, plan: &Plan, lifeline: &Lifeline) 
         sys::unshare(rest).at("make mount, network, ipc, name and cgroup namespaces")?;
         sys::loopback_up().at("bring loopback up")?;
         rustix::system::sethostname(image::HOST_NAME.as_bytes()).at("set the host name")?;
+        confine::namespace_limits(plan);
         root::enter(plan)?;
     }
     confine::resources(plan)?;

@@ -1,0 +1,163 @@
+//! The attacker of the hostile self-test: an agent that does everything it can to get out, to find secrets, to starve others
+//! and to speak in their name, and says line by line what came of it.
+//!
+//! Harmless to ship: it does nothing that any other program in a container could not do, and each of its attempts ends
+//! before damage would begin (a device is opened, not written; the machine is asked to restart with arguments that mean
+//! nothing). The judge is on the host (`nanoclaw selftest hostile`): what is said here is one half of the proof, what the
+//! host sees is the other.
+//!
+//! It is a foreign agent like any other: one prompt on standard input (`attack NAME`), one block on standard output. What it
+//! is about to try it writes down first, in the group's folder: when that ends the container, the next one, which is given
+//! the same prompt, says so and goes on.
+
+mod escape;
+mod exfiltrate;
+mod exhaust;
+mod forge;
+mod gateway;
+mod hunt;
+mod knock;
+mod links;
+mod persist;
+
+use std::{
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use nanoclaw_core::protocol::{
+    hostile::{Attempt, ORDERS_FILE, Orders, Outcome, diary_name},
+    input::ContainerInput,
+    markers,
+    output::{Block, Status},
+};
+use rustix::io::Errno;
+
+use crate::{log::say, places::Places};
+
+/// What makes one attack.
+type Make = fn(&mut Attack);
+
+/// The attacks, in the order in which the judge has them made.
+const ATTACKS: [(&str, Make); 7] = [
+    ("exfiltrate", exfiltrate::run),
+    ("hunt", hunt::run),
+    ("escape", escape::run),
+    ("links", links::run),
+    ("forge", forge::run),
+    ("persist", persist::run),
+    ("exhaust", exhaust::run),
+];
+
+/// Runs one attack and returns the exit code to end with.
+pub(crate) fn main(arguments: &[OsString]) -> u8 {
+    if let Some((what, arguments)) = arguments.split_first() {
+        return exhaust::child(&what.to_string_lossy(), arguments);
+    }
+    match attack() {
+        Ok(()) => 0,
+        Err(error) => {
+            say!("hostile: {error:#}");
+            1
+        }
+    }
+}
+
+fn attack() -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    let input: ContainerInput =
+        serde_json::from_slice(&bytes).context("standard input is not the JSON object expected")?;
+    let wanted = ATTACKS.iter().rev().find(|(name, _)| input.prompt.contains(&format!("attack {name}")));
+    let (name, run) = wanted.context("the prompt names no attack")?;
+    let places = Places::from_environment();
+    let orders = fs::read(places.group.join(ORDERS_FILE)).context("cannot read the orders")?;
+    let orders = serde_json::from_slice(&orders).context("the orders are no JSON")?;
+    let mut attack = Attack::begin(orders, places, input, name)?;
+    run(&mut attack);
+    attack.answer()
+}
+
+/// An attack under way.
+struct Attack {
+    orders: Orders,
+    places: Places,
+    input: ContainerInput,
+    attempts: Vec<Attempt>,
+    /// What an earlier container had begun.
+    begun: Vec<String>,
+    diary: PathBuf,
+}
+
+impl Attack {
+    fn begin(orders: Orders, places: Places, input: ContainerInput, name: &str) -> anyhow::Result<Self> {
+        let diary = places.group.join(diary_name(name));
+        let text = fs::read_to_string(&diary).unwrap_or_default();
+        let (mut attempts, mut begun) = (Vec::<Attempt>::new(), Vec::new());
+        for line in text.lines() {
+            match serde_json::from_str::<Attempt>(line) {
+                Ok(attempt) => attempts.push(attempt),
+                Err(_) => begun.push(line.to_owned()),
+            }
+        }
+        begun.retain(|name| !attempts.iter().any(|attempt| attempt.name == *name));
+        Ok(Self { orders, places, input, attempts, begun, diary })
+    }
+
+    /// Tries something, unless an earlier container did.
+    fn tries(&mut self, name: impl Into<String>, attempt: impl FnOnce(&mut Self) -> Outcome) {
+        let name = name.into();
+        if self.attempts.iter().any(|attempt| attempt.name == name) {
+            return;
+        }
+        let outcome = if self.begun.contains(&name) {
+            Outcome::Refused("it ended its own container".to_owned())
+        } else {
+            self.note(&name);
+            attempt(self)
+        };
+        let attempt = Attempt { name, outcome };
+        self.note(&serde_json::to_string(&attempt).unwrap_or_default());
+        self.attempts.push(attempt);
+    }
+
+    /// Writes a line into the diary; where the disk is full the attempt is not repeated, that is all.
+    fn note(&self, line: &str) {
+        let opened = OpenOptions::new().create(true).append(true).open(&self.diary);
+        let _ = opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    }
+
+    fn answer(&self) -> anyhow::Result<()> {
+        let block = Block {
+            status: Status::Success,
+            result: Some(serde_json::to_string(&self.attempts).context("cannot write down what was tried")?),
+            new_session_id: None,
+            error: None,
+            failure: None,
+            retry_at: None,
+            answered_seq: self.input.last_seq,
+        };
+        io::stdout().write_all(&markers::encode(&block)).context("cannot write a block to standard output")
+    }
+}
+
+/// What came of something that must not work: `got` says what was gained.
+fn must_fail<T>(result: io::Result<T>, got: impl FnOnce(T) -> String) -> Outcome {
+    match result {
+        Ok(value) => Outcome::Succeeded(got(value)),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// The same for a call that must not even reach the kernel's own checks: any other refusal than that of a filter or a missing
+/// right says that only the arguments were wrong.
+fn must_be_denied(result: Result<(), Errno>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Succeeded("it was done".to_owned()),
+        Err(error @ (Errno::PERM | Errno::ACCESS | Errno::NOSYS)) => Outcome::Refused(error.to_string()),
+        Err(error) => Outcome::Succeeded(format!("only its arguments were refused: {error}")),
+    }
+}
