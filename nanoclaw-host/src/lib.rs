@@ -9,6 +9,7 @@ pub mod credentials;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod gateway;
+mod held_folder;
 pub mod home;
 mod json_lines;
 pub mod launcher;

@@ -4,17 +4,14 @@
 //! this process may open, and with them every other group's. Here each folder found is moved up under the top and emptied
 //! there, so that two are open at any time. No link is followed.
 
-use std::{
-    ffi::{CStr, CString},
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{ffi::CStr, io, os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, Mode, OFlags},
+    fs::{AtFlags, CWD, Mode},
     io::Errno,
 };
+
+use crate::held_folder::{names, open_folder};
 
 /// Removes the folder at `tree` and everything in it. A link in its place is refused. That it is not there is fine.
 ///
@@ -29,7 +26,7 @@ pub(crate) fn remove_tree(tree: &Path) -> io::Result<()> {
     // Each round empties the folders that the last one found, into this one.
     loop {
         let mut folders = Vec::new();
-        for name in names(&top)? {
+        for name in names(&top, usize::MAX)? {
             if !unlink(&top, &name)? {
                 folders.push(name);
             }
@@ -54,7 +51,7 @@ fn empty_into(top: &OwnedFd, name: &CStr, moved: &mut u64) -> io::Result<()> {
         other => other?,
     };
     let _ = rustix::fs::fchmod(&folder, Mode::RWXU);
-    for entry in names(&folder)? {
+    for entry in names(&folder, usize::MAX)? {
         if !unlink(&folder, &entry)? {
             // To move a folder its own entry `..` is written.
             let _ = rustix::fs::chmodat(&folder, &*entry, Mode::RWXU, AtFlags::empty());
@@ -80,22 +77,6 @@ fn unlink(folder: &OwnedFd, name: &CStr) -> io::Result<bool> {
         Err(Errno::ISDIR) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn names(folder: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let name = entry?.file_name().to_owned();
-        if !matches!(name.as_bytes(), b"." | b"..") {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -415,6 +415,23 @@ async fn a_further_upstream_is_for_its_groups_and_not_at_a_private_address_by_ac
 }
 
 #[tokio::test]
+async fn a_further_upstreams_secret_is_replaced_between_two_requests_and_without_one_it_is_not_asked() {
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let ask = "GET /upstream/site/repos HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let house = House::with_upstream(Web::start(ok).await, Injection::Bearer, true).await;
+    assert!(house.say(ask).await.starts_with("HTTP/1.1 200 "));
+    house.gateway.set_upstream_secret("site", Some(Secret::new("the-new-one"))).unwrap();
+    assert!(house.say(ask).await.starts_with("HTTP/1.1 200 "));
+    let asked = house.far.text();
+    assert!(asked.contains(&format!("Bearer {SECRET}")) && asked.contains("Bearer the-new-one"), "{asked}");
+    house.gateway.set_upstream_secret("site", None).unwrap();
+    let answer = house.say(ask).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("no secret for the upstream site"), "{answer}");
+    assert_eq!(house.far.connections(), 2);
+    house.gateway.set_upstream_secret("nobody declared this", None).unwrap();
+}
+
+#[tokio::test]
 async fn tokens_are_counted_for_the_group_that_spent_them() {
     let api = FakeModelApi::start(Script::echo()).await.unwrap();
     let upstream = Upstream::new(api.base_url(), Some(Credential::ApiKey(Secret::new("key"))));
@@ -467,7 +484,7 @@ impl<F: Far> House<F> {
             // Plain HTTP is spoken to loopback only.
             base_url: format!("http://localhost:{}/base", far.port()),
             inject,
-            secret: Secret::new(SECRET),
+            secret: Some(Secret::new(SECRET)),
             methods: vec![Method::GET],
             paths: vec!["/repos".to_owned()],
         };

@@ -59,6 +59,7 @@ pub(super) struct Keeper {
     pub(super) credentials: Credentials,
     pub(super) gateway: Arc<Gateway>,
     pub(super) orchestrator: Orchestrator,
+    pub(super) config: Arc<Config>,
 }
 
 impl Keeper {
@@ -103,6 +104,11 @@ impl Keeper {
         let credential = on_the_wire(&self.credentials);
         if let Err(error) = self.gateway.set_credential(credential.as_ref()) {
             tracing::error!(%error, "the new credential is not used");
+        }
+        for upstream in self.config.further_upstreams() {
+            if let Err(error) = self.gateway.set_upstream_secret(upstream.name.as_str(), upstream.secret) {
+                tracing::error!(upstream = %upstream.name, %error, "the new secret is not used");
+            }
         }
         if matches!(outcome, Ok(reloaded) if reloaded.model_changed) {
             match self.credentials.model() {

@@ -163,7 +163,12 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
     let connected = bridges.bridges();
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
-    let keeper = Keeper { credentials: config.credentials.clone(), gateway, orchestrator: orchestrator.clone() };
+    let keeper = Keeper {
+        credentials: config.credentials.clone(),
+        gateway,
+        orchestrator: orchestrator.clone(),
+        config: config.clone(),
+    };
     let watching = stop_intake.clone().run_until_cancelled_owned(keeper.clone().keep());
     sockets.spawn(async move {
         watching.await;

@@ -13,6 +13,7 @@ use super::{
     Place,
     failure::with_help,
     output::{self, BOLD, DIM, GREEN, RED},
+    parts,
 };
 use crate::{
     app::{Candidate, container_user, every_runtime},
@@ -30,7 +31,7 @@ use crate::{
 )]
 pub(super) struct ConformanceArgs {
     /// Only this runtime; default: each that works here
-    #[arg(long, value_name = "RUNTIME", value_parser = runtime)]
+    #[arg(long, value_name = "RUNTIME", value_parser = parts::runtime)]
     runtime: Option<RuntimeKind>,
     /// The image of the containers, with a shell in it; default: the configured one
     #[arg(long)]
@@ -41,13 +42,6 @@ pub(super) struct ConformanceArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn runtime(word: &str) -> Result<RuntimeKind, String> {
-    [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox]
-        .into_iter()
-        .find(|kind| kind.to_string() == word)
-        .ok_or_else(|| "it is docker, podman or sandbox".to_owned())
 }
 
 #[derive(Debug, Serialize)]

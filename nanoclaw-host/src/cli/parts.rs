@@ -33,6 +33,14 @@ impl ServeOptions {
     }
 }
 
+/// The value of `--runtime`.
+pub(super) fn runtime(word: &str) -> Result<RuntimeKind, String> {
+    [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox]
+        .into_iter()
+        .find(|kind| kind.to_string() == word)
+        .ok_or_else(|| "it is docker, podman or sandbox".to_owned())
+}
+
 /// A handler on the bare store of `home`, whose lock the caller holds.
 pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<Arc<dyn AdminHandler>> {
     Ok(Arc::new(OnStore {

@@ -201,15 +201,15 @@ impl Config {
         }
     }
 
-    /// The further upstreams whose secrets are there.
+    /// The further upstreams, each with its secret as it is now.
     #[must_use]
     pub fn further_upstreams(&self) -> Vec<FurtherUpstream> {
         let upstreams = self.gateway.upstreams.iter();
         upstreams
-            .filter_map(|upstream| {
+            .map(|upstream| {
                 let UpstreamConfig { name, base_url, inject, secret, methods, paths, groups: _ } = upstream.clone();
-                let secret = self.credentials.secret_named(&secret)?;
-                Some(FurtherUpstream { name, base_url, inject, secret, methods, paths })
+                let secret = self.credentials.secret_named(&secret);
+                FurtherUpstream { name, base_url, inject, secret, methods, paths }
             })
             .collect()
     }

@@ -15,6 +15,7 @@ mod egress;
 mod folder;
 mod forward;
 mod headers;
+mod http_client;
 mod limits;
 mod policy;
 mod record;
@@ -34,7 +35,7 @@ use std::{
     sync::Arc,
 };
 
-use nanoclaw_core::{group::GroupFolder, runtime::RunAs};
+use nanoclaw_core::{group::GroupFolder, runtime::RunAs, secret::Secret};
 use tokio::task::JoinHandle;
 
 pub use self::{
@@ -125,6 +126,15 @@ impl Gateway {
     /// [`GatewayError::BadCredential`]; the one before stays.
     pub fn set_credential(&self, credential: Option<&Credential>) -> Result<(), GatewayError> {
         self.shared.upstream.set_credential(credential)
+    }
+
+    /// Replaces the secret of the further upstream `name` for all requests that come from now on; `None`: there is none any
+    /// more. An upstream that nobody declared is passed over.
+    ///
+    /// # Errors
+    /// [`GatewayError::BadCredential`]; the one before stays.
+    pub fn set_upstream_secret(&self, name: &str, secret: Option<Secret>) -> Result<(), GatewayError> {
+        self.shared.further.get(name).map_or(Ok(()), |further| further.set_secret(secret))
     }
 
     /// The same with further upstreams, of which those may have addresses that are not public whose host and port are among

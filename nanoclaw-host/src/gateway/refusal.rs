@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     NotOfUpstream { name: String, method: String, path: String },
     /// There is no credential to add.
     NoCredential,
+    /// There is none to add for this upstream.
+    NoSecret { name: String },
     /// The model API or a further upstream was not reached, or broke off before it answered.
     Unreachable { host: String, reason: String },
     /// It was reached and said nothing in time.
@@ -60,7 +62,9 @@ impl Refusal {
             Self::BadTarget { .. } => (StatusCode::BAD_REQUEST, "bad-target", "invalid_request_error"),
             Self::NotResolved { .. } => (StatusCode::BAD_GATEWAY, "host-unknown", "api_error"),
             Self::HostUnreachable { .. } => (StatusCode::BAD_GATEWAY, "host-unreachable", "api_error"),
-            Self::NoCredential => (StatusCode::UNAUTHORIZED, "no-credential", "authentication_error"),
+            Self::NoCredential | Self::NoSecret { .. } => {
+                (StatusCode::UNAUTHORIZED, "no-credential", "authentication_error")
+            }
             Self::Unreachable { .. } => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "api_error"),
             Self::Silent { .. } => (StatusCode::GATEWAY_TIMEOUT, "upstream-silent", "timeout_error"),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "rate_limit_error"),
@@ -121,6 +125,11 @@ impl fmt::Display for Refusal {
             Self::NoCredential => f.write_str(
                 "the host has no credential for the model API; its operator stores one with `nanoclaw auth set` or \
                  `nanoclaw auth setup-token`",
+            ),
+            Self::NoSecret { name } => write!(
+                f,
+                "the host has no secret for the upstream {name}; its operator stores it with `nanoclaw auth set`, under the name \
+                 that [[gateway.upstreams]] gives it"
             ),
             Self::Unreachable { host, reason } => write!(f, "{host} could not be reached: {reason}"),
             Self::Silent { host } => write!(f, "{host} did not answer in time"),

@@ -9,13 +9,13 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use nanoclaw_core::secret::Secret;
-use reqwest::{Client, Response, Url, redirect, retry};
+use reqwest::{Client, Response, Url};
 
 use super::{
     GatewayError,
+    http_client::{self, make_once},
     refusal::Refusal,
     request_body::{RequestBody, Trouble},
-    tls,
 };
 
 /// How to reach the model API.
@@ -106,31 +106,11 @@ impl UpstreamClient {
 
     /// Makes the client unless there is one. Takes some milliseconds then.
     pub(super) fn make_ready(&self) -> Result<(), GatewayError> {
-        if self.client.get().is_none() {
-            // Of two at once, the first one's is kept.
-            let _ = self.client.set(self.make_client().map_err(GatewayError::Tls)?);
-        }
-        Ok(())
+        make_once(&self.client, || self.make_client())
     }
 
     fn make_client(&self) -> reqwest::Result<Client> {
-        tls::install_provider();
-        let mut builder = Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(self.connect_timeout)
-            .read_timeout(self.silence_timeout)
-            // What the agent asked for in `accept-encoding` reaches it as it came, whatever other parts of this program
-            // make the client capable of.
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd();
-        if self.url.scheme() == "http" {
-            // No certificates are needed, so none need be installed.
-            builder = builder.tls_certs_only([]);
-        }
+        let mut builder = http_client::builder(&self.url, self.connect_timeout, self.silence_timeout);
         if is_loopback(&self.url) {
             // `HTTP_PROXY` and its kind are for what is not on this machine. Otherwise they are followed: an operator behind
             // a proxy has no other way out.

@@ -8,16 +8,16 @@ use std::{
     fmt,
     net::SocketAddr,
     str::FromStr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use nanoclaw_core::secret::Secret;
 use reqwest::{
     Client, Response, Url,
     dns::{Addrs, Name, Resolving},
-    redirect, retry,
 };
 
 use super::{
@@ -27,9 +27,9 @@ use super::{
         resolve::Destination,
     },
     headers,
+    http_client::{self, make_once},
     refusal::Refusal,
     request_body::{RequestBody, Trouble},
-    tls,
     upstream::{self, PlainHttp},
 };
 
@@ -55,8 +55,8 @@ pub struct FurtherUpstream {
     pub base_url: String,
     /// How the credential is presented.
     pub inject: Injection,
-    /// The credential.
-    pub secret: Secret,
+    /// The credential; `None` as long as there is none, and requests are refused with a message that says so.
+    pub secret: Option<Secret>,
     /// The methods that may be used; never CONNECT or TRACE.
     pub methods: Vec<Method>,
     /// The prefixes of paths, by whole segments: `/repos` allows `/repos` and `/repos/x`.
@@ -101,14 +101,49 @@ pub(super) struct FurtherClient {
     pub(super) host: Host,
     pub(super) port: u16,
     inject: Injection,
-    secret: Secret,
-    /// What carries the credential, unless the query does.
-    credential: Option<(HeaderName, HeaderValue)>,
+    /// What is added now; it can be replaced while requests are answered.
+    presented: RwLock<Option<Presented>>,
     methods: Vec<Method>,
     paths: Vec<String>,
     resolver: Arc<dyn Resolve>,
     private: PrivateEndpoints,
     client: OnceLock<Client>,
+}
+
+/// A secret in the form in which it is sent.
+#[derive(Debug, Clone)]
+struct Presented {
+    secret: Secret,
+    /// What carries it, unless the query does.
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Presented {
+    fn new(inject: &Injection, secret: Secret) -> Result<Self, GatewayError> {
+        if secret.reveal().is_empty() {
+            return Err(GatewayError::BadCredential { reason: "is empty" });
+        }
+        let header = match inject {
+            Injection::Header(name) => Some((name.clone(), secret.reveal().to_owned())),
+            Injection::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", secret.reveal()))),
+            Injection::Basic(user) => {
+                let both = BASE64_STANDARD.encode(format!("{user}:{}", secret.reveal()));
+                Some((header::AUTHORIZATION, format!("Basic {both}")))
+            }
+            Injection::Query(_) => None,
+        };
+        let header = match header {
+            None => None,
+            Some((name, text)) => {
+                let mut value = HeaderValue::from_str(&text).map_err(|_| GatewayError::BadCredential {
+                    reason: "has a character that a header cannot carry",
+                })?;
+                value.set_sensitive(true);
+                Some((name, value))
+            }
+        };
+        Ok(Self { secret, header })
+    }
 }
 
 /// How long a connection may take to come about.
@@ -127,64 +162,44 @@ impl FurtherClient {
         let bad = |reason: &str| GatewayError::BadUpstream { url: base_url.clone(), reason: reason.to_owned() };
         let host = Host::of_request(url.host_str().unwrap_or_default()).map_err(bad)?;
         let port = url.port_or_known_default().ok_or_else(|| bad("it has no port"))?;
-        let value = match &inject {
-            Injection::Header(name) => Some((name.clone(), secret.reveal().to_owned())),
-            Injection::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", secret.reveal()))),
-            Injection::Basic(user) => {
-                let both = base64(format!("{user}:{}", secret.reveal()).as_bytes());
-                Some((header::AUTHORIZATION, format!("Basic {both}")))
-            }
-            Injection::Query(_) => None,
-        };
-        let credential = match value {
-            Some((name, text)) if !secret.reveal().is_empty() => {
-                let mut value = HeaderValue::from_str(&text).map_err(|_| GatewayError::BadCredential {
-                    reason: "has a character that a header cannot carry",
-                })?;
-                value.set_sensitive(true);
-                Some((name, value))
-            }
-            _ if secret.reveal().is_empty() => return Err(GatewayError::BadCredential { reason: "is empty" }),
-            _ => None,
-        };
+        let presented = secret.map(|secret| Presented::new(&inject, secret)).transpose()?;
         let client = OnceLock::new();
-        Ok(Self { name, url, host, port, inject, secret, credential, methods, paths, resolver, private, client })
+        let presented = RwLock::new(presented);
+        Ok(Self { name, url, host, port, inject, presented, methods, paths, resolver, private, client })
     }
 
     /// Makes the client unless there is one.
     pub(super) fn make_ready(&self) -> Result<(), GatewayError> {
-        if self.client.get().is_none() {
-            // Of two at once, the first one's is kept.
-            let _ = self.client.set(self.make_client().map_err(GatewayError::Tls)?);
-        }
-        Ok(())
+        make_once(&self.client, || self.make_client())
     }
 
     fn make_client(&self) -> reqwest::Result<Client> {
-        tls::install_provider();
         let checked = Checked {
             resolver: Arc::clone(&self.resolver),
             private: self.private.clone(),
             host: self.host.clone(),
             port: self.port,
         };
-        let mut builder = Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT_TIME)
-            .read_timeout(SILENCE)
+        http_client::builder(&self.url, CONNECT_TIME, SILENCE)
             // A proxy would resolve the name itself, and nobody would check what comes out.
             .no_proxy()
             .dns_resolver(Arc::new(checked))
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd();
-        if self.url.scheme() == "http" {
-            builder = builder.tls_certs_only([]);
-        }
-        builder.build()
+            .build()
+    }
+
+    /// Replaces the secret for all requests that come from now on; without one they are refused.
+    ///
+    /// # Errors
+    /// [`GatewayError::BadCredential`]; the one before stays.
+    pub(super) fn set_secret(&self, secret: Option<Secret>) -> Result<(), GatewayError> {
+        let presented = secret.map(|secret| Presented::new(&self.inject, secret)).transpose()?;
+        *self.presented.write().unwrap_or_else(PoisonError::into_inner) = presented;
+        Ok(())
+    }
+
+    fn presented(&self) -> Result<Presented, Refusal> {
+        let presented = self.presented.read().unwrap_or_else(PoisonError::into_inner).clone();
+        presented.ok_or_else(|| Refusal::NoSecret { name: self.name.to_string() })
     }
 
     /// The whole address for a request, when it may be asked. `path_and_query` is what stands behind the name.
@@ -218,7 +233,7 @@ impl FurtherClient {
                 .filter(|(key, _)| key != name)
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect();
-            url.query_pairs_mut().clear().extend_pairs(others).append_pair(name, self.secret.reveal());
+            url.query_pairs_mut().clear().extend_pairs(others).append_pair(name, self.presented()?.secret.reveal());
         }
         Ok(url)
     }
@@ -236,7 +251,7 @@ impl FurtherClient {
         if let Host::Address(_) = self.host {
             Destination::find(&self.resolver, &self.private, &self.host, self.port).await?;
         }
-        headers::to_upstream(&mut headers, self.credential.clone());
+        headers::to_upstream(&mut headers, self.presented()?.header);
         let sent = client.request(method, target).headers(headers).body(reqwest::Body::wrap(body)).send().await;
         sent.map_err(|error| {
             let where_to = format!("the upstream {} at {}", self.name, upstream::host_and_port(&self.url));
@@ -285,21 +300,6 @@ fn is_unambiguous(path: &str) -> bool {
         && segments.iter().rev().skip(1).all(|segment| !segment.is_empty())
 }
 
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let three = [chunk[0], chunk.get(1).copied().unwrap_or(0), chunk.get(2).copied().unwrap_or(0)];
-        let number = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
-        for place in 0..4 {
-            let index = (number >> (18 - 6 * place)) & 63;
-            text.push(if place <= chunk.len() { ALPHABET[index as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,7 +310,7 @@ mod tests {
             name: "github".parse().unwrap(),
             base_url: "https://api.github.com/base".to_owned(),
             inject,
-            secret: Secret::new("REAL"),
+            secret: Some(Secret::new("REAL")),
             methods: vec![Method::GET, Method::POST],
             paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         };
@@ -378,9 +378,20 @@ mod tests {
     #[test]
     fn basic_has_the_user_and_the_secret_in_base64() {
         let client = client(Injection::Basic("me".to_owned()), &["/"]);
-        assert_eq!(client.credential.unwrap().1, "Basic bWU6UkVBTA==");
-        for (text, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(text.as_bytes()), coded);
+        assert_eq!(client.presented().unwrap().header.unwrap().1, "Basic bWU6UkVBTA==");
+    }
+
+    #[test]
+    fn a_secret_can_be_replaced_and_taken_away_and_a_bad_one_changes_nothing() {
+        let client = client(Injection::Bearer, &["/"]);
+        let bearer = || client.presented().map(|presented| presented.header.unwrap().1);
+        client.set_secret(Some(Secret::new("NEW"))).unwrap();
+        assert_eq!(bearer().unwrap(), "Bearer NEW");
+        for bad in ["", "a\nb"] {
+            assert!(matches!(client.set_secret(Some(Secret::new(bad))), Err(GatewayError::BadCredential { .. })));
         }
+        assert_eq!(bearer().unwrap(), "Bearer NEW");
+        client.set_secret(None).unwrap();
+        assert_eq!(bearer().unwrap_err(), Refusal::NoSecret { name: "github".to_owned() });
     }
 }

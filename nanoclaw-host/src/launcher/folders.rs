@@ -13,9 +13,11 @@ use std::{
 
 use nanoclaw_core::runtime::RunAs;
 use rustix::{
-    fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid},
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid},
     io::Errno,
 };
+
+use crate::held_folder::{names, open_folder};
 
 /// How deep a tree is given away. What is deeper stays root's.
 const DEEPEST: usize = 128;
@@ -119,23 +121,6 @@ fn walk(top: &OwnedFd, way: &[CString]) -> io::Result<Option<OwnedFd>> {
         }
     }
     Ok(folder)
-}
-
-fn open_folder(parent: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-/// Up to `most` names that lie there.
-fn names(folder: &OwnedFd, most: usize) -> io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)?.take(most.saturating_add(2)) {
-        let name = entry?.file_name().to_owned();
-        if !matches!(name.as_bytes(), b"." | b"..") {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

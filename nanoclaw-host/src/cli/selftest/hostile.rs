@@ -35,7 +35,7 @@ use crate::{
 )]
 pub(in crate::cli) struct HostileArgs {
     /// The runtime to attack
-    #[arg(long, value_name = "RUNTIME", value_parser = super::runtime)]
+    #[arg(long, value_name = "RUNTIME", value_parser = crate::cli::parts::runtime)]
     runtime: RuntimeKind,
     /// The image of the containers; default: the configured one
     #[arg(long)]

@@ -26,7 +26,7 @@ use crate::{
 )]
 pub(in crate::cli) struct IsolationArgs {
     /// Only this runtime; default: each that works here
-    #[arg(long, value_name = "RUNTIME", value_parser = super::runtime)]
+    #[arg(long, value_name = "RUNTIME", value_parser = crate::cli::parts::runtime)]
     runtime: Option<RuntimeKind>,
     /// Print JSON
     #[arg(long)]

@@ -5,8 +5,6 @@ mod isolation;
 
 use std::process::ExitCode;
 
-use nanoclaw_core::runtime::RuntimeKind;
-
 use super::Place;
 
 /// What can be proven.
@@ -23,12 +21,4 @@ pub(super) async fn run(command: SelftestCommand, place: &Place) -> anyhow::Resu
         SelftestCommand::Isolation(args) => isolation::run(args, place).await,
         SelftestCommand::Hostile(args) => hostile::run(args, place).await,
     }
-}
-
-/// The value of `--runtime`.
-fn runtime(word: &str) -> Result<RuntimeKind, String> {
-    [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox]
-        .into_iter()
-        .find(|kind| kind.to_string() == word)
-        .ok_or_else(|| "it is docker, podman or sandbox".to_owned())
 }
