@@ -220,10 +220,10 @@ fn busybox_image(folder: &Path) -> Result<ImageRef, String> {
 async fn keeps_every_promise(mode: SandboxMode) {
     let Some(report) = check_promises(mode, host_image).await else { return };
     assert_eq!(report.broken(), Vec::<String>::new());
-    // Its containers end with the host; and an ordinary user has no memory limit that tells, and no processor limit.
+    // Its containers end with the host; and an ordinary user has no memory limit and no processor limit.
     let lacking: &[Need] = match is_root() {
         true => &[Need::OutlivesHost, Need::MissingLimit],
-        false => &[Need::OutlivesHost, Need::TellsOutOfMemory, Need::CpuLimit],
+        false => &[Need::OutlivesHost, Need::MemoryLimit, Need::TellsOutOfMemory, Need::CpuLimit],
     };
     let made = report.verdicts.iter().filter(|(promise, _)| !lacking.contains(&promise.needs)).count();
     assert_eq!(report.kept(), made, "{report}");

@@ -77,9 +77,17 @@ impl Inspected {
     /// Everything in which this is not the container that `spec` asks for; empty when it is that.
     #[must_use]
     pub fn deviations(&self, spec: &ContainerSpec) -> Vec<Deviation> {
+        let mut all = self.deviations_but_limits(spec);
+        self.limits(spec, &mut all);
+        all
+    }
+
+    /// The same without the limits: for whoever starts a container to see which of them are in force.
+    #[must_use]
+    pub fn deviations_but_limits(&self, spec: &ContainerSpec) -> Vec<Deviation> {
         let mut all = Vec::new();
         self.walls(&mut all);
-        self.limits(spec, &mut all);
+        self.user(spec, &mut all);
         self.tmpfs(spec, &mut all);
         self.mounts(spec, &mut all);
         self.environment(spec, &mut all);
@@ -141,6 +149,9 @@ impl Inspected {
         if self.survives_out_of_memory {
             all.push(Deviation::new("out of memory", "ends it", "it is kept alive"));
         }
+    }
+
+    fn user(&self, spec: &ContainerSpec, all: &mut Vec<Deviation>) {
         let user = format!("{}:{}", spec.user.uid, spec.user.gid);
         if self.user.as_deref() != Some(user.as_str()) || spec.user.uid == 0 || spec.user.gid == 0 {
             all.push(Deviation::new("user", user, self.user.clone().unwrap_or_else(untold)));

@@ -21,7 +21,7 @@ use nanoclaw_core::runtime::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{EngineRuntime, dialect::Dialect, errors};
+use super::{EngineRuntime, dialect::Dialect, errors, start::Purpose};
 
 /// What the environment of an image is, by its id; an image never changes.
 pub(super) type ImageEnvironments = Arc<Mutex<HashMap<String, Arc<Vec<String>>>>>;
@@ -35,7 +35,12 @@ impl EngineRuntime {
     ///
     /// # Errors
     /// [`RuntimeError::NotEnforced`] with everything that differs.
-    pub(super) async fn check_created(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<(), RuntimeError> {
+    pub(super) async fn check_created(
+        &self,
+        spec: &ContainerSpec,
+        id: &ContainerId,
+        purpose: Purpose,
+    ) -> Result<(), RuntimeError> {
         let answer = self.inspect(id).await?;
         let mut found = answer.inspected(self.dialect);
         let filter = self.own_filter()?;
@@ -46,7 +51,10 @@ impl EngineRuntime {
         if found.environment.iter().any(|line| !ours(line)) {
             found.image_environment = self.image_environment(&answer.image).await?.to_vec();
         }
-        let mut deviations = found.deviations(spec);
+        let mut deviations = match purpose {
+            Purpose::Run => found.deviations(spec),
+            Purpose::Look => found.deviations_but_limits(spec),
+        };
         if !filtered {
             deviations.push(Deviation::new("system calls", "our filter", "another"));
         }

@@ -44,14 +44,12 @@ use nanoclaw_core::{
         ContainerSummary, ImageRef, InstallId, Limits, RuntimeError, RuntimeKind, StopOutcome,
     },
 };
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::pauses_between_asking;
 use dialect::Dialect;
 pub use relabel::Relabelling;
+use start::Purpose;
 
 /// The label that names the installation a container belongs to.
 pub const INSTALL_LABEL: &str = "dev.nanoclaw.install";
@@ -253,21 +251,7 @@ impl ContainerRuntime for EngineRuntime {
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
-        // In a worker of its own, so that a caller that gives up in the middle leaves no half-made container behind.
-        let (answer, started) = oneshot::channel();
-        let (engine, spec) = (self.clone(), spec.clone());
-        tokio::spawn(async move {
-            let result = engine.start_attached(&spec).await;
-            if let Err(Ok(unwanted)) = answer.send(result)
-                && let Err(error) = engine.remove(&unwanted.id).await
-            {
-                tracing::warn!(container = %unwanted.id, %error, "a start was given up and its container not removed");
-            }
-        });
-        started.await.unwrap_or(Err(RuntimeError::Other {
-            action: "start the container",
-            reason: "its worker ended without an answer".to_owned(),
-        }))
+        self.start_for(spec, Purpose::Run).await
     }
 
     async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError> {

@@ -19,7 +19,7 @@ use nanoclaw_core::{
 };
 use tokio::time::timeout;
 
-use super::{EngineRuntime, InForce, image};
+use super::{EngineRuntime, InForce, image, start::Purpose};
 
 static PROBES: AtomicU32 = AtomicU32::new(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(60);
@@ -153,7 +153,7 @@ impl EngineRuntime {
                 },
             },
         };
-        let mut container = self.start(&spec).await?;
+        let mut container = self.start_for(&spec, Purpose::Look).await?;
         container.stdin.close().await;
         let read = async {
             let mut seen = Vec::new();

@@ -25,9 +25,36 @@ const OUTPUT_QUEUE: usize = 64;
 /// The first version of the API whose read-only mounts are read-only all the way down.
 const RECURSIVE_READ_ONLY: (usize, usize) = (1, 44);
 
+/// What a container is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be used: everything that was asked for has to be in force.
+    Run,
+    /// To see which limits are: an engine that leaves one out is found by this, and is not refused for it.
+    Look,
+}
+
 impl EngineRuntime {
     /// Starts `spec`; when a step fails, nothing of it is left.
-    pub(super) async fn start_attached(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
+    pub(super) async fn start_for(&self, spec: &ContainerSpec, purpose: Purpose) -> Result<Container, RuntimeError> {
+        // In a worker of its own, so that a caller that gives up in the middle leaves no half-made container behind.
+        let (answer, started) = oneshot::channel();
+        let (engine, spec) = (self.clone(), spec.clone());
+        tokio::spawn(async move {
+            let result = engine.start_attached(&spec, purpose).await;
+            if let Err(Ok(unwanted)) = answer.send(result)
+                && let Err(error) = engine.remove(&unwanted.id).await
+            {
+                tracing::warn!(container = %unwanted.id, %error, "a start was given up and its container not removed");
+            }
+        });
+        started.await.unwrap_or(Err(RuntimeError::Other {
+            action: "start the container",
+            reason: "its worker ended without an answer".to_owned(),
+        }))
+    }
+
+    async fn start_attached(&self, spec: &ContainerSpec, purpose: Purpose) -> Result<Container, RuntimeError> {
         spec::check(spec, self.dialect)?;
         self.enforceable(&spec.limits)?;
         let _permit = self.starts.acquire().await.map_err(|_| RuntimeError::Other {
@@ -35,7 +62,7 @@ impl EngineRuntime {
             reason: "the runtime is shut down".to_owned(),
         })?;
         let id = self.create(spec).await?;
-        match self.attach_and_start(spec, &id).await {
+        match self.attach_and_start(spec, &id, purpose).await {
             Ok(container) => Ok(container),
             Err(error) => {
                 if let Err(left) = self.remove(&id).await {
@@ -88,8 +115,13 @@ impl EngineRuntime {
         })
     }
 
-    async fn attach_and_start(&self, spec: &ContainerSpec, id: &ContainerId) -> Result<Container, RuntimeError> {
-        self.check_created(spec, id).await?;
+    async fn attach_and_start(
+        &self,
+        spec: &ContainerSpec,
+        id: &ContainerId,
+        purpose: Purpose,
+    ) -> Result<Container, RuntimeError> {
+        self.check_created(spec, id, purpose).await?;
         // First, so that the request has the whole attach to get through before anything can end.
         let exit = self.watch_exit(id, exit::Of::Created);
 

@@ -451,8 +451,18 @@ fn random() -> io::Result<u128> {
 /// The configuration of the service under attack: everything at its default but what the test is about.
 fn configuration(settings: &Settings, witness: &Witness, limits: &Limits) -> String {
     let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+    // What the runtime says that it cannot bound is refused until its operator does without.
+    let unbounded: String = [
+        ("memory", limits.memory_bytes.is_none()),
+        ("pids", limits.pids.is_none()),
+        ("cpus", limits.milli_cpus.is_none()),
+    ]
+    .into_iter()
+    .filter(|(_, unbounded)| *unbounded)
+    .map(|(name, _)| format!("{name} = \"none\"\n"))
+    .collect();
     let mut text = format!(
-        "[agent]\nprovider = \"offline\"\n{}\n[container]\nruntime = \"{}\"\ntmp = \"{}MiB\"\n{}\n[limits]\n\
+        "[agent]\nprovider = \"offline\"\n{}\n[container]\nruntime = \"{}\"\ntmp = \"{}MiB\"\n{}{unbounded}\n[limits]\n\
          max_concurrent_containers = 5\n\n[model]\nbase_url = \"{}\"\n\n[groups.bob]\nidle_timeout = \"1s\"\n",
         settings.runner.as_deref().map(|runner| format!("runner = {}\n", quoted(runner))).unwrap_or_default(),
         settings.runtime.kind(),
