@@ -110,10 +110,11 @@ pub type Candidate = Result<Arc<dyn ContainerRuntime>, RuntimeError>;
 /// The runtimes of this version in the order in which `auto` tries them.
 const KINDS: [RuntimeKind; 3] = [RuntimeKind::Docker, RuntimeKind::Podman, RuntimeKind::Sandbox];
 
-/// Every runtime of this version, whatever the configuration chooses among them.
-pub async fn every_runtime(home: &Home, config: &Config) -> Vec<(RuntimeKind, Candidate)> {
+/// Every runtime of this version, whatever the configuration chooses among them; `only` one of them when it is named, and the
+/// others are not asked then.
+pub async fn every_runtime(home: &Home, config: &Config, only: Option<RuntimeKind>) -> Vec<(RuntimeKind, Candidate)> {
     let mut candidates = Vec::new();
-    for kind in KINDS {
+    for kind in KINDS.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)) {
         candidates.push((kind, connect(kind, home, config, SandboxMode::Auto).await));
     }
     candidates

@@ -237,7 +237,7 @@ async fn find_later(
     Ok(Found { runtime, presence, machine, waiting: Some(waiting), line })
 }
 
-/// Containers of another runtime than `chosen` may live and are out of reach: somebody should know.
+/// Containers of another runtime than `chosen` may live for a moment more and are out of reach: somebody should know.
 async fn warn_of_other_runtimes(store: &dyn Store, chosen: RuntimeKind) -> anyhow::Result<()> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
     for run in store.open_runs().await?.into_iter().filter(|run| run.runtime != chosen) {
@@ -247,8 +247,9 @@ async fn warn_of_other_runtimes(store: &dyn Store, chosen: RuntimeKind) -> anyho
         tracing::warn!(
             runtime = other,
             ?runs,
-            "runs of an earlier service were in {other} and now {chosen} is used: their containers may still live and are not \
-             taken over; what they were asked is asked again, and what is left of them is removed when {other} is used again"
+            "runs of an earlier service were in {other} and now {chosen} is used: their containers are not taken over, and end by \
+             themselves within seconds; what they were asked is asked again, and what is left of them is removed \
+             when {other} is used again"
         );
     }
     Ok(())

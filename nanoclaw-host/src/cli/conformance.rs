@@ -89,10 +89,7 @@ pub(super) async fn run(args: ConformanceArgs, place: &Place) -> anyhow::Result<
     let home = place.home()?;
     let config = place.config(&home)?;
     let mut runtimes = Vec::new();
-    for (kind, candidate) in every_runtime(&home, &config).await {
-        if args.runtime.is_some_and(|only| only != kind) {
-            continue;
-        }
+    for (kind, candidate) in every_runtime(&home, &config, args.runtime).await {
         let of_runtime = check(kind, candidate, &args, &config).await?;
         let Some(of_runtime) = of_runtime else { return Ok(ExitCode::from(INTERRUPTED)) };
         if args.runtime.is_some() && of_runtime.promises.is_empty() {

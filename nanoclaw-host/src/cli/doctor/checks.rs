@@ -193,7 +193,7 @@ impl Working {
 async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>) {
     let choice = *config.container.runtime;
     let mut checks = Vec::new();
-    for (kind, runtime) in app::every_runtime(home, config).await {
+    for (kind, runtime) in app::every_runtime(home, config, None).await {
         let name = check_name(kind);
         let probed = match runtime {
             Ok(runtime) => runtime.probe().await,

@@ -60,9 +60,8 @@ const PASSED_ON: [&str; 3] = ["XDG_RUNTIME_DIR", "TMPDIR", "NANOCLAW_AGENT_RUNNE
 pub(super) async fn run(args: HostileArgs, place: &Place) -> anyhow::Result<ExitCode> {
     let home = place.home()?;
     let config = place.config(&home)?;
-    let candidates = every_runtime(&home, &config).await;
-    let candidate = candidates.into_iter().find(|(kind, _)| *kind == args.runtime).map(|(_, candidate)| candidate);
-    let runtime = candidate.context("this version does not know the runtime")?;
+    let candidate = every_runtime(&home, &config, Some(args.runtime)).await.pop();
+    let (_, runtime) = candidate.context("this version does not know the runtime")?;
     let runtime = runtime.map_err(|error| with_help(error.to_string(), "`nanoclaw doctor` says what works here"))?;
     let passed_on = PASSED_ON.into_iter().filter_map(|name| Some((name.to_owned(), ProcessEnvironment.get(name)?)));
     let settings = Settings {

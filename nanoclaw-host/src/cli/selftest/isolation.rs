@@ -53,10 +53,7 @@ pub(super) async fn run(args: IsolationArgs, place: &Place) -> anyhow::Result<Ex
     let home = place.home()?;
     let config = place.config(&home)?;
     let mut runtimes = Vec::new();
-    for (kind, candidate) in every_runtime(&home, &config).await {
-        if args.runtime.is_some_and(|only| only != kind) {
-            continue;
-        }
+    for (kind, candidate) in every_runtime(&home, &config, args.runtime).await {
         let sent = match candidate {
             Ok(runtime) => send(&*runtime, &home, &config).await,
             Err(error) => Err(error),
