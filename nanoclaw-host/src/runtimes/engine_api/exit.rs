@@ -1,7 +1,7 @@
 //! How a container ended, as far as an engine tells.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,62 +25,66 @@ const KILLED: i64 = 128 + 9;
 /// The engine reports a lack of memory about when the process ends, before or after.
 const OOM_REPORT_WITHIN: Duration = Duration::from_millis(300);
 
-/// Which containers this host killed itself, so that nobody looks for another reason.
+/// Why a container may end by KILL, of those whose exits are awaited; forgotten when an exit is known.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KillMarks(Arc<Mutex<Marks>>);
+pub(super) struct Causes(Arc<Mutex<HashMap<ContainerId, Cause>>>);
 
 #[derive(Debug, Default)]
-struct Marks {
-    watched: HashSet<ContainerId>,
-    killed: HashSet<ContainerId>,
+struct Cause {
+    /// This host killed it, so that nobody looks for another reason.
+    killed: bool,
+    /// `None` as long as, or where, its memory is not watched.
+    memory: Option<MemoryWatch>,
 }
 
-impl KillMarks {
-    /// Notes that `id` is about to be killed; forgotten when its exit is known.
-    pub(super) fn mark(&self, id: &ContainerId) {
-        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if marks.watched.contains(id) {
-            marks.killed.insert(id.clone());
+impl Causes {
+    /// Notes that `id` is about to be killed.
+    pub(super) fn mark_killed(&self, id: &ContainerId) {
+        if let Some(cause) = self.locked().get_mut(id) {
+            cause.killed = true;
+        }
+    }
+
+    fn watch_memory(&self, id: &ContainerId, watch: MemoryWatch) {
+        if let Some(cause) = self.locked().get_mut(id) {
+            cause.memory = Some(watch);
         }
     }
 
     fn watch(&self, id: ContainerId) -> Watched {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).watched.insert(id.clone());
-        Watched { id, marks: self.clone() }
+        self.locked().insert(id.clone(), Cause::default());
+        Watched { id, causes: self.clone() }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<ContainerId, Cause>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct Watched {
     id: ContainerId,
-    marks: KillMarks,
+    causes: Causes,
 }
 
 impl Watched {
-    fn killed(&self) -> bool {
-        self.marks.0.lock().unwrap_or_else(PoisonError::into_inner).killed.contains(&self.id)
+    /// Taken out, since it is asked once and asking waits.
+    fn cause(&self) -> Cause {
+        self.causes.locked().get_mut(&self.id).map(std::mem::take).unwrap_or_default()
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut marks = self.marks.0.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.watched.remove(&self.id);
-        marks.killed.remove(&self.id);
+        self.causes.locked().remove(&self.id);
     }
 }
 
 /// Exits that are awaited at Podman, where whoever hears of one first removes the container: others share what it heard.
 #[derive(Clone, Default)]
-pub(super) struct Awaited(Arc<Mutex<HashMap<ContainerId, AwaitedExit>>>);
-
-struct AwaitedExit {
-    exit: ExitWatch,
-    /// `None` as long as, or where, its memory is not watched.
-    memory: Option<MemoryWatch>,
-}
+pub(super) struct Awaited(Arc<Mutex<HashMap<ContainerId, ExitWatch>>>);
 
 impl Awaited {
-    fn locked(&self) -> MutexGuard<'_, HashMap<ContainerId, AwaitedExit>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<ContainerId, ExitWatch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,11 +123,11 @@ impl EngineRuntime {
             Dialect::Podman => {
                 let mut awaited = self.exits.locked();
                 if let Some(already) = awaited.get(&id) {
-                    return already.exit.clone();
+                    return already.clone();
                 }
                 let (tell, told) = oneshot::channel();
                 let exit = exit_watch(async move { told.await.unwrap_or(Exit::Unknown) });
-                awaited.insert(id.clone(), AwaitedExit { exit: exit.clone(), memory: None });
+                awaited.insert(id.clone(), exit.clone());
                 tokio::spawn(async move {
                     let exit = engine.exit_and_cause(&id, of).await;
                     let _ = tell.send(exit);
@@ -140,50 +144,55 @@ impl EngineRuntime {
     }
 
     async fn exit(&self, id: ContainerId, of: Of) -> Exit {
-        let watched = self.killed.watch(id);
+        let watched = self.causes.watch(id);
         let since = SystemTime::now();
-        match self.code(&watched.id, of).await {
-            Some(KILLED) if !watched.killed() && ran_out_of_memory(&self.docker, &watched.id, since).await => {
-                Exit::OutOfMemory
-            }
-            code => exit_of(code),
+        let code = self.code(&watched.id, of).await;
+        if code != Some(KILLED) {
+            return exit_of(code);
         }
+        let cause = watched.cause();
+        let ran_out = match (cause.killed, &cause.memory) {
+            (true, _) => false,
+            // The engine hears of it on the same way as we do, and may miss it when the container ends at once.
+            (false, Some(memory)) if memory.has_killed().await => true,
+            (false, _) => says_that_memory_ran_out(&self.docker, &watched.id, since).await,
+        };
+        if ran_out { Exit::OutOfMemory } else { exit_of(code) }
     }
 
     /// The same from the container itself, which is still there, and from the kernel.
     async fn exit_and_cause(&self, id: &ContainerId, of: Of) -> Exit {
-        let watched = self.killed.watch(id.clone());
+        let watched = self.causes.watch(id.clone());
         let waited = self.code(id, of).await;
         let state = self.docker.inspect_container(id.as_str(), None).await.ok().and_then(|found| found.state);
         let state = state.filter(|state| state.running != Some(true)).unwrap_or_default();
-        let ran_out = || {
-            let awaited = self.exits.locked();
-            let memory = awaited.get(id).and_then(|awaited| awaited.memory.as_ref());
-            state.oom_killed == Some(true) || memory.is_some_and(MemoryWatch::has_killed)
-        };
-        match state.exit_code.or(waited) {
-            Some(KILLED) if !watched.killed() && ran_out() => Exit::OutOfMemory,
-            code => exit_of(code),
+        let code = state.exit_code.or(waited);
+        if code != Some(KILLED) {
+            return exit_of(code);
         }
+        let cause = watched.cause();
+        let ran_out = match (cause.killed, &cause.memory) {
+            (true, _) => false,
+            (false, _) if state.oom_killed == Some(true) => true,
+            (false, Some(memory)) => memory.has_killed().await,
+            (false, None) => false,
+        };
+        if ran_out { Exit::OutOfMemory } else { exit_of(code) }
     }
 
-    /// From now on the kernel tells when the container, whose exit is awaited, runs out of memory; for an engine that does not.
+    /// From now on the kernel tells us when the container, whose exit is awaited, runs out of memory.
     /// `process` is its first process, as the engine knows it.
     pub(super) fn watch_memory(&self, id: &ContainerId, process: Option<i64>) {
-        if self.dialect == Dialect::Docker {
-            return;
-        }
         let watch = match process.filter(|process| *process > 0) {
             Some(process) => MemoryWatch::new(process, id),
             None => Err(io::ErrorKind::NotFound.into()),
         };
-        self.about.tells_out_of_memory.store(watch.is_ok(), Ordering::Relaxed);
+        if self.dialect == Dialect::Podman {
+            // Docker tells also what we do not see ourselves.
+            self.about.tells_out_of_memory.store(watch.is_ok(), Ordering::Relaxed);
+        }
         match watch {
-            Ok(watch) => {
-                if let Some(awaited) = self.exits.locked().get_mut(id) {
-                    awaited.memory = Some(watch);
-                }
-            }
+            Ok(watch) => self.causes.watch_memory(id, watch),
             Err(error) => tracing::debug!(container = %id, %error, "that it runs out of memory would not be seen"),
         }
     }
@@ -210,7 +219,7 @@ fn exit_of(code: Option<i64>) -> Exit {
 
 /// Asks the engine's recent events, which it keeps for a while, and so needs no subscription beforehand. The container
 /// itself, which would know, has removed itself.
-async fn ran_out_of_memory(docker: &Docker, id: &ContainerId, since: SystemTime) -> bool {
+async fn says_that_memory_ran_out(docker: &Docker, id: &ContainerId, since: SystemTime) -> bool {
     let filters = HashMap::from([("container", vec![id.as_str()]), ("event", vec!["oom"])]);
     let options = EventsOptionsBuilder::default()
         .since(&unix_seconds(since - Duration::from_secs(1)))

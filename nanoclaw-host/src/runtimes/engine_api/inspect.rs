@@ -73,6 +73,10 @@ impl EngineRuntime {
             Err(RuntimeError::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
+        if self.dialect == Dialect::Docker {
+            // Podman's was there before its start.
+            self.watch_memory(id, Some(pid));
+        }
         let looks = SETTLES_WITHIN.as_millis() / BETWEEN_LOOKS.as_millis();
         let mut deviations = Vec::new();
         for _ in 0..looks {

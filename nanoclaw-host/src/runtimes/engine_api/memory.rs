@@ -1,18 +1,19 @@
-//! Whether a container ran out of memory, from the kernel's own count, for an engine that does not tell.
+//! Whether a container ran out of memory, from the kernel's own count. Podman does not tell; Docker does, unless the container
+//! ends with it, which it may hear of first.
 //!
 //! The count is a line `oom_kill N` of a file of the container's control group, which the engine removes a moment after the
 //! container has ended, and often before it says so. So the file is held open from the start, the kernel wakes us when it
 //! changes, and we look at once. Reading takes no privilege; being woken takes the right to write to the group with cgroup v1.
+//!
+//! When we come too late to look, the number of wake-ups still tells with cgroup v1: a group that goes wakes us once, and
+//! adds to what it woke us for before. With cgroup v2 it is not told then.
 
 use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _},
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +21,12 @@ use futures_util::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use nanoclaw_core::runtime::ContainerId;
 use rustix::event::EventfdFlags;
-use tokio::{io::AsyncReadExt as _, net::unix::pipe, time::sleep};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::unix::pipe,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Whether containers can probably be watched from here; whether they are is known when one was started.
@@ -28,10 +34,13 @@ pub(super) fn can_be_watched() -> bool {
     rustix::process::geteuid().is_root() || Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// How long the kernel may take to tell of the end of a group that is out of sight already.
+const END_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 /// Watches one container; stops when dropped.
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
-    seen: Arc<AtomicBool>,
+    seen: watch::Receiver<Option<bool>>,
     count: Count,
     _worker: AbortOnDropHandle<()>,
 }
@@ -66,14 +75,26 @@ impl MemoryWatch {
                 (Count(Arc::new(file)), Changes::Two(watching.into_event_stream(vec![0; 1024])?))
             }
         };
-        let seen = Arc::new(AtomicBool::new(false));
-        let worker = tokio::spawn(look_at_each_change(changes, count.clone(), seen.clone()));
+        let (tell, seen) = watch::channel(None);
+        let held = count.clone();
+        let worker = tokio::spawn(async move {
+            let killed = look_at_each_change(changes, held).await;
+            tell.send_replace(Some(killed));
+        });
         Ok(Self { seen, count, _worker: AbortOnDropHandle::new(worker) })
     }
 
-    /// Whether the kernel has killed a process of it for memory.
-    pub(super) fn has_killed(&self) -> bool {
-        self.seen.load(Ordering::Relaxed) || self.count.read().is_ok_and(|count| count > 0)
+    /// Whether the kernel has killed a process of it for memory, after it has ended.
+    pub(super) async fn has_killed(&self) -> bool {
+        match self.count.read() {
+            Ok(count) => count > 0,
+            // The group is gone, which the worker hears of too.
+            Err(_) => {
+                let mut seen = self.seen.clone();
+                let last = timeout(2 * END_TOLD_WITHIN, seen.wait_for(Option::is_some)).await;
+                last.is_ok_and(|told| told.is_ok_and(|told| *told == Some(true)))
+            }
+        }
     }
 }
 
@@ -149,24 +170,41 @@ enum Changes {
 }
 
 impl Changes {
-    /// `None` when there will be no more.
-    async fn next(&mut self) -> Option<()> {
+    /// How many since the last time; `None` when there will be no more.
+    async fn next(&mut self) -> Option<u64> {
         match self {
-            Self::One(event) => event.read_u64_le().await.ok().map(drop),
-            Self::Two(events) => events.next().await?.ok().map(drop),
+            Self::One(event) => event.read_u64_le().await.ok(),
+            Self::Two(events) => events.next().await?.ok().map(|_| 1),
         }
     }
 }
 
-async fn look_at_each_change(mut changes: Changes, count: Count, seen: Arc<AtomicBool>) {
-    while let Ok(killed) = count_soon(&count).await {
-        if killed {
-            seen.store(true, Ordering::Relaxed);
-            return;
+/// Returns at the first kill, or with the group; whether there was one.
+async fn look_at_each_change(mut changes: Changes, count: Count) -> bool {
+    let mut told = 0;
+    loop {
+        match count_soon(&count).await {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(_) => break,
         }
-        if changes.next().await.is_none() {
-            return;
+        match changes.next().await {
+            Some(more) => told += more,
+            None => return false,
         }
+    }
+    match changes {
+        Changes::One(_) => {
+            // That it goes is told a moment later, once; whatever else was told was a lack of memory.
+            while told < 2
+                && let Ok(Some(more)) = timeout(END_TOLD_WITHIN, changes.next()).await
+            {
+                told += more;
+            }
+            told >= 2
+        }
+        // Other changes are told in the same way.
+        Changes::Two(_) => false,
     }
 }
 

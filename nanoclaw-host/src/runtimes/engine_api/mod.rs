@@ -71,7 +71,7 @@ pub struct EngineRuntime {
     about: Arc<About>,
     /// Starts are heavy on the engine's side: more of them at once than processors only makes each slower.
     starts: Arc<Semaphore>,
-    killed: exit::KillMarks,
+    causes: exit::Causes,
     exits: exit::Awaited,
     probe_image: Option<ImageRef>,
     relabelling: Arc<Relabelling>,
@@ -162,7 +162,7 @@ impl EngineRuntime {
                 in_force,
             }),
             starts: Arc::new(Semaphore::new(at_once)),
-            killed: exit::KillMarks::default(),
+            causes: exit::Causes::default(),
             exits: exit::Awaited::default(),
             probe_image: None,
             relabelling: Arc::default(),
@@ -283,7 +283,7 @@ impl ContainerRuntime for EngineRuntime {
             // That it cannot be asked again is nothing against its having been asked.
             let _ = self.signal(id, "SIGTERM").await;
         }
-        self.killed.mark(id);
+        self.causes.mark_killed(id);
         if !self.signal(id, "SIGKILL").await? {
             return Ok(StopOutcome::Ended);
         }
@@ -294,7 +294,7 @@ impl ContainerRuntime for EngineRuntime {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), RuntimeError> {
-        self.killed.mark(id);
+        self.causes.mark_killed(id);
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.docker.remove_container(id.as_str(), Some(options)).await {
             Ok(()) => return Ok(()),
