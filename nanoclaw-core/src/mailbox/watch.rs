@@ -4,7 +4,7 @@
 //! is only *that* a folder should be looked at, never what is there.
 //!
 //! One who makes millions of changes is not told of any more for a moment: the kernel's watch of that folder is taken back
-//! and set again a quarter of a second later, so that the worker and the kernel's queue, which all folders share, are not
+//! and set again a second later, so that the worker and the kernel's queue, which all folders share, are not
 //! kept busy by one.
 
 #[cfg(feature = "testing")]
@@ -42,10 +42,10 @@ const EVENT_BUFFER_BYTES: usize = 16 * 1024;
 
 /// So many events of one folder within [`STORM_WINDOW`] are a storm: whoever makes them can make millions a second, and
 /// they cost the worker of all folders, and overflow the queue of all.
-const STORM_EVENTS: u32 = 4096;
+const STORM_EVENTS: u32 = 1024;
 const STORM_WINDOW: Duration = Duration::from_secs(1);
 /// For how long the kernel is not asked about a folder in which a storm rages. Then it is looked at and watched again.
-const STORM_PAUSE: Duration = Duration::from_millis(250);
+const STORM_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a folder that somebody else can flood is looked at: so many times at once, and then once every so often.
 const LOOKS_AT_ONCE: u32 = 32;

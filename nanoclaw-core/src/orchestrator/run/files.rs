@@ -1,6 +1,9 @@
 //! The folders of a run's mailbox, and work on them off the loop.
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    time::Instant,
+};
 
 use super::{complaints::in_short, live::Live};
 use crate::mailbox::{Claimed, Folder, Limits, Mailbox, MailboxError};
@@ -32,8 +35,10 @@ impl Live<'_> {
         &mut self,
         work: impl FnOnce(&Folders) -> Result<T, MailboxError> + Send + 'static,
     ) -> Result<T, MailboxError> {
-        let folders = self.folders.clone();
-        off_the_loop(move || work(&folders)).await
+        let (folders, begun) = (self.folders.clone(), Instant::now());
+        let done = off_the_loop(move || work(&folders)).await;
+        self.effort.spend_since(begun);
+        done
     }
 
     pub(super) async fn claim(&mut self, which: fn(&Folders) -> &Folder, limits: Limits) -> Vec<Claimed> {

@@ -8,6 +8,7 @@ use super::{
     Command, HOST, RunContext, Words,
     beats::Beats,
     complaints::Complaints,
+    effort::Effort,
     files::Folders,
     hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
@@ -74,6 +75,8 @@ pub(super) struct Live<'a> {
     /// How much the agent may ask for, and how much it may say.
     pub(super) request_pace: Pace,
     pub(super) block_pace: Pace,
+    /// How much of the host's time its files have taken.
+    pub(super) effort: Effort,
     pub(super) complaints: Complaints,
     /// The request whose answer could not be written at last.
     pub(super) unanswered: Option<Unanswered>,
@@ -199,6 +202,7 @@ impl<'a> Live<'a> {
             more_requests_at: None,
             request_pace: request_pace(),
             block_pace: block_pace(),
+            effort: Effort::new(),
             complaints: Complaints::new(),
             unanswered: None,
             prompt_in_doubt: false,

@@ -14,6 +14,7 @@ mod beats;
 mod clean_up;
 mod complaints;
 mod doubts;
+mod effort;
 mod ending;
 mod files;
 mod hand;

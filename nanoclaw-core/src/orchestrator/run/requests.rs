@@ -69,9 +69,6 @@ const REQUESTS_AT_ONCE: u32 = 120;
 const REQUEST_EVERY: Duration = Duration::from_secs(1);
 /// A large request counts as several: one more for each so many bytes of it.
 const REQUEST_COST_BYTES: usize = 16 * 1024;
-/// How much longer than a look at the folders took the next one waits: a folder that has become slow to list (an agent can
-/// see to that) is not what this host does all day.
-const REST_PER_LOOK: u32 = 4;
 /// How often requests are looked for after the container has ended.
 const LAST_ROUNDS: u32 = 8;
 /// The same for a run of an earlier host.
@@ -172,14 +169,10 @@ impl Live<'_> {
     }
 
     async fn answer_some(&mut self, asker: Asker) {
-        let begun = Instant::now();
         let messages = self.claim(|folders| &folders.messages, REQUEST_LIMITS).await;
         let tasks = self.claim(|folders| &folders.tasks, REQUEST_LIMITS).await;
-        let rest = begun.elapsed() * REST_PER_LOOK;
-        self.messages_watch.rest_until(begun + rest);
-        self.tasks_watch.rest_until(begun + rest);
         let more = messages.len().max(tasks.len()) >= REQUEST_LIMITS.names;
-        self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE.max(rest));
+        self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE);
         for claimed in messages {
             let answer = self.message(&claimed).await;
             let Some(answer) = answer else {
@@ -198,6 +191,9 @@ impl Live<'_> {
                 break;
             }
             self.remove(|folders| &folders.tasks, &claimed.name).await;
+        }
+        if asker == Asker::Waits {
+            self.rest_of_effort();
         }
     }
 

@@ -2,8 +2,6 @@
 
 use std::{io::Write as _, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{complaints::in_short, live::Live, tries::Tries};
 use crate::{
     channel::Typing,
@@ -29,8 +27,6 @@ use crate::{
 pub(in crate::orchestrator) const JOURNAL_LIMITS: Limits = Limits { file_bytes: MAX_BLOCK_BYTES + 4096, names: 256 };
 /// How often in a row the journal of a run that is over is looked at for more.
 const JOURNAL_ROUNDS: u32 = 64;
-/// How much longer than a look at the journal took the next one waits, see the same of requests.
-const REST_PER_LOOK: u32 = 4;
 /// How much a run may say: so many blocks at once, and then ten a second, more than anybody reads. Beyond that it waits.
 const BLOCKS_AT_ONCE: u32 = 1000;
 const BLOCK_EVERY: Duration = Duration::from_millis(100);
@@ -225,6 +221,7 @@ impl Live<'_> {
         if matches!(rest, Rest::More | Rest::TooMuch) {
             self.output_watch.look_again();
         }
+        self.rest_of_effort();
     }
 
     /// The same without waiting: all that lies there, within bounds that no honest agent meets. Whether it was all.
@@ -253,9 +250,7 @@ impl Live<'_> {
 
     /// One look; within `budget`, or else within the agent's pace.
     async fn look_at_journal(&mut self, mut budget: Option<&mut u32>) -> Rest {
-        let begun = Instant::now();
         let claimed = self.claim(|folders| &folders.output, JOURNAL_LIMITS).await;
-        self.output_watch.rest_until(begun + begun.elapsed() * REST_PER_LOOK);
         let bytes: usize = claimed.iter().map(|file| file.content.as_ref().map_or(0, Vec::len)).sum();
         let rest = match claimed.len() {
             0 => Rest::Nothing,
