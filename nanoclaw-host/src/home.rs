@@ -113,6 +113,12 @@ impl Home {
         self.root.join("skills")
     }
 
+    /// Where skills are laid out for containers.
+    #[must_use]
+    pub fn skill_shelf(&self) -> PathBuf {
+        self.store().join("skills")
+    }
+
     /// Empty things that are mounted over what containers are not to see.
     #[must_use]
     pub fn covers(&self) -> PathBuf {

@@ -18,5 +18,6 @@ pub mod programs;
 mod remove_tree;
 pub mod runtimes;
 pub mod selftest;
+pub mod skills;
 pub mod stores;
 pub mod unix_socket;

@@ -729,3 +729,46 @@ fn doctor_names_what_looks_like_a_secret_in_a_mount_and_tells_of_a_bad_allowlist
     let told = user.run(["mounts", "allow", "projects"]);
     assert_eq!((told.status.code(), std::fs::read_to_string(&file).unwrap().as_str()), (Some(1), "{}"));
 }
+
+#[test]
+fn skills_are_checked_added_listed_and_removed() {
+    let user = User::with_home();
+    user.succeed(["groups", "add", "tg:1", "--name", "Family", "--folder", "family"]);
+    user.configure("[groups.family]\nskills = [\"billing\"]\n");
+    let folder = user.folder.path().join("billing");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    std::fs::write(folder.join("SKILL.md"), "Write bills.").unwrap();
+    for arguments in [["skills", "check", path], ["skills", "add", path]] {
+        let refused = user.run(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        let told = text(&refused.stdout) + &text(&refused.stderr);
+        assert!(
+            told.contains("the skill billing cannot be used") && told.contains("begin with a line `---`"),
+            "{told}"
+        );
+    }
+    std::fs::write(folder.join("SKILL.md"), "---\ndescription: Writes bills.\n---\n").unwrap();
+    assert!(user.succeed(["skills", "add", path]).starts_with("Added the skill billing."));
+    let again = user.run(["skills", "add", path]);
+    assert!(text(&again.stderr).contains("--replace"), "{}", text(&again.stderr));
+    assert!(user.succeed(["skills", "add", path, "--replace"]).starts_with("Replaced the skill billing."));
+
+    let listed: Value = serde_json::from_str(&user.succeed(["skills", "list", "--json"])).unwrap();
+    let of = |name: &str| listed.as_array().unwrap().iter().find(|skill| skill["name"] == name).unwrap().clone();
+    assert_eq!(of("billing")["groups"], serde_json::json!(["family"]));
+    assert_eq!((&of("welcome")["from"], &of("welcome")["groups"]), (&"shipped".into(), &serde_json::json!([])));
+    assert!(user.succeed(["skills", "list"]).contains("Writes bills."));
+
+    user.succeed(["skills", "remove", "billing"]);
+    let left = std::fs::read_dir(user.folder.path().join(".local/share/nanoclaw/skills")).unwrap();
+    assert_eq!(left.count(), 0);
+    for (name, part) in [("billing", "has no skill"), ("welcome", "came with the program"), ("../x", "no name")] {
+        let refused = user.run(["skills", "remove", name]);
+        assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
+    }
+    let report: Value = serde_json::from_slice(&user.run(["doctor", "--json"]).stdout).unwrap();
+    let check = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "skills").unwrap();
+    assert_eq!(check["outcome"], "warning", "{check}");
+    assert!(check["detail"].as_str().unwrap().contains("family asks for a skill billing"), "{check}");
+}

@@ -3,7 +3,7 @@
 //! It gives any program that speaks the container contract what it need not know of: loopback leads to the gateway
 //! ([`gateway`]), every block is in the journal before it goes out ([`relay`]), orphans are reaped and signals passed on
 //! ([`processes`]), it ends when its run must not go on ([`fence`]), and it begins
-//! only if its mounts are what the host checked ([`mounts`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
+//! only if its mounts are what the host checked ([`mounts`]), with the group's skills at hand ([`skills`]). Standard input and standard error are the command's own; init never touches them, but for lines of its
 //! own on standard error.
 
 mod fence;
@@ -11,6 +11,7 @@ mod gateway;
 mod mounts;
 mod processes;
 mod relay;
+mod skills;
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,7 @@ use nanoclaw_core::protocol::{
     fence::FENCED_CODE,
     gateway::NO_GATEWAY_CODE,
     mounts::{CHECKED_MOUNTS, MOUNT_CHANGED_CODE},
+    skills::SKILLS_DIR,
 };
 use rustix::process::{Pid, Signal};
 use tokio::{
@@ -101,6 +103,9 @@ async fn supervise(command: &[OsString]) -> anyhow::Result<u8> {
         return Ok(code);
     }
 
+    if let Some(folder) = set(SKILLS_DIR) {
+        skills::link(folder.as_ref(), &places.home);
+    }
     let mut child = match spawn(command, gateway.as_ref()) {
         Ok(child) => child,
         Err(error) => {

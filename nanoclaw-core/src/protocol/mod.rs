@@ -13,6 +13,7 @@ pub mod markers;
 pub mod mounts;
 pub mod output;
 pub mod requests;
+pub mod skills;
 
 use crate::{session::SessionId, time::Timestamp};
 

@@ -38,7 +38,7 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         None => settings.push(Explained::new("provider", *own.provider, &own.provider.source)),
     }
     let runtime = match *general.runtime {
-        RuntimeChoice::Auto => "auto: the first of docker, sandbox that works".to_owned(),
+        RuntimeChoice::Auto => "auto: the first of docker, podman, sandbox that works".to_owned(),
         RuntimeChoice::Fixed(kind) => kind.to_string(),
     };
     let user = match *general.user {
@@ -66,6 +66,7 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         Explained::new("turn timeout", turn_timeout(&own), &own.turn_timeout.source),
         Explained::new("messages per prompt", *own.max_messages_per_prompt, &own.max_messages_per_prompt.source),
         size("prompt size", &own.max_prompt_size),
+        Explained::new("skills", &*own.skills, &own.skills.source),
     ]);
     Explanation { group: group.clone().into(), settings, mounts: Vec::new(), problems: Vec::new() }
 }

@@ -19,6 +19,7 @@ mod parts;
 mod ps;
 mod run;
 mod selftest;
+mod skills;
 mod turns;
 
 use std::{
@@ -93,6 +94,9 @@ enum Command {
     /// Show what of this machine groups are shown besides their own, and why or why not
     #[command(subcommand)]
     Mounts(mounts::MountsCommand),
+    /// Show, add, remove and check skills
+    #[command(subcommand)]
+    Skills(skills::SkillsCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
     /// Show what each group used of the gateway: requests, bytes, tokens
@@ -161,6 +165,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,
+        Command::Skills(command) => return skills::run(command, place).await,
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Gateway(args) => gateway::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,

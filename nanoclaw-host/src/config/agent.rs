@@ -7,6 +7,7 @@ use super::{
     setting::Setting,
     value,
 };
+use crate::skills::{Choice, SkillName};
 
 /// What thinks inside the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -57,6 +58,8 @@ pub struct AgentConfig {
     pub claude: Setting<Option<PathBuf>>,
     /// Our agent-runner on the host, to be mounted; `None`: beside the running program, or on the `PATH`.
     pub runner: Setting<Option<PathBuf>>,
+    /// Which skills groups have; default all.
+    pub skills: Setting<Choice>,
 }
 
 impl AgentConfig {
@@ -72,6 +75,7 @@ impl AgentConfig {
             command: command(&mut section).unwrap_or_else(|| Setting::default_to(None)),
             claude: section.read("claude", None, None, path()),
             runner: section.read("runner", None, None, path()),
+            skills: skills(&mut section).unwrap_or_else(|| Setting::default_to(Choice::All)),
         };
         section.finish();
         config
@@ -93,4 +97,17 @@ pub(super) fn provider(section: &mut Section<'_, '_>) -> Option<Setting<Provider
 pub(super) fn command(section: &mut Section<'_, '_>) -> Option<Setting<Option<Vec<String>>>> {
     let rule = value::command();
     section.lookup("command", None, move |raw: &value::Raw<'_>| rule(raw).map(Some))
+}
+
+pub(super) fn skills(section: &mut Section<'_, '_>) -> Option<Setting<Choice>> {
+    let (word, list) = (value::word(&[("all", ())]), value::texts());
+    section.lookup("skills", None, move |raw: &value::Raw<'_>| {
+        const RIGHT: &str = r#""all", or a list of skills such as ["welcome", "status"]"#;
+        if word(raw).is_ok() {
+            return Ok(Choice::All);
+        }
+        let names = list(raw).map_err(|_| RIGHT)?;
+        let names: Result<_, _> = names.iter().map(|name| SkillName::new(name)).collect();
+        names.map(Choice::Only).map_err(|problem| format!("{RIGHT}: {problem}").into())
+    })
 }

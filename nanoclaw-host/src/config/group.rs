@@ -18,6 +18,7 @@ use super::{
 use crate::{
     credentials::{Credential, Standing},
     gateway::AllowList,
+    skills::Choice,
 };
 
 /// What is different for one group; `None` leaves what holds for all.
@@ -27,6 +28,8 @@ pub struct GroupOverrides {
     pub provider: Option<Setting<ProviderChoice>>,
     /// See [`super::AgentConfig::command`].
     pub command: Option<Setting<Option<Vec<String>>>>,
+    /// See [`super::AgentConfig::skills`].
+    pub skills: Option<Setting<Choice>>,
     /// See [`super::ContainerConfig::image`].
     pub image: Option<Setting<ImageRef>>,
     /// See [`super::ContainerConfig::memory_bytes`].
@@ -58,6 +61,7 @@ impl GroupOverrides {
         Self {
             provider: agent::provider(section),
             command: agent::command(section),
+            skills: agent::skills(section),
             image: container::image(section, None),
             memory_bytes: container::memory(section, "memory"),
             pids: container::processes(section, "pids"),
@@ -81,6 +85,8 @@ pub struct GroupSettings {
     pub provider: Setting<Provider>,
     /// What takes the provider's place.
     pub command: Setting<Option<Vec<String>>>,
+    /// Which skills it has.
+    pub skills: Setting<Choice>,
     /// The image.
     pub image: Setting<ImageRef>,
     /// Bytes of memory.
@@ -125,6 +131,7 @@ impl Config {
         GroupSettings {
             provider: self.provider(&pick(&own.provider, &self.agent.provider)),
             command: pick(&own.command, &self.agent.command),
+            skills: pick(&own.skills, &self.agent.skills),
             image: pick(&own.image, &self.container.image),
             memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),
             pids: pick(&own.pids, &self.container.pids),

@@ -6,6 +6,8 @@ mod folders;
 mod log;
 mod mounts;
 mod plan;
+mod shortfalls;
+mod skills;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -21,8 +23,9 @@ use nanoclaw_core::{
 };
 use tokio::sync::watch;
 
-pub use mounts::{Told, said};
+pub use mounts::said;
 pub use plan::{Machine, MissingLimits, Plan, explain_mounts, plan};
+pub use shortfalls::Told;
 
 use crate::{
     admin::{
@@ -56,7 +59,7 @@ pub struct HostLauncher {
     pub install: InstallId,
     /// The way to the model.
     pub gateway: Arc<Gateway>,
-    /// What the log was told of mounts.
+    /// What the log was told of what runs go without.
     pub told: Told,
 }
 
@@ -95,8 +98,16 @@ impl Launcher for HostLauncher {
             return Err(LaunchError { reason, retry: SETUP });
         }
         let additional = self.additional_mounts(group, &machine).await?;
-        let notices = additional.notices(&group.folder, &self.told);
+        let skills = self.group_skills(&group.folder).await?;
+        let mut shortfalls = shortfalls::Shortfalls::default();
+        let folder = &group.folder;
+        shortfalls.add(additional.shortfalls(), || {
+            format!("`nanoclaw mounts check PATH --group {folder}` shows every rule.")
+        });
+        shortfalls.add(skills.shortfalls.clone(), || "`nanoclaw skills list` shows what there is.".to_owned());
+        let notices = shortfalls.notices(folder, &self.told);
         plan.add(&additional, &self.home);
+        plan.add_skills(&skills);
         let this = self.clone();
         let (group, with_gateway, owner) = (group.clone(), plan.gateway, machine.user);
         // Folders are made and changed hands off the async threads: a memory folder can be large.

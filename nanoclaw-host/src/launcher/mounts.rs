@@ -1,16 +1,10 @@
-//! A group's additional mounts and project for one run: judged, held open, and told of when they are less than was asked for.
+//! A group's additional mounts and project for one run: judged, and held open.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole},
-    launch::{LaunchError, LaunchNotice},
+    launch::LaunchError,
     mounts::Refusal,
     runtime::Access,
 };
@@ -30,10 +24,6 @@ pub(super) struct Additional {
     /// The project; `None` when the group has none.
     pub(super) project: Option<Result<Project, Refusal>>,
 }
-
-/// What the log was told last of each group's mounts. Cheap to clone; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Told(Arc<Mutex<HashMap<GroupFolder, String>>>);
 
 impl HostLauncher {
     /// Judges anew what the group asks for. Off the async threads: a folder may be on a slow disk.
@@ -78,27 +68,6 @@ impl Additional {
         mounts.chain(project).collect()
     }
 
-    /// What the owner is told, and, when it is another thing than before, the log.
-    pub(super) fn notices(&self, group: &GroupFolder, told: &Told) -> Vec<LaunchNotice> {
-        let shortfalls = self.shortfalls();
-        let mut told = told.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shortfalls.is_empty() {
-            told.remove(group);
-            return Vec::new();
-        }
-        let text = format!(
-            "The agent of {group} runs without something that it is meant to have:\n{}\n\n`nanoclaw mounts check PATH --group \
-             {group}` shows every rule.",
-            shortfalls.iter().map(|shortfall| format!("- {shortfall}")).collect::<Vec<_>>().join("\n")
-        );
-        if told.insert(group.clone(), text.clone()).as_ref() != Some(&text) {
-            for shortfall in shortfalls {
-                tracing::warn!(%group, "{shortfall}");
-            }
-        }
-        vec![LaunchNotice { key: format!("mounts/{:016x}", fingerprint(&text)), text }]
-    }
-
     fn has_covers(&self) -> bool {
         let project = self.project.as_ref().and_then(|project| project.as_ref().ok());
         let accepted = self.judged.iter().filter_map(|judged| judged.verdict.as_ref().ok());
@@ -121,11 +90,6 @@ fn make_covers(home: &Home) -> io::Result<()> {
     }
     fs::set_permissions(&file, PermissionsExt::from_mode(0o444))?;
     fs::set_permissions(&folder, PermissionsExt::from_mode(0o555))
-}
-
-/// Sixty-four bits that stay the same for the same text in every version (FNV-1a).
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// How an access is said to people.

@@ -121,7 +121,7 @@ impl Bench {
         Some(Self { place, model, _runtime: runtime })
     }
 
-    fn last_request(&self) -> String {
+    pub fn last_request(&self) -> String {
         String::from_utf8_lossy(&self.model.model_requests().last().unwrap().body).into_owned()
     }
 

@@ -30,4 +30,5 @@ mod mounts;
 mod patience;
 mod podman;
 mod service;
+mod skills;
 mod trouble;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, mounts};
+use super::{Check, mounts, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -44,12 +44,26 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             checks.push(runner(&config, chosen.as_ref()));
             checks.push(provider(&config, chosen.as_ref()));
             let (home, config) = (home.clone(), config.clone());
-            checks.extend(tokio::task::spawn_blocking(move || mounts::checks(&home, &config)).await?);
+            let of_files = move || {
+                let mut checks = mounts::checks(&home, &config);
+                checks.push(skills::check(&home, &config));
+                checks
+            };
+            checks.extend(tokio::task::spawn_blocking(of_files).await?);
         }
         Err(mistakes) => {
             checks.push(mistaken(&mistakes));
-            let rest =
-                ["zone", "runtime", "isolation", "image", "runner", "provider", "mount-allowlist", "mount-secrets"];
+            let rest = [
+                "zone",
+                "runtime",
+                "isolation",
+                "image",
+                "runner",
+                "provider",
+                "mount-allowlist",
+                "mount-secrets",
+                "skills",
+            ];
             checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
         }
     }

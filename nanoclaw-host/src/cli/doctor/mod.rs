@@ -2,6 +2,7 @@
 
 mod checks;
 mod mounts;
+mod skills;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use nanoclaw_core::{
     protocol::{
         environment::guest,
         mounts::{CHECKED_MOUNTS, CheckedMounts},
+        skills::{GUEST_SKILLS_DIR, SKILLS_DIR},
     },
     runtime::{Access, GuestValue, Mount},
 };
@@ -15,7 +16,10 @@ use crate::{
     admin::types::{ExplainedMount, Explanation},
     config::Config,
     home::Home,
-    launcher::mounts::{Additional, cover, said},
+    launcher::{
+        mounts::{Additional, cover, said},
+        skills::GroupSkills,
+    },
     mounts::{Hidden, Judge, Opened},
 };
 
@@ -25,6 +29,7 @@ pub(super) struct Extra {
     /// In order: what covers something comes after it.
     mounts: Vec<(Mount, String)>,
     checked: CheckedMounts,
+    has_skills: bool,
     shortfalls: Vec<String>,
 }
 
@@ -32,6 +37,11 @@ impl Plan {
     /// Adds what was allowed, and remembers what was not.
     pub(in crate::launcher) fn add(&mut self, additional: &Additional, home: &Home) {
         self.extra = Extra::of(additional, home);
+    }
+
+    /// Adds the group's skills.
+    pub(in crate::launcher) fn add_skills(&mut self, skills: &GroupSkills) {
+        self.extra.add_skills(skills);
     }
 }
 
@@ -47,7 +57,12 @@ pub async fn explain_mounts(
     let (folder, role) = (explanation.group.folder.clone(), explanation.group.role);
     let judging = tokio::task::spawn_blocking(move || {
         let judge = Judge { config: &config.mounts, home: &home, runtime: Some(runtime), own_mounts };
-        Extra::of(&Additional::of(&judge, &config, &folder, role), &home)
+        let mut extra = Extra::of(&Additional::of(&judge, &config, &folder, role), &home);
+        match GroupSkills::of(&home, &config, &folder, false) {
+            Ok(skills) => extra.add_skills(&skills),
+            Err(error) => extra.shortfalls.push(format!("failed to look at the group's skills: {error}")),
+        }
+        extra
     });
     match judging.await {
         Ok(extra) => extra.explain(&mut explanation),
@@ -77,14 +92,27 @@ impl Extra {
         extra
     }
 
+    fn add_skills(&mut self, skills: &GroupSkills) {
+        if let Some(folder) = &skills.folder {
+            let why = format!("its skills: {}", skills.names.join(", "));
+            let target = GUEST_SKILLS_DIR.to_owned();
+            self.mounts.push((Mount { source: folder.clone(), target, access: Access::ReadOnly }, why));
+            self.has_skills = true;
+        }
+        self.shortfalls.extend(skills.shortfalls.iter().cloned());
+    }
+
     pub(super) fn mounts(&self) -> impl Iterator<Item = &Mount> {
         self.mounts.iter().map(|(mount, _)| mount)
     }
 
-    /// Tells process 1 what it must find.
+    /// Tells process 1 what it must find, and where skills are.
     pub(super) fn tell(&self, env: &mut BTreeMap<String, GuestValue>) {
         if !self.checked.0.is_empty() {
             env.insert(CHECKED_MOUNTS.to_owned(), GuestValue::Text(self.checked.text()));
+        }
+        if self.has_skills {
+            env.insert(SKILLS_DIR.to_owned(), GuestValue::Path(GUEST_SKILLS_DIR.to_owned()));
         }
     }
 
