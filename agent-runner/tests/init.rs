@@ -221,6 +221,8 @@ fn loopback_leads_to_the_gateway_and_to_a_restarted_one() {
 
     for _ in 0..2 {
         let _ = fs::remove_file(&socket);
+        // Asked while there is no gateway, it waits for the next one.
+        let early = TcpStream::connect(&address).unwrap();
         let gateway = UnixListener::bind(&socket).unwrap();
         let upper = thread::spawn(move || {
             let (mut stream, _) = gateway.accept().unwrap();
@@ -228,9 +230,20 @@ fn loopback_leads_to_the_gateway_and_to_a_restarted_one() {
             stream.read_to_string(&mut text).unwrap();
             stream.write_all(text.to_uppercase().as_bytes()).unwrap();
         });
-        assert_eq!(exchange(&address, "hello"), "HELLO");
+        assert_eq!(exchange_on(early, "hello"), "HELLO");
         upper.join().unwrap();
     }
+
+    // What is open when the gateway goes ends with it, also where the client would not end by itself.
+    fs::remove_file(&socket).unwrap();
+    let gateway = UnixListener::bind(&socket).unwrap();
+    let mut open = TcpStream::connect(&address).unwrap();
+    open.write_all(b"one way").unwrap();
+    let (mut far, _) = gateway.accept().unwrap();
+    far.read_exact(&mut [0; 7]).unwrap();
+    drop((far, gateway));
+    open.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(open.read(&mut [0; 1]).unwrap(), 0);
 
     fs::remove_file(&socket).unwrap();
     let answer = exchange(&address, "GET / HTTP/1.1\r\n\r\n");
@@ -319,7 +332,10 @@ fn signals_caught(pid: u32) -> bool {
 
 /// Sends, half-closes, and reads to the end.
 fn exchange(address: &str, text: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    exchange_on(TcpStream::connect(address).unwrap(), text)
+}
+
+fn exchange_on(mut stream: TcpStream, text: &str) -> String {
     stream.write_all(text.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();

@@ -14,6 +14,7 @@ pub mod home;
 mod json_lines;
 pub mod launcher;
 pub mod mounts;
+mod panics;
 pub mod programs;
 mod remove_tree;
 pub mod runtimes;

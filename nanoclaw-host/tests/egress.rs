@@ -322,6 +322,62 @@ async fn a_limit_that_is_reached_says_which_and_when_again() {
 }
 
 #[tokio::test]
+async fn a_connection_beyond_the_limit_waits_until_another_one_ends() {
+    let house = House::with(Echo::start().await, |policy| policy.limits.connections = 1).await;
+    let (answer, first) = house.connect(&house.site()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut second = UnixStream::connect(house.socket.path()).await.unwrap();
+    second.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let early = tokio::time::timeout(MOMENT, second.read_u8()).await;
+    assert!(early.is_err(), "it was served beside the first");
+    drop(first);
+    let answer = read_head(&mut second).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_ended_though_it_never_stands_still() {
+    let house = House::with(Drip::start().await, |policy| policy.limits.request_time = MOMENT).await;
+    // It would not end by itself.
+    house.get().await;
+    // So is one that the group sends drop by drop, to a host that says nothing before it is whole.
+    let house = House::with(Silent::start().await, |policy| policy.limits.request_time = MOMENT).await;
+    let mut slow = UnixStream::connect(house.socket.path()).await.unwrap();
+    let head = format!("POST http://{}/ HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n", house.site());
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = slow.split();
+    let drips = async {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(MOMENT / 10).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        _ = within(read.read_to_end(&mut answer)) => {}
+        () = drips => {}
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// The resolver is the one part that a test can make fail by a panic; the gateway treats all of them the same.
+#[tokio::test]
+async fn a_fault_of_the_gateways_own_is_answered_and_costs_nobody_else_anything() {
+    let house = House::new(Echo::start().await).await;
+    let (_, mut before) = house.connect(&house.site()).await;
+    for _ in 0..2 {
+        let (answer, _) = house.connect("fault.test:443").await;
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("x-nanoclaw-gateway: failed"), "{answer}");
+        assert!(answer.contains("the host's log says more"), "{answer}");
+    }
+    let (answer, _after) = house.connect(&house.site()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    before.write_all(b"still here").await.unwrap();
+    assert_eq!(read_exactly(&mut before, 10).await, b"still here");
+    assert_eq!(house.gateway.counts()[0].requests, 4, "every one is counted");
+}
+
+#[tokio::test]
 async fn a_gibibyte_through_a_tunnel_takes_no_more_memory_than_a_mebibyte() {
     const GIBIBYTE: usize = 1 << 30;
     let house = House::new(Source::start(GIBIBYTE).await).await;
@@ -499,7 +555,8 @@ impl<F: Far> House<F> {
         let site = format!("site.test:{}", far.port());
         let excepts = [site.clone(), format!("localhost:{}", far.port())];
         let private = PrivateEndpoints::parse(excepts.iter().map(String::as_str).filter(|_| excepted)).unwrap();
-        let mut policy = Policy::hosts(AllowList::parse([site.as_str(), "public.test", "public.test:80"]).unwrap());
+        let mut policy =
+            Policy::hosts(AllowList::parse([site.as_str(), "public.test", "public.test:80", "fault.test"]).unwrap());
         policy.private = private.clone();
         change(&mut policy);
         let model = Upstream::new("http://127.0.0.1:9", None);
@@ -629,6 +686,7 @@ impl Names {
 #[async_trait]
 impl Resolve for Names {
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        assert_ne!(host, "fault.test", "an injected fault");
         let known = &mut *self.0.lock().unwrap();
         known.asked.push(host.to_owned());
         let answers = known.answers.get_mut(host).ok_or_else(|| io::Error::other("no such name"))?;
@@ -775,7 +833,27 @@ far!(Silent, "Says nothing and does not end.");
 
 impl Silent {
     async fn start() -> Self {
-        let (address, seen) = listen(|_stream, _| std::future::pending()).await;
+        let (address, seen) = listen(|stream, _| async move {
+            let _open = stream;
+            std::future::pending().await
+        })
+        .await;
+        Self { address, seen }
+    }
+}
+
+far!(Drip, "Answers a request with a body that never stands still and never ends.");
+
+impl Drip {
+    async fn start() -> Self {
+        let (address, seen) = listen(|mut stream, _| async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(MOMENT / 10).await;
+            }
+        })
+        .await;
         Self { address, seen }
     }
 }

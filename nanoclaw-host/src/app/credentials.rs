@@ -1,7 +1,7 @@
 //! Keeps a running service on the latest credentials: the gateway adds what is configured now, and groups that waited for a
 //! login are tried at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
 use nanoclaw_core::{causes::with_causes, orchestrator::Orchestrator, protocol::environment::ModelAuth};
 use tokio::sync::Notify;
@@ -11,10 +11,15 @@ use crate::{
     config::Config,
     credentials::{Ask, CredentialKind, Credentials, watch::FileWatch},
     gateway::{self, Checked, Gateway, Upstream},
+    panics::caught,
 };
 
 /// How long after its failure the command is asked again.
 const COMMAND_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How long after its failure the watch for changes is tried again.
+const WATCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// The wait after a fault of ours, which may come again at once.
+const FAULT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The model API as it is configured, with the credential as it is now.
 pub(crate) fn upstream(config: &Config) -> Upstream {
@@ -63,31 +68,50 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Sees to it that what changes is used, until it is dropped.
+    /// Sees to it that what changes is used, until it is dropped. A fault of ours costs a moment; what changed meanwhile is
+    /// seen then.
     pub(super) async fn keep(self) {
         let Some(folder) = self.credentials.folder() else { return };
-        let (look, watch) = (Notify::new(), FileWatch::new(folder.clone()));
+        loop {
+            let Err(panicked) = caught(self.keep_on(&folder)).await;
+            tracing::error!(error = %panicked, "changes of the credentials are not seen for a moment");
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+
+    async fn keep_on(&self, folder: &Path) -> Infallible {
+        let (look, watch) = (Notify::new(), FileWatch::new(folder.to_owned()));
         let watching = async {
-            if let Err(error) = watch.tell(&look).await {
-                tracing::warn!(
-                    folder = %folder.display(), %error,
-                    "changes of the credentials file are not seen; `nanoclaw auth reload` tells of them"
-                );
+            let mut told = false;
+            loop {
+                // It looks at once each time, so nothing that changed in between is missed.
+                let ended = watch.tell(&look).await;
+                if !std::mem::replace(&mut told, true) {
+                    let error = ended.err().map_or_else(|| "the watch ended".to_owned(), |error| error.to_string());
+                    tracing::warn!(
+                        folder = %folder.display(), error,
+                        "changes of the credentials file are seen once a minute at best; `nanoclaw auth reload` tells of them"
+                    );
+                }
+                tokio::time::sleep(WATCH_AGAIN_AFTER).await;
+                look.notify_one();
             }
-            std::future::pending().await
         };
         let reloading = async {
             loop {
                 let command_failed = self.credentials.command().is_some() && self.credentials.problem().is_some();
-                tokio::select! {
-                    () = look.notified() => self.reload(Ask::AllButTheCommand).await,
-                    () = tokio::time::sleep(COMMAND_AGAIN_AFTER), if command_failed => self.reload(Ask::Everything).await,
+                let ask = tokio::select! {
+                    () = look.notified() => Ask::AllButTheCommand,
+                    () = tokio::time::sleep(COMMAND_AGAIN_AFTER), if command_failed => Ask::Everything,
                 };
+                #[cfg(feature = "failpoints")]
+                crate::failpoints::panic_if_asked("credentials.reload");
+                self.reload(ask).await;
             }
         };
         tokio::select! {
-            () = watching => {}
-            () = reloading => {}
+            ended = watching => ended,
+            ended = reloading => ended,
         }
     }
 

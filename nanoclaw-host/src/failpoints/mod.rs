@@ -25,6 +25,26 @@ use ports::AtPort;
 /// The variable that says where to die: a point's name, and perhaps `:` and at which passing (the first is 1).
 pub const KILL_AT: &str = "NANOCLAW_KILL_AT";
 
+/// The variable that says where to panic, once: a point's name, `:`, and at which passing (the first is 1). Its points are in
+/// the loops that are to begin anew by themselves: `gateway.accept`, `credentials.reload`.
+pub const PANIC_AT: &str = "NANOCLAW_PANIC_AT";
+
+/// Passes such a point, or panics there.
+pub(crate) fn panic_if_asked(point: &str) {
+    static ASKED: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let text = std::env::var(PANIC_AT).ok()?;
+        let (point, passing) = text.split_once(':')?;
+        Some((point.to_owned(), AtomicI64::new(passing.parse().ok()?)))
+    });
+    if let Some((asked, passings)) = asked
+        && asked == point
+        && passings.fetch_sub(1, Ordering::SeqCst) == 1
+    {
+        panic!("{PANIC_AT} asks for it");
+    }
+}
+
 /// The names of all points, port by port, in the order of the ports' methods.
 pub fn names() -> impl Iterator<Item = String> {
     let of = |port: &'static str, methods: &'static [&'static str]| {

@@ -22,6 +22,7 @@ use super::{
     session::Session,
     usage,
 };
+use crate::panics::caught;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// An answer's body, streamed.
@@ -43,9 +44,21 @@ struct Asked {
     body: Option<Incoming>,
 }
 
-/// Answers `request` of the session's group. Always answers: what goes wrong is an answer too. A tunnel that comes about is
-/// left in `tunnel`, for the connection to become it.
+/// Answers `request` of the session's group. Always answers: what goes wrong is an answer too, also a fault of ours. A
+/// tunnel that comes about is left in `tunnel`, for the connection to become it.
 pub(super) async fn answer(
+    session: Arc<Session>,
+    request: Request<Incoming>,
+    tunnel: &Mutex<Option<Tunnel>>,
+) -> Response<RecordedBody> {
+    caught(try_to_answer(Arc::clone(&session), request, tunnel)).await.unwrap_or_else(|panicked| {
+        tracing::error!(group = %session.group, error = %panicked, "the gateway failed to answer a request");
+        let (head, body) = Refusal::Failed.into_response().into_parts();
+        Response::from_parts(head, RecordedBody::unrecorded(body))
+    })
+}
+
+async fn try_to_answer(
     session: Arc<Session>,
     mut request: Request<Incoming>,
     tunnel: &Mutex<Option<Tunnel>>,
@@ -65,12 +78,14 @@ pub(super) async fn answer(
     let answered = match route {
         Route::Alive => Ok(alive()),
         Route::ModelApi(path_and_query) if session.policy.model_api => {
-            to_model_api(&session, path_and_query, &mut asked, &mut record).await
+            in_time(&session, to_model_api(&session, path_and_query, &mut asked, &mut record)).await
         }
         Route::Further { name, path_and_query } => {
-            to_further(&session, (name, path_and_query), &mut asked, &mut record).await
+            in_time(&session, to_further(&session, (name, path_and_query), &mut asked, &mut record)).await
         }
-        Route::PlainHttp(host, port) => to_plain_host(&session, (&host, port), &mut asked, &mut record).await,
+        Route::PlainHttp(host, port) => {
+            in_time(&session, to_plain_host(&session, (&host, port), &mut asked, &mut record)).await
+        }
         Route::Tunnel(host, port) => match (open_tunnel(&session, (&host, port), &mut record).await, upgrade) {
             (Ok((far, place)), Some(upgrade)) => {
                 let opened = Tunnel::new(upgrade, far, (host, port), &session, record, place);
@@ -104,6 +119,14 @@ async fn refused(refusal: Refusal, body: Option<Incoming>, mut record: Record) -
         take_in(body).await;
     }
     finished(refusal.into_response(), record)
+}
+
+/// The head of an answer has as long as a request may take in all; the rest of the time is its body's.
+async fn in_time(
+    session: &Session,
+    answered: impl Future<Output = Result<Response<Body>, Refusal>>,
+) -> Result<Response<Body>, Refusal> {
+    tokio::time::timeout(session.policy.limits.request_time, answered).await.unwrap_or(Err(Refusal::TooSlow))
 }
 
 async fn to_model_api(

@@ -33,6 +33,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    task::Context,
 };
 
 use nanoclaw_core::{group::GroupFolder, runtime::RunAs, secret::Secret};
@@ -198,7 +199,8 @@ impl Gateway {
         }
         let (file, listener) = listener.into_parts();
         let session = Arc::new(Session::new(group.clone(), policy, Arc::clone(&self.shared)));
-        let worker = tokio::spawn(serve::serve(listener, session));
+        let accept = move |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        let worker = tokio::spawn(serve::serve(accept, session));
         Ok(GatewaySocket { path: file.path().to_owned(), file: Some(file), worker: Some(worker) })
     }
 

@@ -112,6 +112,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.verdict = "failed";
+        }
         let usage = self.usage.as_ref().map(|reader| *reader.usage()).unwrap_or_default();
         self.session.state.counters.used(&usage);
         let tokens = |count: u64| self.usage.is_some().then_some(count);

@@ -42,8 +42,10 @@ pub(super) enum Refusal {
     TooMany { what: &'static str, most: u64, again_in: u64 },
     /// The request's body is larger than it may be.
     TooLarge { most: u64 },
-    /// The request's body stood still.
+    /// The request's body stood still, or all of it took too long.
     TooSlow,
+    /// A fault of ours kept it from being answered.
+    Failed,
 }
 
 impl Refusal {
@@ -70,6 +72,7 @@ impl Refusal {
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "rate_limit_error"),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "request_too_large"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "timeout_error"),
+            Self::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "failed", "api_error"),
         }
     }
 
@@ -137,7 +140,8 @@ impl fmt::Display for Refusal {
                 write!(f, "this group has had its {most} {what}; try again in {again_in} s")
             }
             Self::TooLarge { most } => write!(f, "the request's body is larger than {most} bytes"),
-            Self::TooSlow => f.write_str("the request's body did not come in time"),
+            Self::TooSlow => f.write_str("the request did not come in time, or took too long"),
+            Self::Failed => f.write_str("it failed by a fault of its own; the host's log says more"),
         }
     }
 }

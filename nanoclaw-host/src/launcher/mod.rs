@@ -126,7 +126,9 @@ impl Launcher for HostLauncher {
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
         // A problem of the plan is one for the next container; this one runs.
         let machine = self.machine()?;
-        let plan = plan(group, &self.home, &self.config, &machine);
+        let mut plan = plan(group, &self.home, &self.config, &machine);
+        // Nor is it another configuration: who was given a gateway keeps one, and is told by it what is not allowed any more.
+        plan.gateway |= self.home.gateway(&run.group).is_dir();
         let guard = self.open_gateway(&plan, run, machine.user)?;
         let log = log::RunLog::append(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("go on with the run's log", &error))?;

@@ -18,12 +18,13 @@ on_each_runtime! {
 
 /// How the service goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub enum End {
     Killed,
     Asked,
 }
 
-fn end(service: Running, how: End) {
+/// Ends the service that way, and waits until it is gone.
+pub fn end(service: Running, how: End) {
     match how {
         End::Killed => service.kill(),
         End::Asked => {

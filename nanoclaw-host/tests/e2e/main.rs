@@ -25,6 +25,7 @@ mod claude;
 mod conversation;
 mod egress;
 mod foreign;
+mod gateway;
 mod limits;
 mod mounts;
 mod patience;

@@ -251,6 +251,14 @@ impl Place {
         started(command.env("NANOCLAW_CONTAINER_RUNTIME", on.to_string()).env_remove("CONTAINER_IMAGE"))
     }
 
+    /// The service with a fault: it panics once at this point (`point:passing`), see `nanoclaw_host::failpoints`. It stops
+    /// its containers when it is asked to end.
+    pub fn service_that_panics_at(&self, point: &str) -> Running {
+        self.run(["init"]).succeeded();
+        let mut command = self.command(["run", "--stop-containers"]);
+        started(command.env(nanoclaw_host::failpoints::PANIC_AT, point))
+    }
+
     fn service_with(&self, arguments: &[&str]) -> Running {
         self.run(["init"]).succeeded();
         let service = started(&mut self.command(arguments));

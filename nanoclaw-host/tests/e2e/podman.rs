@@ -1,7 +1,7 @@
 //! What people meet on Podman, where it could differ from Docker; and a group that changes its runtime.
 
 use crate::{
-    adoption, conversation, foreign, mounts,
+    adoption, conversation, foreign, gateway, mounts,
     place::{On, Place, chat},
     process::Running,
 };
@@ -55,6 +55,11 @@ fn a_mount_that_is_swapped() {
 #[test]
 fn a_host_that_is_killed_or_ended_costs_nothing() {
     on_podman(adoption::a_service_that_is_killed_and_restarted_in_the_middle_of_an_answer_answers_once);
+}
+
+#[test]
+fn a_gateway_that_comes_back() {
+    on_podman(gateway::a_live_agent_has_its_gateway_again_when_the_next_host_is_ready);
 }
 
 #[test]

@@ -149,14 +149,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_message_in_many_records_is_read_as_one() {
-        let whole = hello("example.com");
-        let message = &whole[5..];
-        let mut split = Vec::new();
-        for part in message.chunks(7) {
-            split.extend_from_slice(&[HANDSHAKE, 3, 1, 0, u8::try_from(part.len()).unwrap()]);
-            split.extend_from_slice(part);
-        }
-        assert_eq!(read(&split), FirstWords::Hello(Some("example.com".into())));
+        assert_eq!(read(&in_records(7)), FirstWords::Hello(Some("example.com".into())));
     }
 
     #[test]
@@ -173,22 +166,61 @@ pub(super) mod tests {
     #[test]
     fn a_name_that_is_said_twice_is_malformed() {
         let name = b"\x00\x00\x00\x0e\x00\x0c\x00\x00\x09localhost";
-        let hello = |extensions: &[u8]| {
-            let mut body = vec![3, 3];
-            body.extend([0; 32]);
-            body.extend([0, 0, 2, 0x13, 1, 1, 0]);
-            body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
-            body.extend(extensions);
-            let mut bytes = vec![HANDSHAKE, 3, 1];
-            bytes.extend(u16::try_from(body.len() + 4).unwrap().to_be_bytes());
-            bytes.extend([CLIENT_HELLO, 0]);
-            bytes.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
-            bytes.extend(body);
-            bytes
-        };
-        assert_eq!(read(&hello(name)), FirstWords::Hello(Some("localhost".into())));
-        assert_eq!(read(&hello(&[name.as_slice(), name].concat())), FirstWords::Malformed);
-        assert_eq!(read(&hello(b"")), FirstWords::Hello(None));
+        assert_eq!(read(&hello_with(name)), FirstWords::Hello(Some("localhost".into())));
+        assert_eq!(read(&hello_with(&[name.as_slice(), name].concat())), FirstWords::Malformed);
+        assert_eq!(read(&hello_with(b"")), FirstWords::Hello(None));
+    }
+
+    /// Where rustls is content with less; see `docs/decisions/2026-11-own-reader-of-tls-names.md`.
+    #[test]
+    fn what_another_reader_could_take_for_the_name_is_refused() {
+        let signatures = b"\x00\x0d\x00\x04\x00\x02\x04\x03";
+        let second = b"\x00\x00\x00\x17\x00\x15\x00\x00\x09localhost\x07\x00\x06hidden";
+        let both = hello_with(&[second.as_slice(), signatures].concat());
+        assert_eq!(by_rustls(&both), Some(Some("localhost".into())));
+        assert_eq!(read(&both), FirstWords::Malformed, "a second name, of another kind");
+        let address = b"\x00\x00\x00\x0d\x00\x0b\x00\x00\x0810.0.0.6";
+        let address = hello_with(&[address.as_slice(), signatures].concat());
+        assert_eq!(by_rustls(&address), Some(None));
+        assert_eq!(read(&address), FirstWords::Hello(Some("10.0.0.6".into())), "an address is compared as well");
+    }
+
+    /// A first message with these extensions.
+    fn hello_with(extensions: &[u8]) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend([0; 32]);
+        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
+        body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+        body.extend(extensions);
+        let mut bytes = vec![HANDSHAKE, 3, 1];
+        bytes.extend(u16::try_from(body.len() + 4).unwrap().to_be_bytes());
+        bytes.extend([CLIENT_HELLO, 0]);
+        bytes.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// What rustls reads from the same bytes: the name, if there is one; `None` when it refuses them, or waits for more.
+    fn by_rustls(mut bytes: &[u8]) -> Option<Option<String>> {
+        let mut acceptor = rustls::server::Acceptor::default();
+        while !bytes.is_empty() {
+            acceptor.read_tls(&mut bytes).ok()?;
+            if let Some(accepted) = acceptor.accept().ok()? {
+                return Some(accepted.client_hello().server_name().map(ToOwned::to_owned));
+            }
+        }
+        None
+    }
+
+    /// The bytes of `hello("example.com")` in records of at most `length`.
+    fn in_records(length: usize) -> Vec<u8> {
+        let mut split = Vec::new();
+        for part in hello("example.com")[5..].chunks(length) {
+            split.extend([HANDSHAKE, 3, 1]);
+            split.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+            split.extend_from_slice(part);
+        }
+        split
     }
 
     proptest! {
@@ -199,6 +231,26 @@ pub(super) mod tests {
                 bytes.splice(0..0, [HANDSHAKE, 3, 1, 1, 0, CLIENT_HELLO, 0, 0, 200]);
             }
             read(&bytes);
+        }
+
+        #[test]
+        fn what_passes_has_the_name_that_rustls_reads_from_it(
+            record in prop_oneof![1..40_usize, Just(1 << 14)],
+            changes in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut bytes = in_records(record);
+            let name = bytes.windows(7).position(|window| window == b"example");
+            for (near_the_name, at, byte) in changes {
+                let at = match name {
+                    Some(name) if near_the_name => (name - 12 + at.index(28)).min(bytes.len() - 1),
+                    _ => at.index(bytes.len()),
+                };
+                bytes[at] = byte;
+            }
+            if let (FirstWords::Hello(ours), Some(theirs)) = (read(&bytes), by_rustls(&bytes)) {
+                let is_address = ours.as_ref().is_some_and(|name| name.parse::<std::net::IpAddr>().is_ok());
+                prop_assert!(ours == theirs || theirs.is_none() && is_address, "{:?} {:?}", ours, theirs);
+            }
         }
     }
 }
