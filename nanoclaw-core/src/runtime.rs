@@ -4,6 +4,7 @@
 //! `testing::runtime_suite`, which runs against each of them.
 
 pub mod hardening;
+mod held;
 pub mod inspected;
 pub mod witness;
 
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 pub use hardening::{Deviation, HardeningProfile};
+pub use held::HeldSources;
 
 use crate::{
     group::GroupFolder,
@@ -195,6 +197,8 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, GuestValue>,
     /// What it sees of the host, in this order.
     pub mounts: Vec<Mount>,
+    /// What of these the host opened, checked and holds.
+    pub held: HeldSources,
     /// Working directory inside.
     pub workdir: GuestValue,
     /// The user it runs as.

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of this file is tests")]
 
+#[path = "sandbox/held.rs"]
+mod held;
+#[path = "sandbox/look.rs"]
+mod look;
 mod support;
 
 use std::{
@@ -12,16 +16,27 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use held::{
+    a_race_for_the_path_is_lost, many_can_be_held_and_parts_of_them_covered,
+    what_was_checked_is_mounted_whatever_became_of_its_path, what_was_removed_is_not_replaced_by_what_has_its_name,
+};
+use look::{
+    a_container_as_it_was_asked_for_is_found_to_be_that, a_limit_that_somebody_lifts_before_the_look_is_found,
+    whatever_a_helper_gets_wrong_is_found_and_nothing_runs,
+};
 use nanoclaw_core::{
     group::GroupFolder,
     run::{RunId, RunNumber},
     runtime::{
-        Access, Container, ContainerRuntime, ContainerSpec, Exit, ExitWatch, GuestValue, ImageRef, InstallId, Labels,
-        Limits, Mount, Output, RunAs, RuntimeError, StopOutcome,
+        Access, Container, ContainerRuntime, ContainerSpec, Exit, ExitWatch, GuestValue, HeldSources, ImageRef,
+        InstallId, Labels, Limits, Mount, Output, RunAs, RuntimeError, StopOutcome,
     },
     testing::runtime_suite::{Need, Report, SuiteContext, check_all},
 };
@@ -60,6 +75,7 @@ impl Bench {
             command: command.iter().map(|&word| word.into()).collect(),
             env: BTreeMap::new(),
             mounts: Vec::new(),
+            held: HeldSources::default(),
             workdir: "/tmp".into(),
             user: self.user,
             limits: Limits { memory_bytes: None, pids: None, milli_cpus: None },
@@ -317,6 +333,13 @@ with_namespaces_of_either_kind! {
     processor_time_is_limited,
     a_limit_that_is_not_in_force_is_refused_unless_accepted,
     nothing_of_a_killed_host_lives_on,
+    what_was_checked_is_mounted_whatever_became_of_its_path,
+    what_was_removed_is_not_replaced_by_what_has_its_name,
+    a_race_for_the_path_is_lost,
+    many_can_be_held_and_parts_of_them_covered,
+    a_container_as_it_was_asked_for_is_found_to_be_that,
+    whatever_a_helper_gets_wrong_is_found_and_nothing_runs,
+    a_limit_that_somebody_lifts_before_the_look_is_found,
 }
 
 async fn a_probe_says_what_is_in_force(bench: Bench) {

@@ -28,7 +28,7 @@ use nanoclaw_core::{
         output::{Block, FailureKind, JournalEntry, Status},
     },
     run::{BlockNumber, RunId, RunKind},
-    runtime::{ContainerSpec, Exit, InstallId, Labels, RunAs},
+    runtime::{ContainerSpec, Exit, HeldSources, InstallId, Labels, RunAs},
     session::SessionId,
     store::Store,
     testing::{
@@ -399,6 +399,7 @@ impl Launcher for TestLauncher {
                 target: "/workspace/ipc".to_owned(),
                 access: nanoclaw_core::runtime::Access::ReadWrite,
             }],
+            held: HeldSources::default(),
             workdir: "/workspace/group".into(),
             user: RunAs { uid: 1000, gid: 1000 },
             limits: nanoclaw_core::runtime::Limits { memory_bytes: None, pids: None, milli_cpus: None },

@@ -9,7 +9,9 @@ use nanoclaw_core::{
     group::GroupFolder,
     protocol::environment::{self as names, guest},
     run::{RunId, RunNumber},
-    runtime::{Access, Container, ContainerSpec, GuestValue, InstallId, Labels, Limits, Mount, RunAs, RuntimeKind},
+    runtime::{
+        Access, Container, ContainerSpec, GuestValue, HeldSources, InstallId, Labels, Limits, Mount, RunAs, RuntimeKind,
+    },
 };
 
 use super::{Isolation, choose, container_user};
@@ -147,6 +149,7 @@ impl Setup {
                 ("https_proxy".to_owned(), proxy()),
             ]),
             mounts,
+            held: HeldSources::default(),
             workdir: path(guest::HOME),
             user,
             limits: limits(config, kind, &chosen.capabilities),

@@ -199,6 +199,7 @@ impl Plan {
             command: self.command.clone(),
             env,
             mounts: self.mounts.iter().map(|(mount, _)| mount).chain(self.extra.mounts()).cloned().collect(),
+            held: self.extra.held(),
             workdir: GuestValue::Path(guest::GROUP_DIR.to_owned()),
             user: self.user,
             limits: self.limits,

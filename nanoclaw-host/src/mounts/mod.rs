@@ -1,8 +1,9 @@
 //! Additional mounts: finds out what a group's requests lead to, and has [`nanoclaw_core::mounts`] judge that.
 //!
 //! What is judged is what was opened, and it stays open for as long as the run lives: its path is the kernel's word for what
-//! is held, not what somebody wrote. A runtime mounts by path later, so process 1 of the container compares what it got with
-//! what was held ([`nanoclaw_core::protocol::mounts`]). The allowlist is read anew for every judgement.
+//! is held, not what somebody wrote. The sandbox mounts from the handle
+//! ([`HeldSources`](nanoclaw_core::runtime::HeldSources)). An engine mounts by path later, so process 1 of the container compares
+//! what it got with what was held ([`nanoclaw_core::protocol::mounts`]). The allowlist is read anew for every judgement.
 
 mod allowlist;
 mod guards;
@@ -22,6 +23,7 @@ use nanoclaw_core::{
     runtime::RuntimeKind,
 };
 
+pub(crate) use self::table::unescaped;
 pub use self::{
     allowlist::{Allowed, allow, read as read_allowlist},
     open::{Opened, expand},

@@ -3,6 +3,7 @@
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nanoclaw_core::{
@@ -24,7 +25,15 @@ pub struct Opened {
     pub found: Found,
     /// The kernel's numbers for it.
     pub id: FileId,
-    handle: OwnedFd,
+    handle: Arc<OwnedFd>,
+}
+
+impl Opened {
+    /// The handle by which it is held, for whoever mounts from it.
+    #[must_use]
+    pub fn handle(&self) -> Arc<OwnedFd> {
+        self.handle.clone()
+    }
 }
 
 impl AsFd for Opened {
@@ -79,7 +88,7 @@ pub(super) fn open(written: &str, user_home: Option<&Path>, table: &MountTable) 
     }
     let mut places: Vec<_> = table.place_of(handle.as_fd(), &real).into_iter().collect();
     places.extend(table.below(&real));
-    Ok(Opened { found: Found { path: real, kind, places }, id, handle })
+    Ok(Opened { found: Found { path: real, kind, places }, id, handle: Arc::new(handle) })
 }
 
 fn hold(path: &Path, resolve: ResolveFlags) -> Result<(OwnedFd, FileId, Kind), Errno> {

@@ -68,7 +68,7 @@ impl Entry {
 }
 
 /// Spaces and the like stand in the table as a backslash and three octal digits.
-fn unescaped(word: &[u8]) -> PathBuf {
+pub(crate) fn unescaped(word: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((first, after)) = rest.split_first() {

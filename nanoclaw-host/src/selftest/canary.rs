@@ -15,7 +15,7 @@ use nanoclaw_core::{
     run::{RunId, RunNumber},
     runtime::{
         Access, Capabilities, Container, ContainerRuntime, ContainerSpec, Deviation, Exit, GuestValue,
-        HardeningProfile, ImageRef, InstallId, Labels, Mount, Output, RuntimeError,
+        HardeningProfile, HeldSources, ImageRef, InstallId, Labels, Mount, Output, RuntimeError,
         witness::{BoundSeen, CANARY_WORD, CanaryLine, Testimony, Walls, bounds_deviations},
     },
 };
@@ -109,6 +109,7 @@ fn spec(profile: &HardeningProfile, image: &ImageRef, runner: &Path) -> Result<C
         command: vec![GuestValue::Path(guest::RUNNER.to_owned()), CANARY_WORD.into()],
         env: BTreeMap::new(),
         mounts: vec![Mount { source: runner, target: guest::RUNNER.to_owned(), access: Access::ReadOnly }],
+        held: HeldSources::default(),
         workdir: "/".into(),
         user: profile.user,
         limits: profile.limits,

@@ -1,7 +1,7 @@
 use crate::{
     group::GroupFolder,
     run::{RunId, RunNumber},
-    runtime::{ImageRef, InstallId, Labels, Limits, Mount, RunAs},
+    runtime::{HeldSources, ImageRef, InstallId, Labels, Limits, Mount, RunAs},
 };
 
 use super::*;
@@ -16,6 +16,7 @@ fn spec() -> ContainerSpec {
             Mount { source: "/groups/family".into(), target: "/workspace/group".into(), access: Access::ReadWrite },
             Mount { source: "/bin/agent".into(), target: "/agent".into(), access: Access::ReadOnly },
         ],
+        held: HeldSources::default(),
         workdir: "/".into(),
         user: RunAs { uid: 1000, gid: 1000 },
         limits: Limits { memory_bytes: Some(1 << 30), pids: Some(256), milli_cpus: Some(1500) },

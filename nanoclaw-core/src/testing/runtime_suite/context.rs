@@ -18,8 +18,8 @@ use crate::{
     group::GroupFolder,
     run::{RunId, RunNumber},
     runtime::{
-        Access, Capabilities, Container, ContainerRuntime, ContainerSpec, ContainerSummary, Exit, GuestValue, ImageRef,
-        InstallId, Labels, Limits, Mount, Output, RunAs, RuntimeError,
+        Access, Capabilities, Container, ContainerRuntime, ContainerSpec, ContainerSummary, Exit, GuestValue,
+        HeldSources, ImageRef, InstallId, Labels, Limits, Mount, Output, RunAs, RuntimeError,
     },
 };
 
@@ -138,6 +138,7 @@ impl SuiteContext {
             command: vec![self.shell.as_str().into(), "-c".into(), script.into()],
             env: BTreeMap::new(),
             mounts: Vec::new(),
+            held: HeldSources::default(),
             workdir: "/".into(),
             user: self.user,
             limits: Limits {

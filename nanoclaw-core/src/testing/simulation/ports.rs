@@ -29,8 +29,8 @@ use crate::{
     run::{Handed, Retry, RunEnding, RunId, RunKind},
     runtime::{
         Access, AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec,
-        ContainerStats, ContainerSummary, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError, RuntimeKind,
-        StopOutcome,
+        ContainerStats, ContainerSummary, HeldSources, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError,
+        RuntimeKind, StopOutcome,
     },
     session::SessionId,
     store::{
@@ -469,6 +469,7 @@ impl SimulatedLauncher {
                 target: guest::IPC_DIR.to_owned(),
                 access: Access::ReadWrite,
             }],
+            held: HeldSources::default(),
             workdir: guest::GROUP_DIR.into(),
             user: RunAs { uid: 1000, gid: 1000 },
             limits: Limits { memory_bytes: None, pids: None, milli_cpus: None },

@@ -8,7 +8,7 @@ use nanoclaw_core::{
         mounts::{CHECKED_MOUNTS, CheckedMounts},
         skills::{GUEST_SKILLS_DIR, SKILLS_DIR},
     },
-    runtime::{Access, GuestValue, Mount},
+    runtime::{Access, GuestValue, HeldSources, Mount},
 };
 
 use super::{Machine, Plan};
@@ -29,6 +29,7 @@ pub(super) struct Extra {
     /// In order: what covers something comes after it.
     mounts: Vec<(Mount, String)>,
     checked: CheckedMounts,
+    held: HeldSources,
     has_skills: bool,
     shortfalls: Vec<String>,
 }
@@ -106,6 +107,11 @@ impl Extra {
         self.mounts.iter().map(|(mount, _)| mount)
     }
 
+    /// What was judged, to be mounted as it is held.
+    pub(super) fn held(&self) -> HeldSources {
+        self.held.clone()
+    }
+
     /// Tells process 1 what it must find, and where skills are.
     pub(super) fn tell(&self, env: &mut BTreeMap<String, GuestValue>) {
         if !self.checked.0.is_empty() {
@@ -128,6 +134,7 @@ impl Extra {
 
     fn hang(&mut self, opened: &Opened, target: String, access: Access, why: String) {
         self.checked.0.insert(target.clone(), opened.id);
+        self.held.insert(target.clone(), opened.handle());
         self.mounts.push((Mount { source: opened.found.path.clone(), target, access }, why));
     }
 

@@ -14,7 +14,8 @@ use nanoclaw_core::{
     group::GroupFolder,
     run::{RunId, RunNumber},
     runtime::{
-        Capabilities, ContainerRuntime, ContainerSpec, ImageRef, InstallId, Labels, Limits, Output, RunAs, RuntimeError,
+        Capabilities, ContainerRuntime, ContainerSpec, HeldSources, ImageRef, InstallId, Labels, Limits, Output, RunAs,
+        RuntimeError,
     },
 };
 use tokio::time::timeout;
@@ -137,6 +138,7 @@ impl EngineRuntime {
             command: vec!["/bin/sh".into(), "-c".into(), LOOK.into()],
             env: BTreeMap::new(),
             mounts: Vec::new(),
+            held: HeldSources::default(),
             workdir: "/".into(),
             user: RunAs { uid: 1000, gid: 1000 },
             limits: Limits {

@@ -14,12 +14,15 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::runtime::{ContainerStats, Limits};
+use nanoclaw_core::runtime::{ContainerStats, Deviation, Limits};
 
 use super::owner;
 
 /// The folder below which all groups of all hosts are.
 const PARENT: &str = "nanoclaw";
+
+/// The largest pages of any kernel.
+const PAGE_BYTES: u64 = 64 << 10;
 
 /// What a limit is set by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,10 +212,7 @@ impl Hierarchy {
                     self.write("pids.max", pids)?;
                 }
                 (Controller::Cpu, version) => {
-                    // Out of a period of 100 ms. The kernel's least quota is 1 ms.
-                    let Some(quota) = limits.milli_cpus.map(|milli| (u64::from(milli) * 100).max(1000)) else {
-                        continue;
-                    };
+                    let Some(quota) = limits.milli_cpus.map(quota_of) else { continue };
                     match version {
                         Version::One => {
                             self.write("cpu.cfs_period_us", 100_000)?;
@@ -226,6 +226,90 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// Every limit that is not in force as it was set.
+    fn deviations(&self, limits: Limits) -> Vec<Deviation> {
+        let mut all = Vec::new();
+        let told = |file: &str| self.read(file).map(|text| text.trim().to_owned());
+        let mut expect = |point: &str, wanted: u64, found: Option<String>, right: bool| {
+            if !right {
+                let found = found.unwrap_or_else(|| "nothing told".to_owned());
+                all.push(Deviation::new(point, wanted.to_string(), found));
+            }
+        };
+        let is = |found: &Option<String>, wanted: u64| found.as_deref() == Some(wanted.to_string().as_str());
+        // The kernel rounds down to whole pages.
+        let is_bytes = |found: &Option<String>, wanted: u64| {
+            let found = found.as_ref().and_then(|found| found.parse::<u64>().ok());
+            found.is_some_and(|found| found <= wanted && wanted - found < PAGE_BYTES)
+        };
+        for controller in &self.controllers {
+            match (controller, self.version) {
+                (Controller::Memory, version) => {
+                    let Some(bytes) = limits.memory_bytes else { continue };
+                    let one = version == Version::One;
+                    let found = told(if one { "memory.limit_in_bytes" } else { "memory.max" });
+                    expect("memory", bytes, found.clone(), is_bytes(&found, bytes));
+                    let swap = told(if one { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" });
+                    match swap {
+                        Some(_) if one => expect("memory and swap", bytes, swap.clone(), is_bytes(&swap, bytes)),
+                        Some(_) => expect("swap", 0, swap.clone(), is(&swap, 0)),
+                        None if one => {
+                            let swappiness = told("memory.swappiness");
+                            expect("swappiness", 0, swappiness.clone(), is(&swappiness, 0));
+                        }
+                        // This kernel does not count it.
+                        None => {}
+                    }
+                    if one {
+                        let kept_alive = self.read_key("memory.oom_control", "oom_kill_disable");
+                        expect(
+                            "survival without memory",
+                            0,
+                            kept_alive.map(|kept| kept.to_string()),
+                            kept_alive == Some(0),
+                        );
+                    }
+                }
+                (Controller::Pids, _) => {
+                    let Some(pids) = limits.pids.map(u64::from) else { continue };
+                    let found = told("pids.max");
+                    expect("pids", pids, found.clone(), is(&found, pids));
+                }
+                (Controller::Cpu, version) => {
+                    let Some(milli) = limits.milli_cpus else { continue };
+                    let found = match version {
+                        Version::One => told("cpu.cfs_quota_us").zip(told("cpu.cfs_period_us")),
+                        Version::Two => told("cpu.max").and_then(|both| {
+                            both.split_once(' ').map(|(quota, period)| (quota.to_owned(), period.to_owned()))
+                        }),
+                    };
+                    let right = found.as_ref().is_some_and(|(quota, period)| {
+                        (quota.as_str(), period.as_str()) == (&*quota_of(milli).to_string(), "100000")
+                    });
+                    let found = found.map(|(quota, period)| format!("{quota} of {period} microseconds"));
+                    expect("milli cpus", milli.into(), found, right);
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether a process of which `/proc/<pid>/cgroup` tells this is in the group. Our names are nobody else's, wherever the
+    /// reader's view of the hierarchy begins.
+    fn holds(&self, told: &str) -> bool {
+        let Some(name) = self.parent.file_name().and_then(|name| name.to_str()) else { return false };
+        let end = format!("/{PARENT}/{name}");
+        let mut lines = told.lines().filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some((fields.next()?, fields.next()?))
+        });
+        let is_its = |controllers: &str| match self.version {
+            Version::Two => controllers.is_empty(),
+            Version::One => self.controllers.iter().all(|one| controllers.split(',').any(|word| word == one.name())),
+        };
+        lines.any(|(controllers, path)| is_its(controllers) && path.ends_with(&end))
+    }
+
     fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.parent.join(file)).ok()
     }
@@ -235,6 +319,11 @@ impl Hierarchy {
         let text = self.read(file)?;
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
     }
+}
+
+/// Microseconds out of a period of 100 ms. The kernel's least quota is 1 ms.
+fn quota_of(milli_cpus: u32) -> u64 {
+    (u64::from(milli_cpus) * 100).max(1000)
 }
 
 /// The groups of one container. [`Groups::remove`] waits until nothing lives in them; dropping removes
@@ -249,6 +338,22 @@ impl Groups {
     /// The files by which a process enters them.
     pub(super) fn entrances(&self) -> Vec<PathBuf> {
         self.made.iter().map(|group| group.parent.join("cgroup.procs")).collect()
+    }
+
+    /// Where they are.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        self.made.iter().map(|group| group.parent.clone()).collect()
+    }
+
+    /// Everything in which they do not hold, with these limits, the process of which `/proc/<pid>/cgroup` tells this.
+    pub(super) fn deviations(&self, limits: Limits, told: &str) -> Vec<Deviation> {
+        let mut all: Vec<Deviation> = self.made.iter().flat_map(|group| group.deviations(limits)).collect();
+        for group in self.made.iter().filter(|group| !group.holds(told)) {
+            let names: Vec<&str> = group.controllers.iter().map(|controller| controller.name()).collect();
+            all.push(Deviation::new("control groups", format!("its own for {}", names.join(" and ")), "another"));
+        }
+        all
     }
 
     /// Whether the kernel killed something in them for memory.
@@ -356,5 +461,83 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
         drop(own);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    const LIMITS: Limits = Limits { memory_bytes: Some(1_000_000), pids: Some(20), milli_cpus: Some(1500) };
+
+    /// A group whose files are ordinary ones.
+    fn group(folder: &Path, version: Version, files: &[(&str, &str)]) -> Groups {
+        let parent = folder.join("12-34-5");
+        let _ = fs::remove_dir_all(&parent);
+        fs::create_dir(&parent).unwrap();
+        for (file, text) in files {
+            fs::write(parent.join(file), format!("{text}\n")).unwrap();
+        }
+        let group = Hierarchy { controllers: Controller::ALL.to_vec(), version, parent };
+        Groups { made: vec![group], leftovers: Leftovers::default() }
+    }
+
+    fn found(groups: &Groups, told: &str) -> Vec<String> {
+        groups.deviations(LIMITS, told).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn limits_as_they_were_set_are_right_in_both_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = [
+            ("memory.limit_in_bytes", "999424"),
+            ("memory.memsw.limit_in_bytes", "999424"),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0"),
+            ("pids.max", "20"),
+            ("cpu.cfs_quota_us", "150000"),
+            ("cpu.cfs_period_us", "100000"),
+        ];
+        let one = group(folder.path(), Version::One, &one);
+        assert_eq!(found(&one, "4:memory,pids,cpu:/some/where/nanoclaw/12-34-5\n"), [] as [String; 0]);
+        let two =
+            [("memory.max", "999424"), ("memory.swap.max", "0"), ("pids.max", "20"), ("cpu.max", "150000 100000")];
+        let two = group(folder.path(), Version::Two, &two);
+        assert_eq!(found(&two, "1:name=systemd:/\n0::/../nanoclaw/12-34-5\n"), [] as [String; 0]);
+        fs::remove_dir_all(folder.path().join("12-34-5")).unwrap();
+    }
+
+    #[test]
+    fn a_limit_that_is_another_or_cannot_be_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = "0::/nanoclaw/12-34-5";
+        let two = [("memory.max", "max"), ("memory.swap.max", "max"), ("pids.max", "21"), ("cpu.max", "max 100000")];
+        let loose = group(folder.path(), Version::Two, &two);
+        assert_eq!(
+            found(&loose, inside),
+            [
+                "memory: 1000000 was asked for, found max",
+                "swap: 0 was asked for, found max",
+                "pids: 20 was asked for, found 21",
+                "milli cpus: 1500 was asked for, found max of 100000 microseconds",
+            ]
+        );
+        let none = group(folder.path(), Version::One, &[("memory.limit_in_bytes", "1003520")]);
+        let found = found(&none, "4:memory,cpu:/nanoclaw/12-34-5");
+        assert_eq!(found[0], "memory: 1000000 was asked for, found 1003520", "more by a page");
+        for point in ["swappiness", "survival without memory", "pids", "milli cpus"] {
+            assert!(found.iter().any(|found| found.starts_with(point) && found.ends_with("nothing told")), "{found:?}");
+        }
+        assert_eq!(
+            found.last().unwrap(),
+            "control groups: its own for memory and pids and cpu was asked for, found another"
+        );
+        fs::remove_dir_all(folder.path().join("12-34-5")).unwrap();
+    }
+
+    #[test]
+    fn a_process_is_in_its_group_only_by_the_groups_whole_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let groups = group(folder.path(), Version::Two, &[]);
+        let held = |told: &str| groups.made[0].holds(told);
+        assert!(held("0::/nanoclaw/12-34-5") && held("4:cpu:/x\n0::/a/b/nanoclaw/12-34-5"));
+        for other in ["", "0::/", "0::/nanoclaw/12-34-55", "0::/nanoclaw/12-34-5/x", "4:cpu:/nanoclaw/12-34-5", "odd"] {
+            assert!(!held(other), "{other}");
+        }
+        fs::remove_dir_all(folder.path().join("12-34-5")).unwrap();
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! host ── spawner thread ──fork, exec──▶ outer helper ──fork──▶ inner helper ──exec──▶ command (process 1)
-//!   │                                     waits, passes         root, identity,
-//!   └── worker per container ◀── exit ──  signals on            Landlock, seccomp
+//!   │                                     waits, passes         root, identity,  ▲
+//!   ├── worker per container ◀── exit ──  signals on            Landlock, seccomp│ "go on"
+//!   └── looks from outside at what is in force, when the inner helper is ready ──┘
 //! ```
 //!
 //! A probe chooses how containers are held, the first of these that really works here ([`SandboxMode::Auto`]):
@@ -23,6 +24,7 @@
 pub mod helper;
 mod launch;
 mod limits;
+mod look;
 mod owner;
 mod plan;
 mod probe;
@@ -52,12 +54,16 @@ use super::pauses_between_asking;
 
 use self::{
     limits::{Groups, Hierarchies},
+    look::Asked,
     plan::{Plan, Root, Task},
     probe::Chosen,
     scratch::Scratch,
     spawner::Spawner,
     worker::End,
 };
+
+#[cfg(feature = "failpoints")]
+pub use self::{look::BeforeLook, plan::Fault};
 
 /// The image name that stands for the host's own programs.
 pub const HOST_IMAGE: &str = "host";
@@ -126,6 +132,8 @@ pub struct SandboxRuntime {
     chosen: tokio::sync::Mutex<Option<Arc<Chosen>>>,
     containers: Containers,
     told_missing_limits: AtomicBool,
+    #[cfg(feature = "failpoints")]
+    faults: (Vec<Fault>, Option<BeforeLook>),
 }
 
 impl SandboxRuntime {
@@ -139,7 +147,25 @@ impl SandboxRuntime {
             chosen: tokio::sync::Mutex::default(),
             containers: Containers::default(),
             told_missing_limits: AtomicBool::new(false),
+            #[cfg(feature = "failpoints")]
+            faults: (Vec::new(), None),
         }
+    }
+
+    /// For tests: containers are made with these faults, and `before_look` is called when one is ready. The probe is not
+    /// concerned.
+    #[cfg(feature = "failpoints")]
+    #[must_use]
+    pub fn with_faults(self, faults: Vec<Fault>, before_look: Option<BeforeLook>) -> Self {
+        Self { faults: (faults, before_look), ..self }
+    }
+
+    /// What is to be made and looked at.
+    fn asked(&self, plan: Plan, spec: &ContainerSpec, groups: Option<Arc<Groups>>) -> Arc<Asked> {
+        let asked = Asked::new(plan, spec, groups);
+        #[cfg(feature = "failpoints")]
+        let asked = asked.with_faults(self.faults.clone());
+        Arc::new(asked)
     }
 
     /// What the last probe chose, probing when there was none.
@@ -219,7 +245,8 @@ impl ContainerRuntime for SandboxRuntime {
             .map_err(|error| RuntimeError::Other { action: "name the container", reason: error.to_string() })?;
         let entry = self.containers.reserve(&id, &spec.labels)?;
         let plan = plan_of(spec, &chosen, root, scratch.as_ref(), groups.as_deref());
-        let launched = launch::launch(&self.spawner, &self.settings.helper, &spec.name, &plan)
+        let asked = self.asked(plan, spec, groups.clone());
+        let launched = launch::launch(&self.spawner, &self.settings.helper, &spec.name, &asked)
             .await
             .map_err(|failure| failure.about(command))?;
 
@@ -401,6 +428,7 @@ fn plan_of(
         workdir: guest(&spec.workdir),
         root,
         tmp_bytes: spec.tmp_bytes,
+        held: Vec::new(),
         user: spec.user,
         cgroups: groups.map(Groups::entrances).unwrap_or_default(),
         processes: spec
@@ -409,6 +437,8 @@ fn plan_of(
             .filter(|_| chosen.counts_processes_by_namespace())
             .map(|pids| probe::with_helper(pids, chosen.isolation)),
         mounts,
+        #[cfg(feature = "failpoints")]
+        faults: Vec::new(),
     }
 }
 

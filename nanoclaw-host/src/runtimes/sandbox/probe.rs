@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use nanoclaw_core::runtime::{Capabilities, Limits, RunAs, RuntimeError, RuntimeKind};
@@ -14,7 +15,8 @@ use rustix::process::{getegid, geteuid};
 
 use super::{
     SandboxMode, SandboxSettings, launch,
-    limits::{Hierarchies, InForce},
+    limits::{Groups, Hierarchies, InForce},
+    look::Asked,
     plan::{Isolation, PROBE_THREADS, Plan, Report, Root, Task},
     spawner::{Spawner, bare_command},
 };
@@ -148,12 +150,18 @@ async fn attempt(
         root: Root::Host,
         mounts: Vec::new(),
         tmp_bytes: 1 << 20,
+        held: Vec::new(),
         user,
-        cgroups: groups.as_ref().map(super::Groups::entrances).unwrap_or_default(),
+        cgroups: groups.as_ref().map(Groups::entrances).unwrap_or_default(),
         processes: user_namespace.then(|| with_helper(PROBE_PIDS, isolation)),
+        #[cfg(feature = "failpoints")]
+        faults: Vec::new(),
     };
+    let groups = groups.map(Arc::new);
+    let asked = Arc::new(Asked::to_try(plan, limits, groups.clone()));
     let mut launched =
-        launch::launch(spawner, &settings.helper, "probe", &plan).await.map_err(|error| error.to_string())?;
+        launch::launch(spawner, &settings.helper, "probe", &asked).await.map_err(|error| error.to_string())?;
+    let plan = &asked.plan;
     let Some(report) = launched.report.take() else { return Err("the probe said nothing".to_owned()) };
     // Its groups can be removed only after its end.
     let _ = launched.helper.wait().await;
@@ -196,7 +204,7 @@ async fn attempt(
         remarks,
     };
     let uses_groups = groups.is_some();
-    Ok(Chosen { isolation, bubblewrap: plan.bubblewrap, in_force, uses_groups, only_user, capabilities })
+    Ok(Chosen { isolation, bubblewrap: plan.bubblewrap.clone(), in_force, uses_groups, only_user, capabilities })
 }
 
 /// The absolute path of `program`; the helper has no environment, and so no search path.

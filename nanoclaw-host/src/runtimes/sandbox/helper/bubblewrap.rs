@@ -31,13 +31,15 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    At, HIDDEN_WORD_INSIDE, handover, hung_up,
+    At, HIDDEN_WORD_INSIDE, handover,
+    held::{self, Held},
+    hung_up,
     image::{self, HOST_NAME, Piece, is_below, tidy},
     outside::{self, First},
     root, say,
     sys::{self, Awaited, Forked},
 };
-use crate::runtimes::sandbox::plan::{Plan, Refusal, Word};
+use crate::runtimes::sandbox::plan::{Fault, Plan, Refusal, Word};
 
 /// How much of what bubblewrap complains about is told, in bytes.
 const LONGEST_COMPLAINT: u64 = 2048;
@@ -46,11 +48,11 @@ const LONGEST_COMPLAINT: u64 = 2048;
 ///
 /// # Errors
 /// When it did not come to the container's first process. After that, the first process speaks for itself.
-pub(super) fn run(control: &mut UnixStream, plan: &Plan, awaited: &Awaited) -> Result<i32, Refusal> {
+pub(super) fn run(control: &mut UnixStream, plan: &Plan, held: &Held, awaited: &Awaited) -> Result<i32, Refusal> {
     let program = plan.bubblewrap.as_deref().ok_or("no program is named").at("find bubblewrap")?;
     let pieces = image::pieces(plan)?;
-    let sources = open_sources(plan, &pieces)?;
-    let orders = Orders::of(plan, &pieces).at("write down what bubblewrap is to make")?;
+    let sources = open_sources(plan, held, &pieces)?;
+    let orders = Orders::of(plan, &sources, &pieces).at("write down what bubblewrap is to make")?;
     let itself = Itself::find().at("find this program's own files")?;
 
     let (mut ours, theirs) = UnixStream::pair().at("make a socket")?;
@@ -68,7 +70,7 @@ pub(super) fn run(control: &mut UnixStream, plan: &Plan, awaited: &Awaited) -> R
     let identities: Vec<Identity> = sources.iter().map(|source| source.identity).collect();
     match handover::give(&mut ours, control, plan, &identities) {
         Ok(first) => {
-            let prepared = outlive_host_to_kill().and_then(|()| enter_groups(&first, &plan.cgroups));
+            let prepared = outlive_host_to_kill().and_then(|()| enter_groups(&first, plan));
             let first = First::Behind { bubblewrap, first };
             if let Err(refusal) = prepared {
                 say(control, &Word::Refused(refusal));
@@ -138,15 +140,15 @@ fn outlive_host_to_kill() -> Result<(), Refusal> {
 }
 
 /// Puts the container's first process, which waits for us, into its control groups; it cannot see them any more.
-fn enter_groups(first: &OwnedFd, groups: &[PathBuf]) -> Result<(), Refusal> {
-    if groups.is_empty() {
+fn enter_groups(first: &OwnedFd, plan: &Plan) -> Result<(), Refusal> {
+    if plan.cgroups.is_empty() || plan.has(Fault::NoGroups) {
         return Ok(());
     }
     let about =
         fs::read_to_string(format!("/proc/self/fdinfo/{}", first.as_raw_fd())).at("look at the first process")?;
     let number = about.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
     let number = number.ok_or("the kernel does not tell its number").at("look at the first process")?;
-    for procs in groups {
+    for procs in &plan.cgroups {
         fs::write(procs, number).at(format_args!("enter {}", procs.display()))?;
     }
     Ok(())
@@ -170,15 +172,21 @@ impl Identity {
 struct Source {
     file: OwnedFd,
     identity: Identity,
+    /// By which bubblewrap is told of it. What the host holds may have another path by now than it had.
+    path: PathBuf,
 }
 
 /// Opens the mounts' sources, and refuses places that bubblewrap would make in a folder of the host, or reach over a link.
-fn open_sources(plan: &Plan, pieces: &[Piece]) -> Result<Vec<Source>, Refusal> {
+fn open_sources(plan: &Plan, held: &Held, pieces: &[Piece]) -> Result<Vec<Source>, Refusal> {
     let mut sources: Vec<Source> = Vec::new();
     for (number, mount) in plan.mounts.iter().enumerate() {
-        let (file, _) = root::open_source(&mount.source).for_mount(&mount.source)?;
+        let opened = match held.get(&number) {
+            Some(held) => held::path_of(held).and_then(|path| Ok((held.try_clone()?, path))),
+            None => root::open_source(&mount.source).map(|(file, _)| (file, mount.source.clone())),
+        };
+        let (file, path) = opened.for_mount(&mount.source)?;
         let identity = Identity::of(&file).for_mount(&mount.source)?;
-        let source = Source { file, identity };
+        let source = Source { file, identity, path };
         let earlier = plan.mounts.iter().zip(&sources).take(number);
         check_place(mount, &source, earlier, pieces).for_mount(&mount.source)?;
         sources.push(source);
@@ -280,7 +288,7 @@ struct Orders {
 }
 
 impl Orders {
-    fn of(plan: &Plan, pieces: &[Piece]) -> io::Result<Self> {
+    fn of(plan: &Plan, sources: &[Source], pieces: &[Piece]) -> io::Result<Self> {
         let mut orders = Self::default();
         if plan.user_namespace {
             orders.say(["--unshare-user"]);
@@ -291,7 +299,16 @@ impl Orders {
                 orders.say(["--cap-add", capability]);
             }
         }
-        orders.say(["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup"]);
+        for (order, fault) in [
+            ("--unshare-ipc", Fault::SharedIpc),
+            ("--unshare-net", Fault::SharedNetwork),
+            ("--unshare-cgroup", Fault::SharedCgroups),
+        ] {
+            if !plan.has(fault) {
+                orders.say([order]);
+            }
+        }
+        orders.say(["--unshare-pid", "--unshare-uts"]);
         orders.say(["--hostname", HOST_NAME, "--die-with-parent", "--as-pid-1", "--clearenv"]);
         for piece in pieces {
             orders.add(piece)?;
@@ -310,7 +327,7 @@ impl Orders {
                 Err(_) => {}
             }
         }
-        for (number, mount) in plan.mounts.iter().enumerate() {
+        for (number, (mount, source)) in plan.mounts.iter().zip(sources).enumerate() {
             let place = tidy(&mount.target);
             // Within another mount everything is there.
             if !plan.mounts.iter().take(number).any(|outer| is_below(&place, &tidy(&outer.target))) {
@@ -319,16 +336,19 @@ impl Orders {
             // The one device that is allowed; as an ordinary mount it could not be read.
             let how = match mount.access {
                 _ if mount.source == Path::new("/dev/null") => "--dev-bind",
-                Access::ReadOnly => "--ro-bind",
-                Access::ReadWrite => "--bind",
+                Access::ReadOnly if !plan.has(Fault::WritableMounts) => "--ro-bind",
+                Access::ReadOnly | Access::ReadWrite => "--bind",
             };
-            orders.say([OsStr::new(how), mount.source.as_os_str(), OsStr::new(&place)]);
+            orders.say([OsStr::new(how), source.path.as_os_str(), OsStr::new(&place)]);
         }
         if let Some(workdir) = free(plan, pieces) {
             orders.reach(&workdir);
             orders.folder(&workdir);
         }
-        orders.say(["--remount-ro", "/dev", "--remount-ro", "/"]);
+        orders.say(["--remount-ro", "/dev"]);
+        if !plan.has(Fault::WritableRoot) {
+            orders.say(["--remount-ro", "/"]);
+        }
         Ok(orders)
     }
 

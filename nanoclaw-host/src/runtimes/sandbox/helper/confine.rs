@@ -15,14 +15,17 @@ use rustix::{
     },
 };
 
-use super::{At, image};
-use crate::runtimes::sandbox::plan::{Isolation, Plan, Refusal};
+use super::{At, held::Held, image, root};
+use crate::runtimes::sandbox::plan::{Fault, Isolation, Plan, Refusal};
 
 /// Open files a container may have; enough for language servers and package managers, too few to hurt the host.
-const OPEN_FILES: u64 = 16_384;
+pub(in crate::runtimes::sandbox) const OPEN_FILES: u64 = 16_384;
 
 /// Sets the limits that need no cgroup.
 pub(super) fn resources(plan: &Plan) -> Result<(), Refusal> {
+    if plan.has(Fault::NoProcessLimits) {
+        return Ok(());
+    }
     lower(Resource::Core, 0)?;
     lower(Resource::Nofile, OPEN_FILES)?;
     plan.processes.map_or(Ok(()), |processes| lower(Resource::Nproc, processes))
@@ -66,7 +69,7 @@ fn lower(resource: Resource, value: u64) -> Result<(), Refusal> {
 pub(super) fn identity(plan: &Plan) -> Result<(), Refusal> {
     let really_root = getuid().is_root() && !plan.user_namespace;
     // The bounding set can only be lowered with a capability, so this comes first.
-    if really_root || plan.isolation.own_world() {
+    if (really_root || plan.isolation.own_world()) && !plan.has(Fault::Capabilities) {
         for number in 0..64 {
             // The kernel knows fewer than 64; it answers EINVAL beyond its last one.
             if remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)).is_err() {
@@ -74,10 +77,12 @@ pub(super) fn identity(plan: &Plan) -> Result<(), Refusal> {
             }
         }
     }
-    if really_root {
+    if really_root && !plan.has(Fault::HostsUser) {
         // Groups before the group before the user: each step needs the rights that a later one gives up.
         let (group, user) = (Gid::from_raw(plan.user.gid), Uid::from_raw(plan.user.uid));
-        set_thread_groups(&[]).at("drop supplementary groups")?;
+        if !plan.has(Fault::HostsGroups) {
+            set_thread_groups(&[]).at("drop supplementary groups")?;
+        }
         set_thread_res_gid(group, group, group).at("change the group")?;
         set_thread_res_uid(user, user, user).at("change the user")?;
     }
@@ -86,19 +91,24 @@ pub(super) fn identity(plan: &Plan) -> Result<(), Refusal> {
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .at("drop capabilities")?;
+    if plan.has(Fault::NoFilters) {
+        return Ok(());
+    }
     set_no_new_privs(true).at("set no-new-privileges")
 }
 
 /// Restricts the file tree by Landlock; says what the kernel made of it.
 ///
 /// In namespaces it is a second wall, as high as the kernel can build it. Alone it must hold, or nothing is started.
-pub(super) fn landlock(plan: &Plan) -> Result<String, Refusal> {
+pub(super) fn landlock(plan: &Plan, held: &Held) -> Result<String, Refusal> {
     match plan.isolation {
         Isolation::Nothing => Ok("not used".to_owned()),
         Isolation::Namespaces | Isolation::Bubblewrap => {
             behind_namespaces(plan).at("restrict the file tree by Landlock")
         }
-        Isolation::Landlock => alone(plan).at("restrict the file tree by Landlock (Linux 6.12 or newer is needed)"),
+        Isolation::Landlock => {
+            alone(plan, held).at("restrict the file tree by Landlock (Linux 6.12 or newer is needed)")
+        }
     }
 }
 
@@ -138,7 +148,7 @@ fn behind_namespaces(plan: &Plan) -> Result<String, RulesetError> {
 /// What programs ask about the machine; the rest of `/proc` is about processes, and all of the host's are in it.
 const HARMLESS: &[&str] = &["/proc/cpuinfo", "/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/uptime"];
 
-fn alone(plan: &Plan) -> Result<String, RulesetError> {
+fn alone(plan: &Plan, held: &Held) -> Result<String, RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(RIGHTS))?
@@ -155,9 +165,15 @@ fn alone(plan: &Plan) -> Result<String, RulesetError> {
     for path in image::DEVICES {
         rules = allow(rules, &format!("/dev/{path}"), true)?;
     }
-    for mount in &plan.mounts {
+    for (number, mount) in plan.mounts.iter().enumerate() {
+        let writable = mount.access == Access::ReadWrite;
+        if let Some(source) = held.get(&number) {
+            let on_files = if root::is_folder(source) { BitFlags::all() } else { AccessFs::from_file(RIGHTS) };
+            rules = rules.add_rule(PathBeneath::new(source, rights(writable) & on_files))?;
+            continue;
+        }
         // A source that cannot be opened is told as the mount that it is, by the host, before it comes to this.
-        rules = allow(rules, &mount.source.to_string_lossy(), mount.access == Access::ReadWrite)?;
+        rules = allow(rules, &mount.source.to_string_lossy(), writable)?;
     }
     Ok(format!("{:?}", rules.restrict_self()?.ruleset))
 }
@@ -168,7 +184,12 @@ fn allow(
     path: &str,
     writable: bool,
 ) -> Result<landlock::RulesetCreated, RulesetError> {
-    grant(rules, path, if writable { AccessFs::from_all(RIGHTS) } else { AccessFs::from_read(RIGHTS) })
+    grant(rules, path, rights(writable))
+}
+
+/// Everything, or reading and executing.
+fn rights(writable: bool) -> BitFlags<AccessFs> {
+    if writable { AccessFs::from_all(RIGHTS) } else { AccessFs::from_read(RIGHTS) }
 }
 
 /// Grants `rights` beneath `path`, as far as they can be had on a file. A path that is not there needs no rule.

@@ -1,4 +1,5 @@
-//! How the outer process hands a container over to its first process, where bubblewrap stands between the two.
+//! What goes through the sockets of a helper: the plan from the host, and how the outer process hands a container over to its
+//! first process, where bubblewrap stands between the two.
 //!
 //! Bubblewrap's standard input, which it passes on unread, is a socket. Down it go the container's real streams and the
 //! control socket beside the first byte, and a line with the plan; up comes a descriptor of the first process, the one thing
@@ -18,11 +19,48 @@ use rustix::{
     process::{PidfdFlags, getpid, pidfd_open},
 };
 
-use super::{bubblewrap::Identity, sys};
-use crate::runtimes::sandbox::plan::Plan;
+use super::{bubblewrap::Identity, held::Held, say, sys};
+use crate::runtimes::sandbox::plan::{Plan, Word};
 
 /// Most descriptors that travel at once.
-const MOST: usize = 4;
+pub(in crate::runtimes::sandbox) const MOST: usize = 8;
+
+/// What came through the control socket.
+pub(super) struct Received {
+    /// The container's standard input.
+    pub(super) input: OwnedFd,
+    pub(super) plan: Plan,
+    /// What the host holds of the plan's mounts.
+    pub(super) held: Held,
+}
+
+/// Takes everything that the host sends before it waits for an answer. `None` when this is no control socket, or the host died
+/// before it had sent everything.
+pub(super) fn take_plan(control: &UnixStream) -> Option<Received> {
+    let (more, mut first) = receive_beside(control).ok()?;
+    let input = first.pop()?;
+    let mut handles = Vec::new();
+    for _ in 0..more {
+        handles.extend(receive(control).ok()?);
+    }
+    // Nothing comes after the line before we have answered, so nothing is lost with the reader.
+    let mut line = Vec::new();
+    BufReader::new(control).read_until(b'\n', &mut line).ok()?;
+    let plan: Plan = serde_json::from_slice(&line).ok()?;
+    let all_there = line.ends_with(b"\n") && plan.held.len() == handles.len();
+    let known = plan.held.iter().all(|&number| number < plan.mounts.len());
+    (all_there && known).then(|| Received { input, held: plan.held.iter().copied().zip(handles).collect(), plan })
+}
+
+/// Tells the host that this process is ready, whatever its number is there, and waits until it may go on.
+///
+/// # Errors
+/// When the host is gone, or does not want it to.
+pub(super) fn ready(control: &mut UnixStream) -> io::Result<()> {
+    send(&*control, &[pidfd_open(getpid(), PidfdFlags::empty())?.as_fd()])?;
+    say(control, &Word::Ready);
+    control.read_exact(&mut [0])
+}
 
 /// Gives the streams of this process, `control` and the plan to whoever answers at the other end; returns its descriptor.
 ///
@@ -85,7 +123,8 @@ pub(super) fn take(socket: OwnedFd) -> io::Result<Taken> {
     Ok(Taken { control: control.into(), plan, sources, socket })
 }
 
-fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends one byte, a line's end, and `descriptors` beside it.
+pub(super) fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     beside.push(SendAncillaryMessage::ScmRights(descriptors));
@@ -95,6 +134,11 @@ fn send(socket: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
 
 /// Receives one byte and the descriptors beside it; none at the end of the stream.
 pub(super) fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    receive_beside(socket).map(|(_, descriptors)| descriptors)
+}
+
+/// The same with the byte; 0 at the end of the stream.
+fn receive_beside(socket: impl AsFd) -> io::Result<(u8, Vec<OwnedFd>)> {
     let mut first = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
@@ -103,5 +147,6 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
-    Ok(descriptors.flatten().collect())
+    let descriptors = descriptors.flatten().collect();
+    Ok((first[0], descriptors))
 }

@@ -12,7 +12,7 @@ use crate::runtimes::sandbox::plan::{Plan, Refusal, Root};
 pub(super) const HOST_NAME: &str = "nanoclaw";
 
 /// The host's programs, and the settings they need to work. No other part of `/etc` is shown: it may hold secrets.
-pub(super) const HOST_FOLDERS: &[&str] = &[
+pub(in crate::runtimes::sandbox) const HOST_FOLDERS: &[&str] = &[
     "/usr",
     "/bin",
     "/sbin",
@@ -43,7 +43,7 @@ pub(super) const HOST_FOLDERS: &[&str] = &[
 ];
 
 /// The device nodes of a container.
-pub(super) const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
+pub(in crate::runtimes::sandbox) const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 
 /// A piece of the root. Paths are as they will be seen inside.
 #[derive(Debug)]
@@ -153,12 +153,12 @@ fn graft(pieces: &mut Vec<Piece>, source: &Path, at: &str, places: &[String]) ->
 }
 
 /// Whether `place` lies below the folder `at`.
-pub(super) fn is_below(place: &str, at: &str) -> bool {
+pub(in crate::runtimes::sandbox) fn is_below(place: &str, at: &str) -> bool {
     if at == "/" { place != "/" } else { place.strip_prefix(at).is_some_and(|rest| rest.starts_with('/')) }
 }
 
 /// The path without doubled or trailing slashes.
-pub(super) fn tidy(path: &str) -> String {
+pub(in crate::runtimes::sandbox) fn tidy(path: &str) -> String {
     let mut tidy = String::new();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         tidy.push('/');

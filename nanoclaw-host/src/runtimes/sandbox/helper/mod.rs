@@ -13,6 +13,7 @@ mod bubblewrap;
 mod confine;
 mod filter;
 mod handover;
+mod held;
 mod image;
 mod inside;
 mod outside;
@@ -23,11 +24,8 @@ mod sys;
 use std::{
     ffi::OsStr,
     fmt::Display,
-    io::{Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    io::Write,
+    os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
 };
 
@@ -36,7 +34,16 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
 };
 
-use super::plan::{Plan, Refusal, Word};
+use super::plan::{Refusal, Word};
+
+/// What the host needs to know to look at a container from outside.
+pub(super) use self::{
+    confine::OPEN_FILES,
+    filter::FILTERS,
+    handover::MOST as DESCRIPTORS_AT_ONCE,
+    image::{DEVICES, HOST_FOLDERS, is_below, tidy},
+    root::{HIDDEN, READ_ONLY},
+};
 
 /// The first argument that makes this program the helper.
 pub const HIDDEN_WORD: &str = "__sandbox";
@@ -60,8 +67,9 @@ fn enter_outside() -> ! {
     // noticed by the missing plan.
     let armed = set_parent_process_death_signal(Some(Signal::KILL));
     let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { std::process::exit(2) };
-    let Some((mut control, plan, input)) = receive(control) else { typed_by_hand() };
-    let refusal = match armed.at("arm the death signal").and_then(|()| outside::run(&mut control, &plan, input)) {
+    let mut control = UnixStream::from(control);
+    let Some(received) = handover::take_plan(&control).filter(|_| !hung_up(&control)) else { typed_by_hand() };
+    let refusal = match armed.at("arm the death signal").and_then(|()| outside::run(&mut control, received)) {
         Ok(code) => std::process::exit(code),
         Err(refusal) => refusal,
     };
@@ -81,17 +89,6 @@ fn enter_inside() -> ! {
 fn typed_by_hand() -> ! {
     eprintln!("{HIDDEN_WORD} is how nanoclaw starts containers by itself; see nanoclaw --help");
     std::process::exit(2)
-}
-
-/// Takes the plan and the container's standard input from the control socket. `None` when this is no control socket, or the
-/// host died before it had sent everything.
-fn receive(control: OwnedFd) -> Option<(UnixStream, Plan, OwnedFd)> {
-    let input = handover::receive(&control).ok()?.pop()?;
-    let mut control = UnixStream::from(control);
-    let mut plan = Vec::new();
-    control.read_to_end(&mut plan).ok()?;
-    let plan = serde_json::from_slice(&plan).ok()?;
-    (!hung_up(&control)).then_some((control, plan, input))
 }
 
 /// Whether nobody holds the other end any more.

@@ -1,7 +1,10 @@
 //! The outer half: leaves the host's namespaces, forks the container's first process, passes signals on, and ends as it
 //! ended.
 
-use std::{fs, os::fd::OwnedFd, os::unix::net::UnixStream};
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -16,10 +19,11 @@ use rustix::{
 
 use super::{
     At, bubblewrap,
+    handover::Received,
     inside::{self, Lifeline},
     sys::{self, Awaited, Forked},
 };
-use crate::runtimes::sandbox::plan::{Isolation, Plan, Refusal};
+use crate::runtimes::sandbox::plan::{Fault, Isolation, Plan, Refusal};
 
 /// What asks the outer process to kill the container. TERM, INT and HUP are passed on as they are.
 const KILL_REQUEST: i32 = libc::SIGUSR1;
@@ -28,7 +32,9 @@ const KILL_REQUEST: i32 = libc::SIGUSR1;
 ///
 /// # Errors
 /// When nothing was forked.
-pub(super) fn run(control: &mut UnixStream, plan: &Plan, input: OwnedFd) -> Result<i32, Refusal> {
+pub(super) fn run(control: &mut UnixStream, received: Received) -> Result<i32, Refusal> {
+    let Received { input, plan, held } = received;
+    let plan = &plan;
     rustix::stdio::dup2_stdin(&input).at("take the standard input")?;
     drop(input);
     sys::close_the_rest_on_exec().at("mark inherited descriptors")?;
@@ -38,11 +44,11 @@ pub(super) fn run(control: &mut UnixStream, plan: &Plan, input: OwnedFd) -> Resu
         .at("block signals")?;
 
     if plan.isolation == Isolation::Bubblewrap {
-        return bubblewrap::run(control, plan, &awaited);
+        return bubblewrap::run(control, plan, &held, &awaited);
     }
     let own_processes = plan.isolation == Isolation::Namespaces;
     let death_signal = if own_processes {
-        leave(plan.user_namespace)?;
+        leave(plan)?;
         // The kernel takes the whole process namespace along with its first process.
         Signal::KILL
     } else {
@@ -54,14 +60,14 @@ pub(super) fn run(control: &mut UnixStream, plan: &Plan, input: OwnedFd) -> Resu
     // Again: changing credentials, as entering a user namespace does, clears it.
     set_parent_process_death_signal(Some(death_signal)).at("arm the death signal")?;
 
-    let (lifeline, held) = pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
+    let (lifeline, end) = pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
     match sys::fork().at("fork")? {
         Forked::Child => {
-            drop(held);
-            inside::run(control, plan, &Lifeline(lifeline))
+            drop(end);
+            inside::run(control, plan, &held, &Lifeline(lifeline))
         }
         Forked::Parent(first) => {
-            drop(lifeline);
+            drop((lifeline, held));
             close_streams(control);
             Ok(supervise(&First::Child(first), &awaited, own_processes))
         }
@@ -69,8 +75,11 @@ pub(super) fn run(control: &mut UnixStream, plan: &Plan, input: OwnedFd) -> Resu
 }
 
 /// Leaves the process namespace for the next child, and the user namespace first where capabilities come from there.
-fn leave(user_namespace: bool) -> Result<(), Refusal> {
-    if !user_namespace {
+fn leave(plan: &Plan) -> Result<(), Refusal> {
+    if plan.has(Fault::SharedProcesses) && !plan.user_namespace {
+        return Ok(());
+    }
+    if !plan.user_namespace {
         return sys::unshare(UnshareFlags::NEWPID).at("make a process namespace");
     }
     // Our own ids are kept, so that files made inside are ours outside.

@@ -26,13 +26,14 @@ use rustix::{
 
 use super::{
     At,
+    held::Held,
     image::{self, DEVICES, Piece},
     sys,
 };
-use crate::runtimes::sandbox::plan::{Plan, Refusal};
+use crate::runtimes::sandbox::plan::{Fault, Plan, Refusal};
 
 /// Parts of `/proc` that say or do more than a container needs, as Docker hides them.
-pub(super) const HIDDEN: &[&str] = &[
+pub(in crate::runtimes::sandbox) const HIDDEN: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -46,18 +47,20 @@ pub(super) const HIDDEN: &[&str] = &[
 ];
 
 /// Parts of `/proc` that may only be read.
-const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(in crate::runtimes::sandbox) const READ_ONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const NO_PRIVILEGE: u64 = libc::MOUNT_ATTR_NOSUID;
 const NO_DEVICES: u64 = libc::MOUNT_ATTR_NODEV;
 const NO_EXECUTION: u64 = libc::MOUNT_ATTR_NOEXEC;
 const NO_WRITING: u64 = libc::MOUNT_ATTR_RDONLY;
 
-/// Builds the planned root in this process's own mount namespace and enters it; the current folder is `/` then.
+/// Builds the planned root in this process's own mount namespace and enters it; the current folder is `/` then. `copies` are
+/// those of the planned mounts whose sources the host holds.
 ///
 /// # Errors
 /// [`Refusal::Mount`] about one of the planned mounts, [`Refusal::Step`] about everything else.
-pub(super) fn enter(plan: &Plan) -> Result<(), Refusal> {
+pub(super) fn enter(plan: &Plan, mut copies: Held) -> Result<(), Refusal> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at("keep mounts to ourselves")?;
 
     let mut parts = Vec::new();
@@ -79,13 +82,27 @@ pub(super) fn enter(plan: &Plan) -> Result<(), Refusal> {
         devices.push((name, Tree::open(&source, NO_PRIVILEGE | NO_EXECUTION).at(source.display())?));
     }
     let mut mounts = Vec::new();
-    for mount in &plan.mounts {
-        let writing = if mount.access == Access::ReadOnly { NO_WRITING } else { 0 };
-        let tree = open_source(&mount.source)
-            .and_then(|(source, attributes)| Tree::of(&source, NO_PRIVILEGE | attributes | writing))
-            .for_mount(&mount.source)?;
-        mounts.push((mount, tree));
+    let no_privilege = if plan.has(Fault::PowerfulMounts) { 0 } else { NO_PRIVILEGE };
+    for (number, mount) in plan.mounts.iter().enumerate() {
+        let read_only = mount.access == Access::ReadOnly && !plan.has(Fault::WritableMounts);
+        let attributes = no_privilege | if read_only { NO_WRITING } else { 0 };
+        let tree = match copies.remove(&number) {
+            Some(copy) => of_its_kind(&copy).and_then(|of_kind| Tree::copied(copy, attributes | of_kind)),
+            None => {
+                let other = plan.mounts.first().filter(|_| plan.has(Fault::OtherSources)).unwrap_or(mount);
+                open_source(&other.source).and_then(|(source, of_kind)| Tree::of(&source, attributes | of_kind))
+            }
+        };
+        mounts.push((mount, tree.for_mount(&mount.source)?));
     }
+    if plan.has(Fault::OneMountLess) {
+        mounts.pop();
+    }
+    let one_more = if plan.has(Fault::OneMountMore) {
+        Some(Tree::open(Path::new("/etc"), NO_PRIVILEGE | NO_DEVICES | NO_WRITING).at("show a mount more")?)
+    } else {
+        None
+    };
 
     let mut root = NewRoot::mount()?;
     for (piece, tree) in &parts {
@@ -98,17 +115,22 @@ pub(super) fn enter(plan: &Plan) -> Result<(), Refusal> {
     for (name, to) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         root.link(&format!("/dev/{name}"), format!("/proc/self/fd{to}")).at(format_args!("make /dev/{name}"))?;
     }
-    root.tmpfs("/dev/shm", "mode=1777,size=64m").at("make /dev/shm")?;
-    root.tmpfs("/tmp", &format!("mode=1777,size={}", plan.tmp_bytes)).at("make /tmp")?;
+    let powerless = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let of_tmp = if plan.has(Fault::PowerfulMounts) { MountFlags::NODEV } else { powerless };
+    root.tmpfs("/dev/shm", "mode=1777,size=64m", powerless).at("make /dev/shm")?;
+    root.tmpfs("/tmp", &format!("mode=1777,size={}", plan.tmp_bytes), of_tmp).at("make /tmp")?;
     // Programs that want a terminal of their own need this; nothing is less safe without it.
     let _ = root.terminals();
-    root.processes()?;
+    root.processes(plan)?;
     for (mount, tree) in mounts {
         root.hang(&tree, &mount.target).for_mount(&mount.source)?;
     }
     // Where it cannot be made, entering it fails, and says so.
     let _ = root.folder(&plan.workdir);
-    root.enter()
+    if let Some(tree) = one_more {
+        root.hang(&tree, "/more").at("show a mount more")?;
+    }
+    root.enter(plan.has(Fault::WritableRoot))
 }
 
 /// Opens a mount's source, and says which attributes its kind asks for. A link as its last part is refused: whoever can
@@ -116,13 +138,24 @@ pub(super) fn enter(plan: &Plan) -> Result<(), Refusal> {
 pub(super) fn open_source(path: &Path) -> io::Result<(OwnedFd, u64)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
-    let found = fstat(&source)?;
+    let attributes = of_its_kind(&source)?;
+    Ok((source, attributes))
+}
+
+/// Which attributes the kind of a mount's source asks for; an error for one that cannot be mounted.
+fn of_its_kind(source: &OwnedFd) -> io::Result<u64> {
+    let found = fstat(source)?;
     match FileType::from_raw_mode(found.st_mode) {
-        FileType::Directory | FileType::RegularFile => Ok((source, NO_DEVICES)),
-        FileType::CharacterDevice if found.st_rdev == rustix::fs::makedev(1, 3) => Ok((source, NO_EXECUTION)),
+        FileType::Directory | FileType::RegularFile => Ok(NO_DEVICES),
+        FileType::CharacterDevice if found.st_rdev == rustix::fs::makedev(1, 3) => Ok(NO_EXECUTION),
         FileType::Symlink => Err(io::Error::other("it is a symbolic link; name what it points to")),
         _ => Err(io::Error::other("it is neither a folder nor a file")),
     }
+}
+
+/// Whether it is one.
+pub(super) fn is_folder(file: &OwnedFd) -> bool {
+    fstat(file).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
 }
 
 /// A copy of a mount tree of the host, hung nowhere yet.
@@ -140,13 +173,17 @@ impl Tree {
 
     /// Copies the tree whose top is open.
     fn of(source: &OwnedFd, attributes: u64) -> io::Result<Self> {
-        let is_folder = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
         let copy = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH
             | OpenTreeFlags::AT_RECURSIVE;
-        let top = open_tree(source, "", copy)?;
+        Self::copied(open_tree(source, "", copy)?, attributes)
+    }
+
+    /// The copied tree with this top.
+    fn copied(top: OwnedFd, attributes: u64) -> io::Result<Self> {
         sys::add_mount_attributes(top.as_fd(), true, attributes)?;
+        let is_folder = is_folder(&top);
         Ok(Self { top, is_folder })
     }
 
@@ -206,10 +243,9 @@ impl NewRoot {
         symlink(to, self.outside(at))
     }
 
-    fn tmpfs(&mut self, at: &str, options: &str) -> io::Result<()> {
+    fn tmpfs(&mut self, at: &str, options: &str, flags: MountFlags) -> io::Result<()> {
         self.folder(at)?;
         let options = std::ffi::CString::new(options)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("tmpfs", self.outside(at), "tmpfs", flags, options.as_c_str())?;
         self.own.push(fstat(&self.folder(at)?)?.st_dev);
         Ok(())
@@ -223,10 +259,13 @@ impl NewRoot {
     }
 
     /// Mounts the process namespace's own `/proc`, and covers what a container needs not see.
-    fn processes(&self) -> Result<(), Refusal> {
+    fn processes(&self, plan: &Plan) -> Result<(), Refusal> {
         self.folder("/proc").at("make /proc")?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("proc", self.outside("/proc"), "proc", flags, None).at("mount /proc")?;
+        if plan.has(Fault::NothingHidden) {
+            return Ok(());
+        }
         for path in HIDDEN {
             let Ok(found) = fs::symlink_metadata(self.outside(path)) else { continue };
             if found.is_dir() {
@@ -300,7 +339,7 @@ impl NewRoot {
     }
 
     /// Makes it this process's root, lets the host's tree go, and forbids writing to what is left of the tmpfs.
-    fn enter(self) -> Result<(), Refusal> {
+    fn enter(self, writable: bool) -> Result<(), Refusal> {
         std::env::set_current_dir(self.at).at("enter the new root")?;
         // Both at one place: the old root ends up on top of the new one, and "." is it.
         pivot_root(".", ".").at("change the root")?;
@@ -308,8 +347,8 @@ impl NewRoot {
         std::env::set_current_dir("/").at("enter the new root")?;
         let top = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .at("open the new root")?;
-        sys::add_mount_attributes(top.as_fd(), false, NO_WRITING | NO_PRIVILEGE | NO_DEVICES)
-            .at("make the root read-only")
+        let writing = if writable { 0 } else { NO_WRITING };
+        sys::add_mount_attributes(top.as_fd(), false, writing | NO_PRIVILEGE | NO_DEVICES).at("make the root read-only")
     }
 }
 

@@ -42,6 +42,18 @@ pub(super) fn add_mount_attributes(tree: BorrowedFd<'_>, recursive: bool, attrib
     // SAFETY: `mount_attr` is four integers, for which zero is a value.
     let mut wanted: libc::mount_attr = unsafe { mem::zeroed() };
     wanted.attr_set = attributes;
+    change_mounts(tree, recursive, &wanted)
+}
+
+/// Has every mount of the tree that `tree` refers to neither tell others of what is mounted in it nor be told.
+pub(super) fn make_mounts_private(tree: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: `mount_attr` is four integers, for which zero is a value.
+    let mut wanted: libc::mount_attr = unsafe { mem::zeroed() };
+    wanted.propagation = libc::MS_PRIVATE;
+    change_mounts(tree, true, &wanted)
+}
+
+fn change_mounts(tree: BorrowedFd<'_>, recursive: bool, wanted: &libc::mount_attr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the descriptor is open, the path is a NUL-terminated literal, and the kernel reads `size` bytes of `wanted`.
     let answer = unsafe {
@@ -50,7 +62,7 @@ pub(super) fn add_mount_attributes(tree: BorrowedFd<'_>, recursive: bool, attrib
             tree.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const wanted,
+            std::ptr::from_ref(wanted),
             mem::size_of::<libc::mount_attr>(),
         )
     };
