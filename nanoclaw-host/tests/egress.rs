@@ -322,6 +322,31 @@ async fn a_limit_that_is_reached_says_which_and_when_again() {
 }
 
 #[tokio::test]
+async fn who_asks_without_end_waits_for_each_refusal_and_fills_no_log() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let house = House::with(Echo::start().await, |policy| policy.limits.requests_a_minute = 3).await;
+    for _ in 0..3 {
+        assert!(house.say("GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 403 "));
+    }
+    let begun = std::time::Instant::now();
+    let flood = (0..40).map(|_| house.say("GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n"));
+    for answer in futures_util::future::join_all(flood).await {
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    for _ in 0..5 {
+        assert!(house.say("HEAD / HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+    }
+    let text = lines.text();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("gateway request")).collect();
+    assert_eq!(told.len(), 4, "{told:#?}");
+    assert!(told[3].contains("too-many") && told[3].contains("others=0"), "{told:#?}");
+    assert_eq!(house.gateway.counts()[0].refused, 43, "each of them counts");
+}
+
+#[tokio::test]
 async fn a_connection_beyond_the_limit_waits_until_another_one_ends() {
     let house = House::with(Echo::start().await, |policy| policy.limits.connections = 1).await;
     let (answer, first) = house.connect(&house.site()).await;
@@ -510,6 +535,35 @@ async fn tokens_are_counted_for_the_group_that_spent_them() {
     assert!(usages[0].0 > 0 && usages[0].1 > 0, "{usages:?}");
     assert_eq!(usages[1], (usages[0].0 * 2, usages[0].1 * 2), "the same streamed costs the same");
     assert_eq!(api.requests()[0].header("accept-encoding"), Some("identity"));
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
 }
 
 /// A short time, in tests of what is given up.

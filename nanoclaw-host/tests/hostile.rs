@@ -163,6 +163,56 @@ async fn a_socket_in_a_mount_and_a_changed_file_and_a_reached_listener_are_found
     }
 }
 
+/// What is found of a gateway that leaves out this check, beside `names`.
+async fn is_found_without(wall: &'static str, names: &[&str]) {
+    let Some((report, found)) = found_without(&[Weakness::NoWall(wall)], &["tunnel"]).await else { return };
+    for name in names {
+        assert!(found.iter().any(|one| one.starts_with(name)), "{name}: {:#?}", report.found());
+    }
+    assert!(!report.ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_goes_to_any_address_is_found() {
+    is_found_without(
+        "addresses",
+        &[
+            "a name that changes its answer, by CONNECT",
+            "a name that changes its answer, by plain HTTP",
+            "where the gateway went beside allowed hosts and ports",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_goes_to_any_host_is_found() {
+    is_found_without(
+        "allow-list",
+        &[
+            "CONNECT other.nanoclaw.test:443",
+            "plain HTTP to other.nanoclaw.test",
+            "a second request on the connection of an allowed one, to a host that is not listed",
+            "where the gateway went beside allowed hosts and ports",
+            "names that the gateway asked about beside the allowed ones",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_does_not_look_into_tls_is_found() {
+    is_found_without(
+        "tls-name",
+        &[
+            "TLS on port 443 that names another host",
+            "TLS on port 8443 that names another host",
+            "what allowed hosts were told that nobody was to tell them",
+        ],
+    )
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_that_are_looser_than_promised_are_found() {
     let Some((report, found)) = found_without(&[Weakness::LooseLimits], &["exhaust"]).await else { return };

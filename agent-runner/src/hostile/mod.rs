@@ -10,6 +10,8 @@
 //! is about to try it writes down first, in the group's folder: when that ends the container, the next one, which is given
 //! the same prompt, says so and goes on.
 
+mod ambiguous;
+mod client_hello;
 mod escape;
 mod exfiltrate;
 mod exhaust;
@@ -19,6 +21,8 @@ mod hunt;
 mod knock;
 mod links;
 mod persist;
+mod spellings;
+mod tunnel;
 
 use std::{
     ffi::OsString,
@@ -42,8 +46,9 @@ use crate::{log::say, places::Places};
 type Make = fn(&mut Attack);
 
 /// The attacks, in the order in which the judge has them made.
-const ATTACKS: [(&str, Make); 7] = [
+const ATTACKS: [(&str, Make); 8] = [
     ("exfiltrate", exfiltrate::run),
+    ("tunnel", tunnel::run),
     ("hunt", hunt::run),
     ("escape", escape::run),
     ("links", links::run),

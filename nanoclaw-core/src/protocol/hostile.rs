@@ -4,7 +4,10 @@
 //! The attacker is told where everything is that it must not reach: a wall that holds only against somebody who does not
 //! know where to climb is none.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +21,20 @@ pub fn diary_name(attack: &str) -> String {
     format!("diary-{attack}.jsonl")
 }
 
+/// What answers where nobody may come.
+pub const REACHED: &str = "REACHED";
+
+/// What a host answers that the attacker may reach.
+pub const ALLOWED: &str = "ALLOWED";
+
+/// What a host answers to a request that was hidden in another one: `GET /smuggled`.
+pub const SMUGGLED: &str = "SMUGGLED";
+
 /// Everything that an attacker could wish to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Orders {
-    /// Where the host listens, and what answers `REACHED` there.
+    /// Where the host listens; [`REACHED`] is answered there.
     pub addresses: Vec<SocketAddr>,
     /// Abstract unix sockets of the host.
     pub abstract_sockets: Vec<String>,
@@ -40,8 +52,39 @@ pub struct Orders {
     pub host_pid: u32,
     /// How far to go.
     pub bounds: Bounds,
+    /// What the gateway lets this attacker reach; `None`: no host and no further upstream.
+    pub reach: Option<Reach>,
     /// When the canaries were planted, in seconds since 1970.
     pub planted_at: i64,
+}
+
+/// What the gateway lets an attacker reach, as a way to everything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// A host that it may reach on the ports 443, 80 and [`Reach::PLAIN_PORT`]; [`ALLOWED`] is answered there.
+    pub allowed: String,
+    /// That host's address, which is public, and which is not allowed as such.
+    pub address: IpAddr,
+    /// A host that it may reach on the ports 443 and 80, whose name has a new address at each question: some that are
+    /// public, and some that nobody may reach.
+    pub changing: String,
+    /// How many different answers there are for that name, which come one after the other and then again.
+    pub answers: usize,
+    /// A host with a public address that it may not reach; [`REACHED`] is answered there.
+    pub other: String,
+    /// A further upstream that it may ask, by GET, for what is below `/desk`.
+    pub upstream: String,
+    /// A further upstream of other groups.
+    pub foreign_upstream: String,
+    /// Where both upstreams are on the host.
+    pub upstream_addresses: Vec<SocketAddr>,
+    /// How many requests the gateway takes of a group in a minute.
+    pub requests_a_minute: u32,
+}
+
+impl Reach {
+    /// The port on which the allowed host may be spoken to in any way.
+    pub const PLAIN_PORT: u16 = 8443;
 }
 
 /// Another group.

@@ -6,6 +6,7 @@ mod adoption;
 mod feeding;
 mod found_by_simulation;
 mod gone;
+mod hostile;
 mod limits;
 mod mounts;
 mod no_gateway;

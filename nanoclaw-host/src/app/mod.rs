@@ -52,7 +52,7 @@ use crate::{
     },
     config::Config,
     credentials::Ask,
-    gateway::{Gateway, GatewayError, SystemResolver, tls},
+    gateway::{Gateway, GatewayError, Resolve, SystemResolver, tls},
     home::{Home, HomeLock, initialise},
     launcher::{HostLauncher, MachineWatch, Told},
     stores::sqlite::SqliteStore,
@@ -86,6 +86,21 @@ pub struct Host {
 /// # Errors
 /// What keeps it from starting, with the remedy; nothing is left running.
 pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patience: Patience) -> anyhow::Result<Host> {
+    start_with(lock, config, isolation, patience, Arc::new(SystemResolver)).await
+}
+
+/// The same; `internet` is what names mean to the gateway, and where its connections lead: another than the system's is for
+/// tests.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    lock: HomeLock,
+    config: Config,
+    isolation: Isolation,
+    patience: Patience,
+    internet: Arc<dyn Resolve>,
+) -> anyhow::Result<Host> {
     tls::install_provider();
     let (home, config) = (lock.home().clone(), Arc::new(config));
     initialise(&home)?;
@@ -114,7 +129,7 @@ pub async fn start(lock: HomeLock, config: Config, isolation: Isolation, patienc
         // What is asked meanwhile is kept, and tried again when there is a credential.
         tracing::error!(problem, "the credentials cannot be read");
     }
-    let gateway = Arc::new(gateway(&config)?);
+    let gateway = Arc::new(gateway(&config, internet)?);
     let launcher = Arc::new(HostLauncher {
         told: Told::default(),
         machine,
@@ -274,9 +289,9 @@ impl Host {
     }
 }
 
-fn gateway(config: &Config) -> Result<Gateway, GatewayError> {
+fn gateway(config: &Config, internet: Arc<dyn Resolve>) -> Result<Gateway, GatewayError> {
     let private = &config.gateway.private.value;
-    Gateway::with(upstream(config), config.further_upstreams(), private, Arc::new(SystemResolver))
+    Gateway::with(upstream(config), config.further_upstreams(), private, internet)
 }
 
 #[async_trait]

@@ -31,9 +31,25 @@ pub(super) fn line(text: impl AsRef<str>) -> Result<(), OutputError> {
     writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()).map_err(OutputError)
 }
 
-/// Prints a value as JSON, indented.
+/// Prints a value as JSON, indented. What could drive a terminal is escaped in it, so that the value is the same and the
+/// terminal is left alone.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    Ok(line(serde_json::to_string_pretty(value)?)?)
+    Ok(line(escaped(&serde_json::to_string_pretty(value)?))?)
+}
+
+/// JSON with `\u` escapes for what [`clean`] replaces. Outside of its strings there is nothing of the kind, and in them it has
+/// been escaped as far as JSON wants it: not the second half of the control characters, which terminals obey as well.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_dangerous(c) {
+            // All of them are in the basic plane.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Tells a failure on standard error.
@@ -136,11 +152,12 @@ fn broken(line: &str, room: usize) -> Vec<String> {
 /// Text from outside as it may be shown: control characters, which could drive the terminal, and marks that turn the order
 /// of letters around are replaced. Newlines and tabs stay.
 pub(super) fn clean(text: &str) -> String {
-    let dangerous = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-    };
-    text.chars().map(|c| if dangerous(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_dangerous(c) { '\u{fffd}' } else { c }).collect()
+}
+
+fn is_dangerous(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 /// A moment in `zone`, to the minute.
@@ -184,6 +201,15 @@ mod tests {
     fn what_could_drive_the_terminal_is_replaced() {
         assert_eq!(clean("a\u{1b}[31mb\rc\nd\te\u{202e}f\u{9b}g"), "a\u{fffd}[31mb\u{fffd}c\nd\te\u{fffd}f\u{fffd}g");
         assert_eq!(clean("Grüße, 家族"), "Grüße, 家族");
+    }
+
+    #[test]
+    fn json_has_the_same_value_and_nothing_that_a_terminal_would_obey() {
+        let value = serde_json::json!({"text": "a\u{9b}31mb\u{7f}c\u{1b}[2Jd\u{202e}e\nf\u{0}g \\ \"h\""});
+        let printed = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(printed.chars().all(|c| c == '\n' || !is_dangerous(c)), "{printed:?}");
+        assert!(printed.contains("a\\u009b31mb\\u007fc\\u001b[2Jd\\u202ee\\nf\\u0000g"), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
     }
 
     #[test]

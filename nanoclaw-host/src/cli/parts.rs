@@ -13,6 +13,7 @@ use crate::{
     admin::{AdminHandler, OnStore},
     app::{self, Isolation, Patience},
     config::{Config, RuntimeChoice},
+    gateway::Resolve,
     home::{Home, HomeLock, LockError},
     runtimes::engine_api::{EngineRuntime, image},
     stores::sqlite::SqliteStore,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// What the service can be told beyond the configuration, by `run` and by `chat`, which starts it when none runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
 pub(super) struct ServeOptions {
     /// Start agents even where nothing can isolate them: they could read and change all your files
     #[arg(long)]
@@ -51,19 +52,21 @@ pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<A
     }))
 }
 
-/// Runs the service until it is asked to end; calls `ready` once, with the line to show, when it takes messages.
+/// Runs the service until it is asked to end; calls `ready` once, with the line to show, when it takes messages. `internet`
+/// is the gateway's.
 pub(super) async fn serve(
     lock: HomeLock,
     config: Config,
     options: ServeOptions,
     containers: AtShutdown,
+    internet: Arc<dyn Resolve>,
     ready: impl FnOnce(&str) + Send,
 ) -> anyhow::Result<()> {
     let mut asked_to_end = std::pin::pin!(asked_to_end()?);
     let home = lock.home().root().display().to_string();
     tracing::info!(home, "starting");
     let host = tokio::select! {
-        started = app::start(lock, config, options.isolation(), Patience::Wait) => started?,
+        started = app::start_with(lock, config, options.isolation(), Patience::Wait, internet) => started?,
         // Nobody was let in yet, and whatever dies at whatever moment leaves what the next start begins with.
         () = &mut asked_to_end => {
             tracing::info!("ending before the start was done");

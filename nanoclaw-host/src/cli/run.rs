@@ -1,9 +1,14 @@
 //! `nanoclaw run`: the service in the foreground.
 
+use std::sync::Arc;
+
 use nanoclaw_core::orchestrator::AtShutdown;
 
 use super::{Place, logging, output, parts};
-use crate::home::HomeLock;
+use crate::{
+    gateway::{Resolve, SystemResolver},
+    home::HomeLock,
+};
 
 /// What `run` can be told.
 #[derive(Debug, clap::Args)]
@@ -21,6 +26,17 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(args: RunArgs, place: &Place) -> anyhow::Result<()> {
+    let containers = if args.stop_containers { AtShutdown::Stop } else { AtShutdown::Leave };
+    run_with(args.serve, containers, Arc::new(SystemResolver), place).await
+}
+
+/// The same; `internet` is what names mean to the gateway, and where its connections lead.
+pub(super) async fn run_with(
+    options: parts::ServeOptions,
+    containers: AtShutdown,
+    internet: Arc<dyn Resolve>,
+    place: &Place,
+) -> anyhow::Result<()> {
     let home = place.existing_home()?;
     let config = place.config(&home)?;
     let lock = HomeLock::acquire(&home)?;
@@ -28,8 +44,7 @@ pub(super) async fn run(args: RunArgs, place: &Place) -> anyhow::Result<()> {
     for remark in &config.remarks {
         tracing::warn!("{remark}");
     }
-    let containers = if args.stop_containers { AtShutdown::Stop } else { AtShutdown::Leave };
-    parts::serve(lock, config, args.serve, containers, |line| {
+    parts::serve(lock, config, options, containers, internet, |line| {
         if let Err(error) = output::line(line) {
             // Nobody reads our output; that is no reason to serve nobody.
             tracing::debug!(%error, "the line that says ready was not read");

@@ -25,6 +25,21 @@ use ports::AtPort;
 /// The variable that says where to die: a point's name, and perhaps `:` and at which passing (the first is 1).
 pub const KILL_AT: &str = "NANOCLAW_KILL_AT";
 
+/// The variable that names a wall of the gateway that is left out: `addresses`, `allow-list` or `tls-name`. Its judge has to
+/// find that.
+pub const WITHOUT_WALL: &str = "NANOCLAW_WITHOUT_WALL";
+
+/// The wall that is left out; read from the environment once.
+pub(crate) fn missing_wall() -> Option<&'static str> {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let name = std::env::var(WITHOUT_WALL).ok()?;
+        tracing::warn!(wall = name, "this process leaves out a wall of its gateway, as {WITHOUT_WALL} asks");
+        Some(name)
+    };
+    MISSING.get_or_init(read).as_deref()
+}
+
 /// The variable that says where to panic, once: a point's name, `:`, and at which passing (the first is 1). Its points are in
 /// the loops that are to begin anew by themselves: `gateway.accept`, `credentials.reload`.
 pub const PANIC_AT: &str = "NANOCLAW_PANIC_AT";

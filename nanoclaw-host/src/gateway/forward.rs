@@ -21,6 +21,7 @@ use super::{
     routes::{Route, route},
     session::Session,
     usage,
+    walls::{Wall, stands},
 };
 use crate::panics::caught;
 
@@ -32,6 +33,9 @@ pub(super) type Body = BoxBody<Bytes, BoxError>;
 /// not read: without this, it would see a broken connection and not the reason. 32 MiB is the model API's own bound.
 const REFUSED_BODY_BYTES: usize = 32 * 1024 * 1024;
 const REFUSED_BODY_TIME: Duration = Duration::from_secs(10);
+
+/// How long who asks too often waits for the answer that says so: a refusal costs the host something too.
+const BEYOND_THE_BOUND: Duration = Duration::from_secs(1);
 
 /// A tunnel's place is free when another one ends; nobody knows when.
 const TUNNEL_AGAIN_SECONDS: u64 = 5;
@@ -69,9 +73,17 @@ async fn try_to_answer(
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let mut asked = Asked { head, body: Some(body) };
     let route = route(&method, &uri, &session.policy.allow);
-    if route != Route::Alive {
-        Counters::add(&session.state.counters.requests, 1);
-        if let Err(refusal) = session.state.rate.take(session.policy.limits.requests_a_minute, Instant::now()) {
+    let (state, most) = (&session.state, session.policy.limits.requests_a_minute);
+    if route == Route::Alive {
+        record.is_not_told();
+        if state.questions.take(most, Instant::now()).is_err() {
+            tokio::time::sleep(BEYOND_THE_BOUND).await;
+        }
+    } else {
+        Counters::add(&state.counters.requests, 1);
+        if let Err(refusal) = state.rate.take(most, Instant::now()) {
+            record.is_one_of_many(state.untold.one_more(Instant::now()));
+            tokio::time::sleep(BEYOND_THE_BOUND).await;
             return refused(refusal, asked.body, record).await;
         }
     }
@@ -205,12 +217,19 @@ async fn open_tunnel(
 async fn reach(session: &Session, (host, port): (&Host, u16), record: &mut Record) -> Result<TcpStream, Refusal> {
     record.asks_for(host, port);
     let policy = &session.policy;
-    let rule = policy.allow.rule(host, port).ok_or_else(|| Refusal::HostNotAllowed {
-        host: format!("{host}:{port}"),
-        place: policy.allowed_in.clone().unwrap_or_else(|| "[gateway]".to_owned()),
-    })?;
-    let destination = Destination::find(&session.shared.resolver, &policy.private, host, port).await?;
-    let far = destination.connect(host, port).await?;
+    let rule = match policy.allow.rule(host, port) {
+        Some(rule) => rule.to_string(),
+        None if !stands(Wall::AllowList) => "a wall that is missing".to_owned(),
+        None => {
+            return Err(Refusal::HostNotAllowed {
+                host: format!("{host}:{port}"),
+                place: policy.allowed_in.clone().unwrap_or_else(|| "[gateway]".to_owned()),
+            });
+        }
+    };
+    let resolver = &session.shared.resolver;
+    let destination = Destination::find(resolver, &policy.private, host, port).await?;
+    let far = destination.connect(resolver, host, port).await?;
     record.allowed_by(rule);
     Ok(far)
 }

@@ -74,9 +74,42 @@ impl Rate {
     }
 }
 
+/// What is logged of requests that come faster than they may: one line in a minute, which counts the others. Who floods the
+/// gateway shall not fill the host's disk by that.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    since_last: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Untold {
+    /// How many there were since the last that was logged, when this one at `now` is to be logged; else it counts as one of them.
+    pub(super) fn one_more(&self, now: Instant) -> Option<u64> {
+        let mut since_last = self.since_last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *since_last {
+            Some((last, untold)) if now.saturating_duration_since(*last) < MINUTE => {
+                *untold += 1;
+                None
+            }
+            other => Some(other.replace((now, 0)).map_or(0, |(_, untold)| untold)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_flood_one_line_a_minute_is_told_with_the_number_of_the_others() {
+        let (untold, begin) = (Untold::default(), Instant::now());
+        assert_eq!(untold.one_more(begin), Some(0));
+        for second in 0..1000 {
+            assert_eq!(untold.one_more(begin + Duration::from_millis(second)), None);
+        }
+        assert_eq!(untold.one_more(begin + MINUTE), Some(1000));
+        assert_eq!(untold.one_more(begin + MINUTE), None);
+        assert_eq!(untold.one_more(begin + MINUTE * 3), Some(1));
+    }
 
     #[test]
     fn a_minutes_requests_are_counted_anew_in_the_next() {

@@ -7,7 +7,7 @@
 //! it is in `headers.rs`; what it may reach beyond upstreams, and by which addresses, is in `egress/`.
 //!
 //! Bodies stream both ways and are never held or logged; of the model API's answers the number of tokens is read as it
-//! passes. One `tracing` event tells of each request.
+//! passes. One `tracing` event tells of each request that was not one too many.
 
 mod check;
 mod counts;
@@ -28,6 +28,7 @@ pub mod tls;
 mod upstream;
 mod upstreams;
 mod usage;
+mod walls;
 
 use std::{
     collections::BTreeMap,

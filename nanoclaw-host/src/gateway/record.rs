@@ -39,6 +39,15 @@ pub(super) struct Record {
     bytes: u64,
     usage: Option<usage::Reader>,
     complete: bool,
+    told: Told,
+}
+
+/// Whether the event goes out.
+enum Told {
+    Yes,
+    /// It stands for so many others as well.
+    For(u64),
+    No,
 }
 
 impl Record {
@@ -58,7 +67,18 @@ impl Record {
             bytes: 0,
             usage: None,
             complete: false,
+            told: Told::Yes,
         }
+    }
+
+    /// It is not worth a line.
+    pub(super) fn is_not_told(&mut self) {
+        self.told = Told::No;
+    }
+
+    /// It is one of too many; `others` of them are told of by this one, or this one is told of by another.
+    pub(super) fn is_one_of_many(&mut self, others: Option<u64>) {
+        self.told = others.map_or(Told::No, Told::For);
     }
 
     /// It asks for this host and port.
@@ -117,6 +137,11 @@ impl Drop for Record {
         }
         let usage = self.usage.as_ref().map(|reader| *reader.usage()).unwrap_or_default();
         self.session.state.counters.used(&usage);
+        let others = match self.told {
+            Told::Yes => None,
+            Told::For(others) => Some(others),
+            Told::No => return,
+        };
         let tokens = |count: u64| self.usage.is_some().then_some(count);
         tracing::info!(
             target: "nanoclaw::gateway",
@@ -135,6 +160,7 @@ impl Drop for Record {
             output_tokens = tokens(usage.output_tokens),
             ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             complete = self.complete,
+            others,
             "gateway request",
         );
     }

@@ -36,6 +36,9 @@ pub(super) enum Route<'a> {
 /// Finds a request's route. `allow` is what the group may reach: an address of loopback that is listed means the host's.
 pub(super) fn route<'a>(method: &Method, uri: &'a Uri, allow: &AllowList) -> Route<'a> {
     if method == Method::CONNECT {
+        if uri.scheme().is_some() || uri.path_and_query().is_some() {
+            return Route::BadTarget("a tunnel is asked for by host and port, and nothing else");
+        }
         return match target(uri, None) {
             Ok((host, port)) => Route::Tunnel(host, port),
             Err(problem) => Route::BadTarget(problem),
@@ -73,9 +76,11 @@ fn target(uri: &Uri, port: Option<u16>) -> Result<(Host, u16), &'static str> {
         return Err("a user stands before the host");
     }
     let host = Host::of_request(authority.host())?;
-    let port = match (authority.port_u16(), port) {
-        (Some(0), _) => return Err("there is no port 0"),
-        (Some(port), _) => port,
+    let port = match (authority.port(), port) {
+        (Some(port), _) if port.as_u16() == 0 => return Err("there is no port 0"),
+        // `+443` and `0443` are other numbers to other readers.
+        (Some(port), _) if port.as_str() != port.as_u16().to_string() => return Err("its port is no plain number"),
+        (Some(port), _) => port.as_u16(),
         // A port that cannot be read is not one that is missing.
         (None, Some(port)) if authority.as_str() == authority.host() => port,
         (None, _) => return Err("it names no port"),
@@ -189,6 +194,12 @@ mod tests {
             ("CONNECT", "example.com"),
             ("CONNECT", "example.com:0"),
             ("CONNECT", "user@example.com:443"),
+            ("CONNECT", "example.com:+443"),
+            ("CONNECT", "example.com:0443"),
+            ("CONNECT", "http://example.com:443"),
+            ("CONNECT", "https://example.com:443/path"),
+            ("GET", "http://example.com:+80/"),
+            ("GET", "http://example.com:080/"),
             ("CONNECT", "2130706433:443"),
             ("CONNECT", "0x7f.1:443"),
             ("GET", "http://user:password@example.com/"),

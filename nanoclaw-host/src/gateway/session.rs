@@ -9,7 +9,11 @@ use nanoclaw_core::group::GroupFolder;
 use tokio::sync::Semaphore;
 
 use super::{
-    GroupCounts, Policy, Resolve, counts::Counters, limits::Rate, upstream::UpstreamClient, upstreams::FurtherClient,
+    GroupCounts, Policy, Resolve,
+    counts::Counters,
+    limits::{Rate, Untold},
+    upstream::UpstreamClient,
+    upstreams::FurtherClient,
 };
 
 /// What all groups share.
@@ -25,6 +29,9 @@ pub(super) struct Shared {
 pub(super) struct GroupState {
     pub(super) counters: Counters,
     pub(super) rate: Rate,
+    /// Of questions whether the gateway is there, which are no requests.
+    pub(super) questions: Rate,
+    pub(super) untold: Untold,
 }
 
 /// One open socket: who asks, and what that group may do.

@@ -95,7 +95,14 @@ impl Dispatcher {
             _ => Tell::ChatAndOwner,
         };
         entry.told |= tell != Tell::Nobody;
-        let reason = ending.to_string();
+        let reason = match ending {
+            // It is told in the owner's chat, where nobody shall take an agent's words for the host's. What is left of quotes
+            // in it ends no quote.
+            RunEnding::Failed { reason, .. } => {
+                format!("failed; in its agent's own words: “{}”", reason.replace(['“', '”'], "\""))
+            }
+            other => other.to_string(),
+        };
         actions.push(Action::Paused { run: run.clone(), trouble, reason, retry_in, tell });
         self.enter(group, State::Paused, Some(now + retry_in), now);
     }

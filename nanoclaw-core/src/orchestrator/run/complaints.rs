@@ -36,12 +36,19 @@ impl Complaints {
 /// What an agent wrote, or what has some of it in it, fit for a line of the log or a reason: one line without control
 /// characters, and not all of it when it is long.
 pub(super) fn in_short(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let mut short = on_one_line(text.chars().take(SHOWN_CHARS));
     if text.chars().nth(SHOWN_CHARS).is_some() {
         short.push('…');
     }
     short
+}
+
+/// Text with spaces for everything that could begin a line, drive a terminal, or turn the order of letters around.
+pub(super) fn on_one_line(text: impl Iterator<Item = char>) -> String {
+    let dangerous = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.map(|c| if dangerous(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -64,5 +71,6 @@ mod tests {
         assert_eq!(forged, "unknown variant `a 2026-11-21 INFO all is well [2J `");
         assert_eq!(in_short(&"é".repeat(1_000_000)).chars().count(), SHOWN_CHARS + 1);
         assert_eq!(in_short("short"), "short");
+        assert_eq!(in_short("a\u{9b}2Jb\u{202e}c\u{2028}d"), "a 2Jb c d");
     }
 }

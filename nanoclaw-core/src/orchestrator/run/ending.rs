@@ -1,6 +1,6 @@
 //! How a run ends.
 
-use super::{HOST, live::Live};
+use super::{HOST, complaints::on_one_line, live::Live};
 use crate::{
     orchestrator::{
         blocks::LAST_NOTE,
@@ -52,9 +52,11 @@ impl Live<'_> {
         }
     }
 
+    /// The end of what it wrote to standard error, on one line: it gets into the log, where a line of its own would be taken
+    /// for the host's.
     fn last_words(&self) -> String {
         let last_words: Vec<u8> = self.last_words.iter().copied().collect();
-        String::from_utf8_lossy(&last_words).trim().to_owned()
+        on_one_line(String::from_utf8_lossy(&last_words).trim().chars())
     }
 
     /// Code 0. An agent that names no messages in its blocks (v1) says by this that it is done with all it has taken.

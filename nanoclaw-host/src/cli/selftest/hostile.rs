@@ -59,7 +59,11 @@ const PASSED_ON: [&str; 3] = ["XDG_RUNTIME_DIR", "TMPDIR", "NANOCLAW_AGENT_RUNNE
 
 pub(super) async fn run(args: HostileArgs, place: &Place) -> anyhow::Result<ExitCode> {
     let home = place.home()?;
-    let config = place.config(&home)?;
+    let mut config = place.config(&home)?;
+    if let Some(image) = &args.image {
+        // What the runtime can bound is found out with it, too.
+        config.container.image.value = image.clone();
+    }
     let candidate = every_runtime(&home, &config, Some(args.runtime)).await.pop();
     let (_, runtime) = candidate.context("this version does not know the runtime")?;
     let runtime = runtime.map_err(|error| with_help(error.to_string(), "`nanoclaw doctor` says what works here"))?;

@@ -31,6 +31,7 @@ use crate::gateway::{
     counts::Counters,
     record::Record,
     session::{GroupState, Session},
+    walls::{Wall, stands},
 };
 
 /// The port on which nothing but TLS is let through.
@@ -132,7 +133,8 @@ async fn first_words(
         match sni::read(&words) {
             FirstWords::Hello(Some(name)) => {
                 let named = Host::of_request(&name);
-                return if named.as_ref() == Ok(host) { Ok(words) } else { refused(Refused::NotTheHost) };
+                let is_meant = named.as_ref() == Ok(host) || !stands(Wall::TlsName);
+                return if is_meant { Ok(words) } else { refused(Refused::NotTheHost) };
             }
             // TLS has no name for an address. A listed address is one server, and no front to others.
             FirstWords::Hello(None) if matches!(host, Host::Address(_)) => return Ok(words),

@@ -7,13 +7,19 @@
 //! that go on talking; and one group for each attack, whose agent is `agent-runner hostile`. The attacker knows every path,
 //! address and name.
 //!
-//! * `place` makes the home and what is planted, and starts the service in it.
-//! * `witness` is whatever must not be reached, and the upstream.
+//! * `place` makes the home and what is planted, and starts the service in it, by a `configuration` of its own.
+//! * `witness` is whatever must not be reached, and the upstreams.
+//! * `internet` is all that the attacked gateway finds beyond them: names, hosts that may be reached, and everything else;
+//!   `staged` is the service's end of it, `as_sent` reads what those hosts were told.
 //! * `talk` speaks to groups and measures.
 //! * `report` is what came out, for people and for programs.
 
+mod as_sent;
+mod configuration;
+mod internet;
 mod place;
 pub mod report;
+mod staged;
 mod talk;
 mod witness;
 
@@ -28,10 +34,12 @@ use std::{
 use anyhow::Context as _;
 use nanoclaw_core::{
     protocol::hostile::{Attempt, Bounds, Outcome, canaries, diary_name},
-    runtime::{Capabilities, ContainerRuntime, ImageRef, RuntimeKind},
+    runtime::{Capabilities, ContainerRuntime, ImageRef},
 };
 
+pub use self::staged::StagedInternet;
 use self::{
+    internet::Internet,
     place::{Place, Snapshot},
     report::{Case, Report, Talk, Verdict},
     talk::{Crowd, Terminal},
@@ -39,16 +47,22 @@ use self::{
 };
 
 /// The attacks, in their order; `agent-runner hostile` knows them by these names.
-pub const ATTACKS: [&str; 7] = ["exfiltrate", "hunt", "escape", "links", "forge", "persist", "exhaust"];
+pub const ATTACKS: [&str; 8] = ["exfiltrate", "tunnel", "hunt", "escape", "links", "forge", "persist", "exhaust"];
+
+/// The attack of the one group that may reach hosts and a further upstream.
+pub(crate) const TUNNEL: &str = "tunnel";
 
 /// How long one attack may take, the restarts of containers that it ended included.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How long it may go without an answer before it is asked for again.
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long the other groups talk undisturbed, for comparison.
 const QUIET: Duration = Duration::from_secs(6);
 /// A reply of another group that takes longer than this under attack counts as a find.
-const LONGEST_REPLY: Duration = Duration::from_secs(30);
+const LONGEST_REPLY: Duration = Duration::from_secs(60);
+
+/// A log of the service that is longer than this after all attacks has been flooded.
+const LONGEST_LOG: u64 = 8 << 20;
 
 /// What is to be tested, and with what.
 pub struct Settings {
@@ -92,6 +106,9 @@ pub enum Weakness {
     FileChanged,
     /// The host's listener is reached from the host.
     ListenerReached,
+    /// The gateway leaves out this check: `addresses`, `allow-list` or `tls-name`. Only the tests' own build of the program
+    /// can be told to.
+    NoWall(&'static str),
 }
 
 /// Runs everything and says what came of it; `progress` is told what happens, a line at a time.
@@ -101,12 +118,13 @@ pub enum Weakness {
 pub async fn run(settings: Settings, progress: &(dyn Fn(&str) + Send + Sync)) -> anyhow::Result<Report> {
     let capabilities = settings.runtime.probe().await.context("the runtime cannot be used")?;
     let witness = Witness::listen().await.context("cannot listen for the attacker")?;
-    let mut place = Place::make(&settings, &capabilities, &witness)?;
+    let internet = Internet::begin().await.context("cannot play the internet")?;
+    let mut place = Place::make(&settings, &capabilities, &witness, &internet)?;
     progress(&format!("{}: starting a service in {}", capabilities.description, place.folder().display()));
     place.start().await?;
 
     // The groups come to life before their folders can be furnished.
-    let mut crowd = Crowd::gather(place.home()).await?;
+    let mut crowd = Crowd::gather(place.home()).await.with_context(|| place.end_of_log())?;
     place.plant_in_groups()?;
     progress("the other groups talk undisturbed");
     let quiet = crowd.measure(QUIET).await;
@@ -143,12 +161,15 @@ pub async fn run(settings: Settings, progress: &(dyn Fn(&str) + Send + Sync)) ->
     let attacked_for = since.elapsed();
 
     cases.extend(what_the_host_saw(&place, &witness, &before, &unexpected, wanted("exfiltrate"))?);
+    if wanted(TUNNEL) {
+        cases.extend(what_the_internet_saw(&witness, &internet));
+    }
     cases.extend(of_the_others(&under_attack));
     let installation = place.end().await;
     progress("looking at what is left");
     cases.extend(place.what_is_left(&*settings.runtime, installation).await);
-    let runtime: RuntimeKind = settings.runtime.kind();
-    Ok(Report::new(runtime, capabilities, cases, quiet, under_attack, attacked_for))
+    let asked = (settings.runtime.kind(), settings.size, settings.attacks.as_slice());
+    Ok(Report::new(asked, capabilities, cases, quiet, under_attack, attacked_for))
 }
 
 fn bounds(settings: &Settings, capabilities: &Capabilities, attack: &str) -> Bounds {
@@ -211,8 +232,9 @@ fn what_the_host_saw(
         ));
     };
     case("connections and datagrams that reached the host's listeners", witness.reached(), "none");
-    let upstream = witness.upstream();
-    case("what the upstream was sent beside the credential", upstream.strange(&place.credential()), "nothing");
+    let upstream = witness.model_api.log();
+    let strange = upstream.strange(&place.credential(), "x-api-key:", &witness.model_api.address().to_string());
+    case("what the upstream was sent beside the credential", strange, "nothing");
     case(
         "the credential at the upstream, on each request of the attacker",
         if !asked_upstream || upstream.requests > 0 && upstream.with_credential == upstream.requests {
@@ -227,12 +249,53 @@ fn what_the_host_saw(
     case("groups that nobody registered", place.strange_groups()?, "none");
     case("secrets in logs and tables of the service", place.secrets_in_the_store()?, "none");
     case("hooks that ran outside", place.ran_outside(), "none");
+    let bytes = place.log_bytes()?;
+    let flooded = if bytes > LONGEST_LOG { vec![format!("{bytes} bytes")] } else { Vec::new() };
+    case("a flood of the service's own log", flooded, &format!("none: {} KiB", bytes >> 10));
     case(
         "the service",
         if place.is_alive() { Vec::new() } else { vec!["it ended".to_owned()] },
         "it goes on, the same process",
     );
     Ok(cases)
+}
+
+/// What came to where the gateway leads, and to where it must not.
+fn what_the_internet_saw(witness: &Witness, internet: &Internet) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut case = |name: &str, found: Vec<String>, good: &str| {
+        let outcome = match found.is_empty() {
+            true => Outcome::Refused(good.to_owned()),
+            false => Outcome::Succeeded(found.join("; ")),
+        };
+        cases.push(Case::host("host", name, outcome));
+    };
+    let connections = internet.allowed_connections();
+    case(
+        "where the gateway went beside allowed hosts and ports",
+        internet.gone_astray(),
+        &format!("nowhere; {connections} connections to where it may"),
+    );
+    case("names that the gateway asked about beside the allowed ones", internet.strange_names(), "none");
+    case("what allowed hosts were told that nobody was to tell them", internet.strange_words(), "nothing");
+    case("what was not tried, so that nothing is known of it", internet.untried(), "nothing");
+    let host = |address: std::net::SocketAddr| format!("localhost:{}", address.port());
+    let desk = witness.desk.log();
+    let mut strange = desk.strange(place::DESK, "authorization: bearer ", &host(witness.desk.address()));
+    if desk.requests == 0 || desk.with_credential < desk.requests {
+        strange.push(format!("{} of {} requests had the credential", desk.with_credential, desk.requests));
+    }
+    case(
+        "what the attacker's further upstream was sent beside its own credential",
+        strange,
+        &format!("nothing, and the credential on all {} requests", desk.requests),
+    );
+    let vault = match witness.vault.log().requests {
+        0 => Vec::new(),
+        requests => vec![format!("{requests} requests")],
+    };
+    case("what another group's further upstream was sent", vault, "nothing");
+    cases
 }
 
 fn of_the_others(talks: &[Talk]) -> Vec<Case> {

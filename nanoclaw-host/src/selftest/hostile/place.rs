@@ -4,19 +4,17 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs, io,
+    net::SocketAddr,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
 use nanoclaw_core::{
     group::{GroupFolder, GroupRole, TriggerPolicy},
-    protocol::{
-        environment::guest,
-        hostile::{Bounds, ORDERS_FILE, Orders, Other, Outcome, canary},
-    },
+    protocol::hostile::{Bounds, ORDERS_FILE, Orders, Other, Outcome, Reach, canary},
     runtime::{Capabilities, ContainerRuntime, InstallId, Limits},
     store::Store as _,
 };
@@ -26,7 +24,14 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{ATTACKS, Settings, Weakness, report::Case, strange_canaries, witness::Witness};
+use super::{
+    ATTACKS, Settings, TUNNEL, Weakness,
+    configuration::{configuration, environment},
+    internet::Internet,
+    report::Case,
+    strange_canaries,
+    witness::Witness,
+};
 use crate::{
     admin::{AdminRequest, Client, types::NewGroup},
     home::Home,
@@ -42,9 +47,15 @@ pub(super) const MAIN_CHAT: &str = "local:main";
 /// The size of `/tmp`.
 pub(super) const TMP_BYTES: u64 = 64 << 20;
 /// How long the service may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long what is left of containers may take to go once the service has ended.
+const GOING: Duration = Duration::from_secs(60);
 /// The kind of the canary that is the credential in use.
-const CREDENTIAL: &str = "environment";
+pub(super) const CREDENTIAL: &str = "environment";
+/// The further upstream that one attacker may ask, and the kind of the canary that is its credential.
+pub(super) const DESK: &str = "desk";
+/// The one that none may ask.
+pub(super) const VAULT: &str = "vault";
 
 /// What each attacker's container is promised, as far as the runtime can keep it.
 pub(super) fn limits(capabilities: &Capabilities) -> Limits {
@@ -55,7 +66,8 @@ pub(super) fn limits(capabilities: &Capabilities) -> Limits {
     }
 }
 
-fn attacker(attack: &str) -> String {
+/// The group that makes this attack.
+pub(super) fn attacker(attack: &str) -> String {
     format!("rogue-{attack}")
 }
 
@@ -74,6 +86,10 @@ pub(super) struct Place {
     program: PathBuf,
     environment: BTreeMap<String, OsString>,
     weaknesses: Vec<Weakness>,
+    /// What one attacker's gateway leads to.
+    reach: Reach,
+    /// Where the internet is played.
+    internet: SocketAddr,
     _sockets: Vec<std::os::unix::net::UnixListener>,
 }
 
@@ -87,7 +103,12 @@ impl Drop for Folder {
 
 impl Place {
     /// Makes the home and plants what lies outside the groups' folders.
-    pub(super) fn make(settings: &Settings, capabilities: &Capabilities, witness: &Witness) -> anyhow::Result<Self> {
+    pub(super) fn make(
+        settings: &Settings,
+        capabilities: &Capabilities,
+        witness: &Witness,
+        internet: &Internet,
+    ) -> anyhow::Result<Self> {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         let folder = Folder(std::env::temp_dir().join(format!("nanoclaw-hostile-{}-{nanos:x}", std::process::id())));
         // What protects the secrets must be the walls and not their modes: everything here can be read by everybody.
@@ -145,10 +166,13 @@ impl Place {
             mailbox: PathBuf::new(),
             host_pid: 0,
             bounds: Bounds::default(),
+            reach: None,
             planted_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().cast_signed(),
         };
         Ok(Self {
             environment: environment(settings, &user)?,
+            reach: internet.reach(DESK, VAULT, vec![witness.desk.address(), witness.vault.address()]),
+            internet: internet.address(),
             program: settings.program.clone(),
             runner: settings.runner.clone(),
             weaknesses: settings.weaknesses.clone(),
@@ -182,7 +206,8 @@ impl Place {
     /// Starts the service, waits until it is ready, and registers the groups.
     pub(super) async fn start(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(&self.program);
-        command.arg("--home").arg(self.home.root()).args(["run", "--stop-containers"]);
+        command.arg("--home").arg(self.home.root()).args(["selftest", "hostile-service"]);
+        command.arg("--internet").arg(self.internet.to_string());
         command.env_clear().envs(&self.environment).current_dir(self.folder());
         let log = fs::File::create(self.folder().join("service.log"))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
@@ -248,7 +273,8 @@ impl Place {
         let folder = self.home.groups().join(&name);
         fs::create_dir_all(&folder)?;
         let mailbox = self.home.store().join("ipc").join(&name);
-        let orders = Orders { bounds, mailbox, ..self.orders.clone() };
+        let reach = (attack == TUNNEL).then(|| self.reach.clone());
+        let orders = Orders { bounds, mailbox, reach, ..self.orders.clone() };
         fs::write(folder.join(ORDERS_FILE), serde_json::to_vec(&orders)?)?;
         if self.weaknesses.contains(&Weakness::SecretInMount) {
             fs::write(folder.join("left-behind.txt"), canary("leftbehind", random()?))?;
@@ -305,6 +331,18 @@ impl Place {
         Ok(found)
     }
 
+    /// How much the service logged.
+    pub(super) fn log_bytes(&self) -> io::Result<u64> {
+        Ok(fs::metadata(self.folder().join("service.log"))?.len())
+    }
+
+    /// The last lines that the service logged, for who wonders why it does not work.
+    pub(super) fn end_of_log(&self) -> String {
+        let log = fs::read_to_string(self.folder().join("service.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("the service's log ends with: {}", lines[lines.len().saturating_sub(10)..].join("\n"))
+    }
+
     /// The marks of hooks that ran where they should not.
     pub(super) fn ran_outside(&self) -> Vec<String> {
         let path = self.outside().join("ran-outside");
@@ -332,19 +370,19 @@ impl Place {
                 Outcome::Succeeded("the store cannot be read".to_owned()),
             )];
         };
-        let mut left = Vec::new();
         // A container that has ended may still be on its way out.
-        for _ in 0..100 {
-            left = runtime.list(&install).await.map_or_else(
+        let deadline = Instant::now() + GOING;
+        let left = loop {
+            let mut left = runtime.list(&install).await.map_or_else(
                 |error| vec![error.to_string()],
                 |found| found.into_iter().map(|container| container.id.to_string()).collect(),
             );
             left.extend(self.processes());
-            if left.is_empty() {
-                break;
+            if left.is_empty() || Instant::now() > deadline {
+                break left;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        };
         vec![Case::host(
             "host",
             "containers and processes left once the service has ended",
@@ -442,65 +480,8 @@ fn open_folder(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-fn random() -> io::Result<u128> {
+pub(super) fn random() -> io::Result<u128> {
     let mut bytes = [0; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(u128::from_le_bytes(bytes))
-}
-
-/// The configuration of the service under attack: everything at its default but what the test is about.
-fn configuration(settings: &Settings, witness: &Witness, limits: &Limits) -> String {
-    let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
-    // What the runtime says that it cannot bound is refused until its operator does without.
-    let unbounded: String = [
-        ("memory", limits.memory_bytes.is_none()),
-        ("pids", limits.pids.is_none()),
-        ("cpus", limits.milli_cpus.is_none()),
-    ]
-    .into_iter()
-    .filter(|(_, unbounded)| *unbounded)
-    .map(|(name, _)| format!("{name} = \"none\"\n"))
-    .collect();
-    let mut text = format!(
-        "[agent]\nprovider = \"offline\"\n{}\n[container]\nruntime = \"{}\"\ntmp = \"{}MiB\"\n{}{unbounded}\n[limits]\n\
-         max_concurrent_containers = 5\n\n[model]\nbase_url = \"{}\"\n\n[groups.bob]\nidle_timeout = \"1s\"\n",
-        settings.runner.as_deref().map(|runner| format!("runner = {}\n", quoted(runner))).unwrap_or_default(),
-        settings.runtime.kind(),
-        TMP_BYTES >> 20,
-        settings.image.as_ref().map(|image| format!("image = \"{image}\"\n")).unwrap_or_default(),
-        witness.upstream_url(),
-    );
-    for attack in ATTACKS {
-        text.push_str(&format!(
-            "\n[groups.{}]\ncommand = [\"{}\", \"hostile\"]\nidle_timeout = \"1s\"\n",
-            attacker(attack),
-            guest::RUNNER
-        ));
-        if let Some(bytes) = limits.memory_bytes {
-            text.push_str(&format!("memory = \"{}MiB\"\n", bytes >> 20));
-        }
-        if let Some(pids) = limits.pids {
-            text.push_str(&format!("pids = {pids}\n"));
-        }
-        if let Some(milli) = limits.milli_cpus {
-            text.push_str(&format!("cpus = {}\n", f64::from(milli) / 1000.0));
-        }
-    }
-    text
-}
-
-fn environment(settings: &Settings, user: &Path) -> anyhow::Result<BTreeMap<String, OsString>> {
-    let mut environment: BTreeMap<String, OsString> = [
-        ("HOME", user.into()),
-        ("XDG_CONFIG_HOME", user.join(".config").into()),
-        ("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())),
-        ("TZ", "UTC".into()),
-        // In use: the environment wins over the file.
-        ("ANTHROPIC_API_KEY", canary(CREDENTIAL, random()?).into()),
-        ("SELFTEST_OTHER_SECRET", canary("otherenvironment", random()?).into()),
-    ]
-    .map(|(name, value): (&str, OsString)| (name.to_owned(), value))
-    .into();
-    environment.extend(settings.environment.clone());
-    Ok(environment)
 }

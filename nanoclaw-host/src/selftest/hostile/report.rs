@@ -8,6 +8,8 @@ use nanoclaw_core::{
 };
 use serde::Serialize;
 
+use super::Size;
+
 /// What is concluded of one case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +101,8 @@ impl Talk {
 pub struct Report {
     /// Whether nothing was found.
     pub ok: bool,
+    /// The command that does the same.
+    pub command: String,
     /// The runtime.
     pub runtime: RuntimeKind,
     /// Its product, version and mode.
@@ -123,7 +127,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(
-        runtime: RuntimeKind,
+        (runtime, size, attacks): (RuntimeKind, Size, &[String]),
         capabilities: Capabilities,
         cases: Vec<Case>,
         quiet: Vec<Talk>,
@@ -131,8 +135,16 @@ impl Report {
         attacked_for: Duration,
     ) -> Self {
         let kernel = rustix::system::uname();
+        let mut command = format!("nanoclaw selftest hostile --runtime {runtime}");
+        if size == Size::Full {
+            command.push_str(" --full");
+        }
+        if !attacks.is_empty() {
+            command.push_str(&format!(" --only {}", attacks.join(",")));
+        }
         Self {
             ok: !cases.iter().any(|case| case.verdict == Verdict::Found),
+            command,
             runtime,
             description: capabilities.description,
             kernel: kernel.release().to_string_lossy().into_owned(),
@@ -186,10 +198,7 @@ impl Report {
             let _ = writeln!(text, "{words}");
         };
         line(&mut text, format!("### {}\n", self.title()));
-        line(
-            &mut text,
-            format!("`nanoclaw selftest hostile --runtime {}`, {}: {}\n", self.runtime, self.date, self.figures()),
-        );
+        line(&mut text, format!("`{}`, {}: {}\n", self.command, self.date, self.figures()));
         line(
             &mut text,
             format!(

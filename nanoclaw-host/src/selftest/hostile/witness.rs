@@ -1,38 +1,60 @@
-//! What must not be reached, and notes when it is: listeners on the host by TCP, UDP and abstract socket. And the upstream,
-//! a model API that notes what it is sent.
+//! What must not be reached, and notes when it is: listeners on the host by TCP, UDP and abstract socket. And upstreams,
+//! which note what they are sent: a model API, and two services that take a credential.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::linux::net::SocketAddrExt as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use nanoclaw_core::protocol::hostile::canaries;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, UdpSocket, UnixListener},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, UdpSocket, UnixListener},
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use super::as_sent;
+
 /// What a listener that must not be reached answers.
 const REACHED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nREACHED";
-/// What the upstream answers to everything.
+/// What an upstream answers to everything but [`REDIRECT_PATH`].
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\nconnection: close\r\n\r\n{\"type\":\"answer\"}";
+/// What ends a path that is answered by sending the client on.
+const REDIRECT_PATH: &str = "/redirect";
+/// Where to.
+const REDIRECT: &[u8] =
+    b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/meta-data/\r\ncontent-length: 0\r\n\
+    connection: close\r\n\r\n";
 /// The most of a request that is kept.
 const MOST_BYTES: usize = 1 << 20;
+/// How long the rest of a request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The listeners; all close when dropped.
 pub(super) struct Witness {
     addresses: Vec<SocketAddr>,
     abstract_name: String,
-    upstream: SocketAddr,
+    /// The model API.
+    pub(super) model_api: Upstream,
+    /// A service that one attacker may ask.
+    pub(super) desk: Upstream,
+    /// One that none may ask.
+    pub(super) vault: Upstream,
     reached: Arc<Mutex<Vec<String>>>,
-    requests: Arc<Mutex<Vec<Vec<u8>>>>,
     _workers: Vec<AbortOnDropHandle<()>>,
 }
 
-/// What the upstream was sent.
+/// A service that is sent a credential, and notes every request.
+pub(super) struct Upstream {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Vec<u8>>>>,
+    _worker: AbortOnDropHandle<()>,
+}
+
+/// What an upstream was sent.
 pub(super) struct UpstreamLog {
     /// How many requests.
     pub(super) requests: usize,
@@ -41,19 +63,48 @@ pub(super) struct UpstreamLog {
     all: Vec<Vec<u8>>,
 }
 
+impl Upstream {
+    async fn listen() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let requests = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let log = requests.clone();
+        let worker = spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                tokio::spawn(answer(stream, log.clone()));
+            }
+        });
+        Ok(Self { address, requests, _worker: worker })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it was sent.
+    pub(super) fn log(&self) -> UpstreamLog {
+        let all = log_of(&self.requests).clone();
+        let with_credential = all.iter().filter(|request| !canaries(request).is_empty()).count();
+        UpstreamLog { requests: all.len(), with_credential, all }
+    }
+}
+
 impl UpstreamLog {
-    /// Canaries of another kind than `credential`, and places where the credential has no business.
-    pub(super) fn strange(&self, credential: &str) -> Vec<String> {
+    /// What it should not have been sent: canaries of another kind than `credential`, or that one anywhere but behind
+    /// `header`, which is in lower case; and more than one request to `host` on a connection.
+    pub(super) fn strange(&self, credential: &str, header: &str, host: &str) -> Vec<String> {
         let mut found = Vec::new();
         for request in &self.all {
             found.extend(canaries(request).into_iter().filter(|kind| kind != credential));
             let text = String::from_utf8_lossy(request);
-            let times = text.lines().filter(|line| !canaries(line.as_bytes()).is_empty());
+            let with_canary = text.lines().filter(|line| !canaries(line.as_bytes()).is_empty());
             found.extend(
-                times
-                    .filter(|line| !line.to_lowercase().starts_with("x-api-key:"))
-                    .map(|_| "out of its header".to_owned()),
+                with_canary
+                    .filter(|line| !line.to_lowercase().starts_with(header))
+                    .map(|_| format!("{credential} out of its header")),
             );
+            found.extend(as_sent::problems(request, host));
         }
         found.sort();
         found.dedup();
@@ -64,7 +115,7 @@ impl UpstreamLog {
 impl Witness {
     /// Listens on every address that this machine has, on ports that nobody else has.
     pub(super) async fn listen() -> io::Result<Self> {
-        let (reached, requests) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<Vec<u8>>>>::default());
+        let reached = Arc::<Mutex<Vec<String>>>::default();
         let mut workers = Vec::new();
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
         let port = listener.local_addr()?.port();
@@ -77,7 +128,7 @@ impl Witness {
             loop {
                 let Ok((stream, from)) = listener.accept().await else { continue };
                 log_of(&log).push(format!("TCP from {from}"));
-                tokio::spawn(answer(stream, REACHED, None));
+                tokio::spawn(say_reached(stream));
             }
         }));
         let log = reached.clone();
@@ -104,16 +155,15 @@ impl Witness {
             }
         }));
 
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let upstream = listener.local_addr()?;
-        let log = requests.clone();
-        workers.push(spawn(async move {
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
-                tokio::spawn(answer(stream, ANSWER, Some(log.clone())));
-            }
-        }));
-        Ok(Self { addresses, abstract_name, upstream, reached, requests, _workers: workers })
+        Ok(Self {
+            addresses,
+            abstract_name,
+            model_api: Upstream::listen().await?,
+            desk: Upstream::listen().await?,
+            vault: Upstream::listen().await?,
+            reached,
+            _workers: workers,
+        })
     }
 
     /// Where it listens on what must not be reached; loopback first.
@@ -126,21 +176,9 @@ impl Witness {
         &self.abstract_name
     }
 
-    /// The model API.
-    pub(super) fn upstream_url(&self) -> String {
-        format!("http://{}", self.upstream)
-    }
-
     /// Who reached what must not be reached.
     pub(super) fn reached(&self) -> Vec<String> {
         log_of(&self.reached).clone()
-    }
-
-    /// What the upstream was sent.
-    pub(super) fn upstream(&self) -> UpstreamLog {
-        let all = log_of(&self.requests).clone();
-        let with_credential = all.iter().filter(|request| !canaries(request).is_empty()).count();
-        UpstreamLog { requests: all.len(), with_credential, all }
     }
 }
 
@@ -152,26 +190,29 @@ fn spawn(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
     AbortOnDropHandle::new(tokio::spawn(work))
 }
 
-/// Reads a request, as far as it comes in one breath, and answers it.
-async fn answer(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    text: &'static [u8],
-    log: Option<Arc<Mutex<Vec<Vec<u8>>>>>,
-) {
+/// Hears a first word and answers it.
+async fn say_reached(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut [0; 1024])).await;
+    let _ = stream.write_all(REACHED).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Reads a request, notes it and answers it. A connection on which nothing is said is none: clients keep such in store.
+async fn answer(mut stream: TcpStream, log: Arc<Mutex<Vec<Vec<u8>>>>) {
     let mut request = Vec::new();
     let mut chunk = [0; 16 * 1024];
-    while request.len() < MOST_BYTES {
-        match tokio::time::timeout(std::time::Duration::from_millis(500), stream.read(&mut chunk)).await {
+    while request.len() < MOST_BYTES && !is_whole(&request) {
+        match tokio::time::timeout(PATIENCE, stream.read(&mut chunk)).await {
             Ok(Ok(read)) if read > 0 => request.extend_from_slice(&chunk[..read]),
             _ => break,
         }
-        if is_whole(&request) {
-            break;
-        }
     }
-    if let Some(log) = log {
-        log_of(&log).push(request);
+    if request.is_empty() {
+        return;
     }
+    let target = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
+    log_of(&log).push(request);
+    let text = if target.ends_with(REDIRECT_PATH) { REDIRECT } else { ANSWER };
     let _ = stream.write_all(text).await;
     let _ = stream.shutdown().await;
 }
