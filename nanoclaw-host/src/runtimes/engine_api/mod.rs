@@ -138,14 +138,19 @@ impl EngineRuntime {
             Dialect::Docker => None,
             Dialect::Podman => Some(podman::Asker::new(socket)?),
         };
-        let rootless = match &podman {
-            None => false,
-            Some(podman) => podman.is_rootless().await?,
+        let of_podman = match &podman {
+            None => None,
+            Some(podman) => Some(podman.info().await?),
+        };
+        let rootless = of_podman.as_ref().is_some_and(podman::Info::is_rootless);
+        let said = |controller, by_docker| {
+            let by_podman = of_podman.as_ref().and_then(|info| info.has_controller(controller));
+            by_podman.unwrap_or(by_docker == Some(true))
         };
         let in_force = Mutex::new(InForce {
-            memory: info.memory_limit == Some(true),
-            pids: info.pids_limit == Some(true),
-            cpu: info.cpu_cfs_quota == Some(true),
+            memory: said("memory", info.memory_limit),
+            pids: said("pids", info.pids_limit),
+            cpu: said("cpu", info.cpu_cfs_quota),
             seccomp: probe::filters_system_calls(&info),
         });
         let tells_out_of_memory = AtomicBool::new(dialect == Dialect::Docker || memory::can_be_watched());

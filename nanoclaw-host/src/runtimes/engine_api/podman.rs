@@ -23,20 +23,41 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Asker(reqwest::Client);
 
-#[derive(Deserialize)]
-struct Info {
+/// What Podman says of itself and its machine.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
     host: Host,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Host {
     security: Security,
+    #[serde(default)]
+    cgroup_version: String,
+    #[serde(default)]
+    cgroup_controllers: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Security {
     rootless: bool,
+}
+
+impl Info {
+    /// Whether it works without the rights of root.
+    pub(super) fn is_rootless(&self) -> bool {
+        self.host.security.rootless
+    }
+
+    /// Whether containers can be limited by this controller of cgroup v2; `None` with cgroup v1. What its Docker-compatible
+    /// answer says of that is wrong: Podman 5.4 looks for files that the hierarchy's root does not have, and so denies the limit on
+    /// processor time and on swap everywhere.
+    pub(super) fn has_controller(&self, controller: &str) -> Option<bool> {
+        let all = self.host.cgroup_controllers.iter().flatten();
+        (self.host.cgroup_version == "v2").then(|| all.into_iter().any(|one| one == controller))
+    }
 }
 
 /// A container as Podman lists it. Its states are more than Docker's: `stopped` is between `running` and `exited`.
@@ -57,9 +78,9 @@ impl Asker {
         Ok(Self(client.map_err(|error| failed("reach Podman", &error))?))
     }
 
-    /// Whether it works without the rights of root.
-    pub(super) async fn is_rootless(&self) -> Result<bool, RuntimeError> {
-        Ok(self.ask::<Info>("ask what Podman is", "v4.0.0/libpod/info", &[]).await?.host.security.rootless)
+    /// What it is.
+    pub(super) async fn info(&self) -> Result<Info, RuntimeError> {
+        self.ask("ask what Podman is", "v4.0.0/libpod/info", &[]).await
     }
 
     /// A container as Podman's own API describes it, which tells capabilities.
@@ -130,5 +151,39 @@ fn failed(action: &'static str, error: &reqwest::Error) -> RuntimeError {
             remedy: super::dialect::Dialect::Podman.remedy(false).to_owned(),
         },
         () => RuntimeError::Other { action, reason: with_causes(error) },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// As Podman told it, without what is not read.
+    fn info(version: &str, controllers: &str, rootless: bool) -> Info {
+        let text = format!(
+            r#"{{"host":{{"arch":"amd64","cgroupControllers":{controllers},"cgroupManager":"systemd","cgroupVersion":"{version}",
+               "security":{{"rootless":{rootless},"seccompEnabled":true,"selinuxEnabled":false}}}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn which_limits_can_be_set_with_cgroup_v2_is_told_by_the_controllers() {
+        // Podman 5.4.2 on Debian 13, rootful and rootless.
+        let rootful = r#"["cpuset","cpu","io","memory","hugetlb","pids","rdma","misc"]"#;
+        for (controllers, rootless) in [(rootful, false), (r#"["cpu","memory","pids"]"#, true)] {
+            let info = info("v2", controllers, rootless);
+            assert_eq!(info.is_rootless(), rootless);
+            for controller in ["cpu", "memory", "pids"] {
+                assert_eq!(info.has_controller(controller), Some(true), "{controller}");
+            }
+        }
+        let without_cpu = info("v2", r#"["memory","pids"]"#, true);
+        assert_eq!(without_cpu.has_controller("cpu"), Some(false), "not delegated");
+        assert_eq!(without_cpu.has_controller("cpuset"), Some(false), "the whole name counts");
+        // Podman 4.3.1 on a machine with cgroup v1.
+        assert_eq!(info("v1", "[]", true).has_controller("cpu"), None);
+        assert_eq!(info("v1", "null", false).has_controller("memory"), None);
     }
 }

@@ -20,12 +20,13 @@ use nanoclaw_core::{
 };
 use tokio::time::timeout;
 
-use super::{EngineRuntime, InForce, image, start::Purpose};
+use super::{EngineRuntime, InForce, dialect::Dialect, image, start::Purpose};
 
 static PROBES: AtomicU32 = AtomicU32::new(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(60);
 const MEMORY_BYTES: u64 = 64 << 20;
 const PIDS: u32 = 64;
+const SWAP_IS_FREE: &str = "swap is not counted against the memory limit";
 
 /// Prints a line for each thing that is as it should be, for cgroups of either version. Needs a shell, `cat` and `grep`.
 const LOOK: &str = r"
@@ -35,6 +36,8 @@ grep -v '|' /proc/net/dev | grep -qv '^ *lo:' || echo network
 cgroup=/sys/fs/cgroup
 [ -r $cgroup/memory.max ] || [ -r $cgroup/memory/memory.limit_in_bytes ] && echo readable
 cat $cgroup/memory.max $cgroup/memory/memory.limit_in_bytes 2>/dev/null | grep -qx 67108864 && echo memory
+cat $cgroup/memory.swap.max 2>/dev/null | grep -qx 0 && echo no swap
+cat $cgroup/memory/memory.memsw.limit_in_bytes 2>/dev/null | grep -qx 67108864 && echo no swap
 cat $cgroup/pids.max $cgroup/pids/pids.max 2>/dev/null | grep -qx 64 && echo pids
 cat $cgroup/cpu.max $cgroup/cpu/cpu.cfs_quota_us 2>/dev/null | grep -q '^50000' && echo cpu
 ";
@@ -73,11 +76,11 @@ impl EngineRuntime {
                           container.selinux_relabel in nanoclaw.toml has them labelled";
             capabilities.remarks.push(remark.to_owned());
         }
-        if self.about.info.swap_limit == Some(false) {
-            capabilities.remarks.push("swap is not counted against the memory limit".to_owned());
-        }
         match self.image_to_look_from().await? {
             None => {
+                if self.dialect == Dialect::Docker && self.about.info.swap_limit == Some(false) {
+                    capabilities.remarks.push(SWAP_IS_FREE.to_owned());
+                }
                 let remark =
                     "nothing was started to look: there is no image yet; build one with `nanoclaw image build`";
                 capabilities.remarks.push(remark.to_owned());
@@ -120,6 +123,10 @@ impl EngineRuntime {
         capabilities.own_network = has("network");
         if !now.seccomp {
             capabilities.remarks.push("containers are not confined, so none will be started".to_owned());
+        }
+        // Podman's word is wrong with cgroup v2, where it says this of every machine.
+        if self.about.info.swap_limit == Some(false) && !has("no swap") {
+            capabilities.remarks.push(SWAP_IS_FREE.to_owned());
         }
         if !readable {
             capabilities.remarks.push("limits are as the engine says; a container cannot see its own".to_owned());

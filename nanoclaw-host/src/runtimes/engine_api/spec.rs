@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountBindOptions,
-    MountType,
+    MountBindOptionsPropagationEnum, MountType,
 };
 use nanoclaw_core::runtime::{Access, ContainerSpec, GuestValue, Mount, RuntimeError};
 
@@ -17,6 +17,25 @@ pub(super) enum ReadOnlyMounts {
     Recursive,
     /// It does so for the mount itself only; what is mounted below must not be shown, or it could be written to.
     TopOnly,
+}
+
+/// The first version of the API that can make a mount read-only all the way down, and the first kernel. On an older kernel an
+/// engine with that API makes only the top read-only, and says nothing.
+const RECURSIVE_API: (u32, u32) = (1, 44);
+const RECURSIVE_KERNEL: (u32, u32) = (5, 12);
+
+impl ReadOnlyMounts {
+    /// What an engine with this version of its API can do on this kernel.
+    pub(super) fn of(api: &str, kernel: &str) -> Self {
+        let at_least = |text: &str, least| first_two_numbers(text).is_some_and(|version| version >= least);
+        if at_least(api, RECURSIVE_API) && at_least(kernel, RECURSIVE_KERNEL) { Self::Recursive } else { Self::TopOnly }
+    }
+}
+
+/// Of "6.12.107+deb13-amd64" these are 6 and 12.
+fn first_two_numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split(|letter: char| !letter.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Refuses what the engine would take silently or tell unclearly.
@@ -84,7 +103,7 @@ pub(super) fn create_body(
         // The user inside is the one outside, so that what it writes belongs to the person who runs this.
         userns_mode: rootless.then(|| "keep-id".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         tmpfs: Some(tmpfs),
         // `mounts`, not `binds`: a path is a path whatever is in it, and a missing one is an error.
@@ -123,13 +142,21 @@ pub(super) fn create_body(
 }
 
 fn engine_mount(mount: &Mount, read_only: ReadOnlyMounts) -> EngineMount {
-    let top_only = mount.access == Access::ReadOnly && read_only == ReadOnlyMounts::TopOnly;
+    let bind_options = (mount.access == Access::ReadOnly).then(|| match read_only {
+        ReadOnlyMounts::TopOnly => MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() },
+        // Refused where it cannot be had. It goes with this propagation alone, which is what binds have anyhow.
+        ReadOnlyMounts::Recursive => MountBindOptions {
+            read_only_force_recursive: Some(true),
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..MountBindOptions::default()
+        },
+    });
     EngineMount {
         typ: Some(MountType::BIND),
         source: mount.source.to_str().map(str::to_owned),
         target: Some(mount.target.clone()),
         read_only: Some(mount.access == Access::ReadOnly),
-        bind_options: top_only.then(|| MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() }),
+        bind_options,
         ..EngineMount::default()
     }
 }
@@ -145,4 +172,35 @@ fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_only_all_the_way_down_where_engine_and_kernel_can_do_it() {
+        for (api, kernel, wanted) in [
+            ("1.45", "6.12.107+deb13-cloud-amd64", ReadOnlyMounts::Recursive),
+            ("1.44", "5.12-rc1", ReadOnlyMounts::Recursive),
+            ("1.45", "4.18.0-553.el8_10.x86_64", ReadOnlyMounts::TopOnly),
+            ("1.43", "6.12.107", ReadOnlyMounts::TopOnly),
+            ("1.41", "6.12.107", ReadOnlyMounts::TopOnly),
+            ("2.0", "7.0.1", ReadOnlyMounts::Recursive),
+            ("", "", ReadOnlyMounts::TopOnly),
+        ] {
+            assert_eq!(ReadOnlyMounts::of(api, kernel), wanted, "API {api} on Linux {kernel}");
+        }
+    }
+
+    #[test]
+    fn nothing_below_a_read_only_mount_can_be_written_to() {
+        let mount = |access| Mount { source: "/data".into(), target: "/workspace/extra/data".to_owned(), access };
+        let options = |access, read_only| engine_mount(&mount(access), read_only).bind_options;
+        let recursive = options(Access::ReadOnly, ReadOnlyMounts::Recursive);
+        assert_eq!(recursive.and_then(|options| options.read_only_force_recursive), Some(true));
+        let top = options(Access::ReadOnly, ReadOnlyMounts::TopOnly);
+        assert_eq!(top.and_then(|options| options.non_recursive), Some(true), "what is below is not shown");
+        assert_eq!(options(Access::ReadWrite, ReadOnlyMounts::Recursive), None);
+    }
 }

@@ -22,9 +22,6 @@ use super::{
 
 /// Pieces of output on their way to a reader, up to 32 KiB each.
 const OUTPUT_QUEUE: usize = 64;
-/// The first version of the API whose read-only mounts are read-only all the way down.
-const RECURSIVE_READ_ONLY: (usize, usize) = (1, 44);
-
 /// What a container is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -169,12 +166,9 @@ impl EngineRuntime {
     }
 
     fn read_only_mounts(&self) -> ReadOnlyMounts {
-        let version = self.about.version.api_version.as_deref().unwrap_or_default();
-        let parts = version.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-        match parts {
-            Some(version) if version >= RECURSIVE_READ_ONLY => ReadOnlyMounts::Recursive,
-            _ => ReadOnlyMounts::TopOnly,
-        }
+        let api = self.about.version.api_version.as_deref().unwrap_or_default();
+        let kernel = self.about.info.kernel_version.as_deref().unwrap_or_default();
+        ReadOnlyMounts::of(api, kernel)
     }
 }
 

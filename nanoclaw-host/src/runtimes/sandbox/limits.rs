@@ -1,8 +1,8 @@
-//! Limits by control groups, where this process may make them: on the usual machine that takes root.
+//! Limits by control groups, where this process may make them: root may, and a service to which systemd delegates its group.
 //!
-//! Each controller is looked for in its own hierarchy (cgroup v1) and then in the common one (v2). A container's groups are
-//! `nanoclaw/<host process>-<its start>-<container>` below the host's own, made before its helper is told to enter them, removed when it
-//! has ended; what a killed host left behind is removed by the next one.
+//! Each controller is looked for in its own hierarchy (cgroup v1) and then in the common one (v2, where [`delegation`] says at
+//! which place). A container's groups are `nanoclaw/<host process>-<its start>-<container>` below that, made before its
+//! helper is told to enter them, removed when it has ended; what a killed host left behind is removed by the next one.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ use std::{
 
 use nanoclaw_core::runtime::{ContainerStats, Deviation, Limits};
 
-use super::owner;
+use super::{delegation, owner};
 
 /// The folder below which all groups of all hosts are.
 const PARENT: &str = "nanoclaw";
@@ -82,10 +82,11 @@ impl Hierarchies {
     pub(super) fn find() -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let common = delegation::place_for(&mounts, &own, &Controller::ALL.map(Controller::name));
         let mut found: Vec<Hierarchy> = Vec::new();
         for controller in Controller::ALL {
-            let Some((version, parent)) =
-                first_version(&mounts, &own, controller).or_else(|| second_version(&mounts, controller))
+            let Some((version, parent)) = first_version(&mounts, &own, controller)
+                .or_else(|| common.as_deref().and_then(|place| second_version(place, controller)))
             else {
                 continue;
             };
@@ -162,21 +163,15 @@ fn first_version(mounts: &str, own: &str, controller: Controller) -> Option<(Ver
     Some((Version::One, base.join(PARENT)))
 }
 
-/// The parent group in the common hierarchy, at its root: only there may a group have both processes and controllers.
-fn second_version(mounts: &str, controller: Controller) -> Option<(Version, PathBuf)> {
-    let mounted = mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        right.starts_with("cgroup2 ").then(|| left.split(' ').nth(4)).flatten()
-    })?;
-    let root = Path::new(mounted);
-    let parent = root.join(PARENT);
-    let offered = fs::read_to_string(root.join("cgroup.controllers")).ok()?;
-    if !offered.split_ascii_whitespace().any(|word| word == controller.name()) {
+/// The parent group in the common hierarchy, below `place`, where it gets this controller.
+fn second_version(place: &Path, controller: Controller) -> Option<(Version, PathBuf)> {
+    if !delegation::offers(place, controller.name()) {
         return None;
     }
+    let parent = place.join(PARENT);
     let enable = format!("+{}", controller.name());
     // Mostly enabled already; what counts is whether it can be enabled one level further down.
-    let _ = fs::write(root.join("cgroup.subtree_control"), &enable);
+    let _ = fs::write(place.join("cgroup.subtree_control"), &enable);
     fs::create_dir_all(&parent).ok()?;
     fs::write(parent.join("cgroup.subtree_control"), &enable).ok()?;
     Some((Version::Two, parent))

@@ -21,6 +21,7 @@
 //! Containers end with the host: by its normal end, by the runtime being dropped, or by `kill -9`. The helper's first words
 //! are in [`helper::enter_if_asked`], which `main` calls before anything else.
 
+mod delegation;
 pub mod helper;
 mod launch;
 mod limits;

@@ -176,7 +176,8 @@ async fn attempt(
     let in_force = InForce { pids, ..by_groups };
     if !in_force.memory || !in_force.cpu {
         remarks.push(
-            "Memory and processor time are not limited: that takes control groups, which only root can make."
+            "Memory and processor time are not limited: that takes control groups, which root can make, and a systemd \
+             service with Delegate=yes."
                 .to_owned(),
         );
     }
