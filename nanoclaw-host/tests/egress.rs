@@ -28,6 +28,11 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
 };
 
+#[path = "support/captured_log.rs"]
+mod captured_log;
+
+use captured_log::Log;
+
 const SECRET: &str = "REAL-upstream-secret";
 
 #[tokio::test]
@@ -323,9 +328,7 @@ async fn a_limit_that_is_reached_says_which_and_when_again() {
 
 #[tokio::test]
 async fn who_asks_without_end_waits_for_each_refusal_and_fills_no_log() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::capture();
     let house = House::with(Echo::start().await, |policy| policy.limits.requests_a_minute = 3).await;
     for _ in 0..3 {
         assert!(house.say("GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 403 "));
@@ -339,10 +342,10 @@ async fn who_asks_without_end_waits_for_each_refusal_and_fills_no_log() {
     for _ in 0..5 {
         assert!(house.say("HEAD / HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
     }
-    let text = lines.text();
-    let told: Vec<&str> = text.lines().filter(|line| line.contains("gateway request")).collect();
+    let told = log.events(4).await;
     assert_eq!(told.len(), 4, "{told:#?}");
-    assert!(told[3].contains("too-many") && told[3].contains("others=0"), "{told:#?}");
+    let last = &told[3]["fields"];
+    assert!(last.to_string().contains("too-many") && last["others"] == 0, "{told:#?}");
     assert_eq!(house.gateway.counts()[0].refused, 43, "each of them counts");
 }
 
@@ -537,35 +540,6 @@ async fn tokens_are_counted_for_the_group_that_spent_them() {
     assert_eq!(api.requests()[0].header("accept-encoding"), Some("identity"));
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 /// A short time, in tests of what is given up.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -602,6 +576,7 @@ impl<F: Far> House<F> {
     }
 
     fn made(far: F, further: Vec<FurtherUpstream>, excepted: bool, change: impl FnOnce(&mut Policy)) -> Self {
+        Log::install();
         tls::install_provider();
         let resolver = Names::default();
         resolver.set("site.test", &["127.0.0.1"]);
