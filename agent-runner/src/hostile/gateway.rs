@@ -10,17 +10,15 @@ use std::{
 
 use nanoclaw_core::protocol::{
     environment::GATEWAY_PORT,
-    hostile::{Outcome, canaries},
+    hostile::{Outcome, REACHED, canaries},
 };
 
-use super::Attack;
+use super::{Attack, has};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The most of an answer that is read.
 const MOST_BYTES: u64 = 256 * 1024;
-/// What a listener of the host's answers, whatever it is asked.
-const REACHED: &[u8] = b"REACHED";
 
 pub(super) fn run(attack: &mut Attack) {
     let Some(socket) = attack.places.gateway.clone() else {
@@ -119,9 +117,7 @@ fn requests(attack: &Attack) -> Vec<(String, String)> {
 fn judge(answer: &std::io::Result<Vec<u8>>) -> Outcome {
     match answer {
         Err(error) => Outcome::Refused(error.to_string()),
-        Ok(bytes) if bytes.windows(REACHED.len()).any(|window| window == REACHED) => {
-            Outcome::Succeeded("a listener of the host answered".to_owned())
-        }
+        Ok(bytes) if has(bytes, REACHED) => Outcome::Succeeded("a listener of the host answered".to_owned()),
         Ok(bytes) if !canaries(bytes).is_empty() => Outcome::Succeeded("the credential came back".to_owned()),
         Ok(bytes) => match status(bytes).as_str() {
             code if code.starts_with(['1', '2', '3']) => Outcome::Succeeded(format!("answered {code}")),

@@ -149,6 +149,11 @@ impl Attack {
     }
 }
 
+/// Whether `answer` has `word` in it.
+fn has(answer: &[u8], word: &str) -> bool {
+    answer.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
 /// What came of something that must not work: `got` says what was gained.
 fn must_fail<T>(result: io::Result<T>, got: impl FnOnce(T) -> String) -> Outcome {
     match result {

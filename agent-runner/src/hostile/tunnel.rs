@@ -11,7 +11,7 @@ use std::{
 
 use nanoclaw_core::protocol::hostile::{ALLOWED, Outcome, REACHED, Reach, SMUGGLED, canaries};
 
-use super::{Attack, ambiguous, client_hello, spellings};
+use super::{Attack, ambiguous, client_hello, has, spellings};
 
 /// How long the first byte of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -504,10 +504,6 @@ fn nowhere_else(answer: &[u8]) -> Outcome {
     } else {
         Outcome::Refused(first_words(answer))
     }
-}
-
-fn has(answer: &[u8], word: &str) -> bool {
-    answer.windows(word.len()).any(|window| window == word.as_bytes())
 }
 
 fn status(answer: &[u8]) -> String {

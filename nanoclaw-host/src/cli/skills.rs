@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     home::{Home, initialise},
-    skills::{Fault, Library, Origin, Skill, SkillName},
+    skills::{Fault, Library, Origin, Skill, SkillName, is_shipped},
 };
 
 /// What can be done with skills.
@@ -208,7 +208,6 @@ fn remove(home: &Home, name: &str) -> anyhow::Result<bool> {
         bail!("{name:?} is no name of a skill");
     }
     let place = home.skills().join(name);
-    let shipped = || Library::read(Path::new("")).skills().any(|skill| skill.name.as_str() == name);
     match fs::symlink_metadata(&place) {
         Ok(found) if found.is_dir() => {
             // In one step, so that no run begins with half of it.
@@ -217,13 +216,13 @@ fn remove(home: &Home, name: &str) -> anyhow::Result<bool> {
         }
         Ok(found) if found.is_symlink() => fs::remove_file(&place)?,
         Ok(_) => bail!("{} is a file, and no skill", place.display()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && shipped() => bail!(
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_shipped(name) => bail!(
             "{name} came with the program and cannot be removed; `skills` in nanoclaw.toml says which skills groups have"
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("the home has no skill {name}"),
         Err(error) => return Err(error).with_context(|| format!("failed to look at {}", place.display())),
     }
-    Ok(shipped())
+    Ok(is_shipped(name))
 }
 
 async fn library(home: Home) -> anyhow::Result<Library> {

@@ -13,6 +13,7 @@ mod skill;
 pub use files::{LARGEST_SKILL_BYTES, MOST_FILES};
 pub use library::{Chosen, Library};
 pub use shelf::Shelf;
+pub use shipped::is_shipped;
 pub use skill::{Fault, Origin, Skill, SkillName};
 
 /// Which skills a group has.

@@ -13,6 +13,12 @@ const SHIPPED: [(&str, &str); 4] = [
     ("welcome", include_str!("../../../skills/welcome/SKILL.md")),
 ];
 
+/// Whether one of this name comes with the program.
+#[must_use]
+pub fn is_shipped(name: &str) -> bool {
+    SHIPPED.iter().any(|(shipped, _)| *shipped == name)
+}
+
 pub(super) fn shipped() -> impl Iterator<Item = Result<Skill, Fault>> {
     SHIPPED
         .into_iter()

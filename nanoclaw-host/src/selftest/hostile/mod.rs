@@ -41,7 +41,7 @@ pub use self::staged::StagedInternet;
 use self::{
     internet::Internet,
     place::{Place, Snapshot},
-    report::{Case, Report, Talk, Verdict},
+    report::{Case, Report, Talk},
     talk::{Crowd, Terminal},
     witness::Witness,
 };
@@ -221,19 +221,10 @@ fn what_the_host_saw(
     asked_upstream: bool,
 ) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
-    let mut case = |name: &str, found: Vec<String>, good: &str| {
-        cases.push(Case::host(
-            "host",
-            name,
-            match found.is_empty() {
-                true => Outcome::Refused(good.to_owned()),
-                false => Outcome::Succeeded(found.join("; ")),
-            },
-        ));
-    };
+    let mut case = |name: &str, found: Vec<String>, good: &str| cases.push(Case::of_findings(name, &found, good));
     case("connections and datagrams that reached the host's listeners", witness.reached(), "none");
     let upstream = witness.model_api.log();
-    let strange = upstream.strange(&place.credential(), "x-api-key:", &witness.model_api.address().to_string());
+    let strange = upstream.strange(place::CREDENTIAL, "x-api-key:", &witness.model_api.address().to_string());
     case("what the upstream was sent beside the credential", strange, "nothing");
     case(
         "the credential at the upstream, on each request of the attacker",
@@ -263,13 +254,7 @@ fn what_the_host_saw(
 /// What came to where the gateway leads, and to where it must not.
 fn what_the_internet_saw(witness: &Witness, internet: &Internet) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut case = |name: &str, found: Vec<String>, good: &str| {
-        let outcome = match found.is_empty() {
-            true => Outcome::Refused(good.to_owned()),
-            false => Outcome::Succeeded(found.join("; ")),
-        };
-        cases.push(Case::host("host", name, outcome));
-    };
+    let mut case = |name: &str, found: Vec<String>, good: &str| cases.push(Case::of_findings(name, &found, good));
     let connections = internet.allowed_connections();
     case(
         "where the gateway went beside allowed hosts and ports",
@@ -318,10 +303,4 @@ fn of_the_others(talks: &[Talk]) -> Vec<Case> {
 /// The kinds of canaries in `bytes`, without those that may be there.
 fn strange_canaries(bytes: &[u8], allowed: &[&str]) -> Vec<String> {
     canaries(bytes).into_iter().filter(|kind| !allowed.contains(&kind.as_str())).collect()
-}
-
-/// Whether something was found that should not be there.
-#[must_use]
-pub fn is_found(case: &Case) -> bool {
-    case.verdict == Verdict::Found
 }

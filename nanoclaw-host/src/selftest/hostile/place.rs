@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use nanoclaw_core::{
     group::{GroupFolder, GroupRole, TriggerPolicy},
-    protocol::hostile::{Bounds, ORDERS_FILE, Orders, Other, Outcome, Reach, canary},
+    protocol::hostile::{Bounds, ORDERS_FILE, Orders, Other, Reach, canary},
     runtime::{Capabilities, ContainerRuntime, InstallId, Limits},
     store::Store as _,
 };
@@ -156,11 +156,9 @@ impl Place {
             abstract_sockets: vec![witness.abstract_name().to_owned()],
             sockets: sockets_known.into_iter().chain(gateways).collect(),
             files,
-            folders: [outside, user.join(".ssh"), store.clone(), home.groups(), "/root".into(), "/home".into()]
+            folders: [outside, user.join(".ssh"), store.clone(), home.groups(), "/root".into()]
                 .into_iter()
                 .chain(mailboxes)
-                // Some of them are no folders of a container's either way.
-                .filter(|path| *path != Path::new("/home"))
                 .collect(),
             others: others.chain([Other { folder: "main".to_owned(), chat: MAIN_CHAT.to_owned() }]).collect(),
             mailbox: PathBuf::new(),
@@ -193,9 +191,9 @@ impl Place {
         &self.home
     }
 
-    /// The kind of the canary that is the credential.
-    pub(super) fn credential(&self) -> String {
-        CREDENTIAL.to_owned()
+    /// What the service logs.
+    fn log(&self) -> PathBuf {
+        self.folder().join("service.log")
     }
 
     /// A folder of the host's user that nobody mounts.
@@ -209,14 +207,14 @@ impl Place {
         command.arg("--home").arg(self.home.root()).args(["selftest", "hostile-service"]);
         command.arg("--internet").arg(self.internet.to_string());
         command.env_clear().envs(&self.environment).current_dir(self.folder());
-        let log = fs::File::create(self.folder().join("service.log"))?;
+        let log = fs::File::create(self.log())?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut service = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
         let stdout = service.stdout.take().context("the service has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await;
         if !matches!(&ready, Ok(Ok(Some(line)))  if line.contains("is ready")) {
-            let log = fs::read_to_string(self.folder().join("service.log")).unwrap_or_default();
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
             anyhow::bail!("the service did not start: {ready:?}; {log}");
         }
         // Its output is read to the end, so that it never waits for us.
@@ -313,7 +311,7 @@ impl Place {
     pub(super) fn secrets_in_the_store(&self) -> anyhow::Result<Vec<String>> {
         let mut found = Vec::new();
         let mut folders = vec![self.home.store().join("logs")];
-        let mut files = vec![self.folder().join("service.log")];
+        let mut files = vec![self.log()];
         for entry in fs::read_dir(self.home.store())?.flatten() {
             if entry.file_type()?.is_file() {
                 files.push(entry.path());
@@ -333,12 +331,12 @@ impl Place {
 
     /// How much the service logged.
     pub(super) fn log_bytes(&self) -> io::Result<u64> {
-        Ok(fs::metadata(self.folder().join("service.log"))?.len())
+        Ok(fs::metadata(self.log())?.len())
     }
 
     /// The last lines that the service logged, for who wonders why it does not work.
     pub(super) fn end_of_log(&self) -> String {
-        let log = fs::read_to_string(self.folder().join("service.log")).unwrap_or_default();
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         format!("the service's log ends with: {}", lines[lines.len().saturating_sub(10)..].join("\n"))
     }
@@ -364,11 +362,7 @@ impl Place {
     /// What of containers and processes is left once the service has ended.
     pub(super) async fn what_is_left(&self, runtime: &dyn ContainerRuntime, install: Option<InstallId>) -> Vec<Case> {
         let Some(install) = install else {
-            return vec![Case::host(
-                "host",
-                "containers left",
-                Outcome::Succeeded("the store cannot be read".to_owned()),
-            )];
+            return vec![Case::of_findings("containers left", &["the store cannot be read".to_owned()], "none")];
         };
         // A container that has ended may still be on its way out.
         let deadline = Instant::now() + GOING;
@@ -383,14 +377,7 @@ impl Place {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        vec![Case::host(
-            "host",
-            "containers and processes left once the service has ended",
-            match left.is_empty() {
-                true => Outcome::Refused("none".to_owned()),
-                false => Outcome::Succeeded(left.join("; ")),
-            },
-        )]
+        vec![Case::of_findings("containers and processes left once the service has ended", &left, "none")]
     }
 
     /// Processes that see the home in their mounts, but for this one.

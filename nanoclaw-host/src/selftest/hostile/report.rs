@@ -68,6 +68,15 @@ impl Case {
         let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
         Self { attack: attack.to_owned(), name: clean(name), verdict, detail: clean(&detail) }
     }
+
+    /// Of what the judge looked for on the host: `found` should be empty, for which `good` is the word.
+    pub(super) fn of_findings(name: &str, found: &[String], good: &str) -> Self {
+        let outcome = match found.is_empty() {
+            true => Outcome::Refused(good.to_owned()),
+            false => Outcome::Succeeded(found.join("; ")),
+        };
+        Self::host("host", name, outcome)
+    }
 }
 
 /// How a group fared.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::protocol::hostile::canaries;
+use nanoclaw_core::protocol::hostile::{REACHED, canaries};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket, UnixListener},
@@ -18,8 +18,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::as_sent;
 
-/// What a listener that must not be reached answers.
-const REACHED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nREACHED";
 /// What an upstream answers to everything but [`REDIRECT_PATH`].
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\nconnection: close\r\n\r\n{\"type\":\"answer\"}";
 /// What ends a path that is answered by sending the client on.
@@ -193,7 +191,9 @@ fn spawn(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 /// Hears a first word and answers it.
 async fn say_reached(mut stream: TcpStream) {
     let _ = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut [0; 1024])).await;
-    let _ = stream.write_all(REACHED).await;
+    let length = REACHED.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{REACHED}");
+    let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
