@@ -36,9 +36,10 @@ pub(crate) fn maybe_attack() {
     }
 }
 
-pub(crate) fn measure(program: &Path, rounds: usize) -> Vec<Figure> {
-    eprintln!("{rounds} rounds beside a hostile agent, {TURNS} follow-ups each way");
-    match beside_an_attacker(program, rounds) {
+/// `processors` is what the attacker's container may take of the machine, in processors.
+pub(crate) fn measure(program: &Path, rounds: usize, processors: f32) -> Vec<Figure> {
+    eprintln!("{rounds} rounds beside a hostile agent with {processors} processors, {TURNS} follow-ups each way");
+    match beside_an_attacker(program, rounds, processors) {
         Ok(figures) => figures,
         Err(error) => {
             eprintln!("skipped: needs the sandbox, and agent-runner beside nanoclaw: {error}");
@@ -47,11 +48,13 @@ pub(crate) fn measure(program: &Path, rounds: usize) -> Vec<Figure> {
     }
 }
 
-fn beside_an_attacker(program: &Path, rounds: usize) -> Result<Vec<Figure>, String> {
+fn beside_an_attacker(program: &Path, rounds: usize, processors: f32) -> Result<Vec<Figure>, String> {
     let installation = Installation::with_groups(program, "sandbox", 2);
     let config = installation.home.config_file();
     let mut text = fs::read_to_string(&config).unwrap();
-    text.push_str(&format!("\n[groups.group1]\ncommand = [\"/workspace/group/attacker\", \"{HIDDEN}\"]\n"));
+    text.push_str(&format!(
+        "\n[groups.group1]\ncommand = [\"/workspace/group/attacker\", \"{HIDDEN}\"]\ncpus = {processors:?}\n"
+    ));
     fs::write(&config, text).unwrap();
     let folder = installation.home.groups().join("group1");
     fs::create_dir_all(&folder).unwrap();

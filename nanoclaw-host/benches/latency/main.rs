@@ -75,6 +75,9 @@ struct Args {
     /// How many rounds of quiet, control and attack
     #[arg(long, default_value_t = 8)]
     hostile_rounds: usize,
+    /// Processors that the hostile agent's container may take.
+    #[arg(long, default_value_t = 1.5)]
+    hostile_cpus: f32,
     /// The program to start, instead of the one that was just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_nanoclaw"), hide_default_value = true)]
     program: PathBuf,
@@ -127,7 +130,7 @@ fn main() {
         all.extend(restart::measure(&args.program, args.containers, args.kills));
     }
     if wanted(Part::Hostile) {
-        all.extend(hostile::measure(&args.program, args.hostile_rounds));
+        all.extend(hostile::measure(&args.program, args.hostile_rounds, args.hostile_cpus));
     }
     show(&machine::describe(), &all, args.json);
 }
