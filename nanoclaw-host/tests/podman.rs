@@ -4,17 +4,24 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use nanoclaw_core::{
-    runtime::{Access, ContainerRuntime as _, ImageRef, Mount, RuntimeError, RuntimeKind},
+    runtime::{Access, ContainerRuntime as _, Exit, ImageRef, Mount, RuntimeError, RuntimeKind},
     testing::runtime_suite::{SuiteContext, Verdict, check_all},
 };
 use nanoclaw_host::runtimes::engine_api::{
     EngineRuntime,
     image::{self, Base, Build},
 };
-use support::podman::PodmanService;
+use support::{podman::PodmanService, tampering::TamperingEngine};
 
 /// `None`, and a line that says so, without Podman.
 fn service() -> Option<PodmanService> {
@@ -78,6 +85,45 @@ async fn limits_that_are_not_in_force_are_found_by_looking_and_refused() {
     let Err(error) = runtime.start(&spec).await else { panic!("a limit that is not in force was taken") };
     assert!(matches!(error, RuntimeError::NotEnforced { .. }), "{error}");
     assert!(error.to_string().contains("nanoclaw.toml"), "{error}");
+}
+
+/// A rootless Podman that makes two at once may say that its user has no subordinate ids, or crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn rootless_podman_is_asked_for_one_container_at_a_time() {
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: needs an ordinary user's Podman");
+        return;
+    }
+    let Some(service) = service() else { return };
+    let (asked, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let count = move |_: &mut serde_json::Value| {
+        seen.fetch_max(asked.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Long enough for the others to come, if they do not wait.
+        std::thread::sleep(Duration::from_millis(200));
+        asked.fetch_sub(1, Ordering::SeqCst);
+    };
+    let counting = TamperingEngine::before(&service.socket(), count, |_| ());
+    let folder = support::scratch();
+    let runtime = EngineRuntime::connect(RuntimeKind::Podman, &counting.socket()).await.unwrap();
+    let image = busybox_image(&runtime, folder.path()).await;
+    let scratch = folder.path().join("scratch");
+    let context = SuiteContext::new(
+        Arc::new(runtime.with_probe_image(image.clone())),
+        image,
+        scratch,
+        support::user(),
+        support::install(),
+    )
+    .await
+    .unwrap();
+    most.store(0, Ordering::SeqCst);
+    let specs: Vec<_> = (0..4).map(|_| context.spec("true")).collect();
+    let started = futures_util::future::join_all(specs.iter().map(|spec| context.runtime.start(spec))).await;
+    for container in started {
+        assert_eq!(container.unwrap().exit.await, Exit::Code(0));
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
 /// Podman's containers do not remove themselves, so that a host can be told how they ended. One that dies removes nothing.

@@ -71,6 +71,8 @@ pub struct EngineRuntime {
     about: Arc<About>,
     /// Starts are heavy on the engine's side: more of them at once than processors only makes each slower.
     starts: Arc<Semaphore>,
+    /// Held while the engine makes a container, where it cannot make two at once.
+    creation: Option<Arc<tokio::sync::Mutex<()>>>,
     causes: exit::Causes,
     exits: exit::Awaited,
     probe_image: Option<ImageRef>,
@@ -167,6 +169,9 @@ impl EngineRuntime {
                 in_force,
             }),
             starts: Arc::new(Semaphore::new(at_once)),
+            // It looks up its user's subordinate ids through libsubid, which reads them into globals: of two who look at once one
+            // may find none, or the service crashes (Podman 4.3.1: both within 1,700 creations, 24 at a time).
+            creation: rootless.then(Arc::default),
             causes: exit::Causes::default(),
             exits: exit::Awaited::default(),
             probe_image: None,

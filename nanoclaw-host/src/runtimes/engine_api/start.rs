@@ -77,7 +77,13 @@ impl EngineRuntime {
         if let Some(host_config) = &mut body.host_config {
             host_config.security_opt.get_or_insert_default().push(self.own_filter()?);
         }
-        let created = self.docker.create_container(Some(options), body).await.map_err(|error| {
+        let one_at_a_time = match &self.creation {
+            Some(creation) => Some(creation.lock().await),
+            None => None,
+        };
+        let created = self.docker.create_container(Some(options), body).await;
+        drop(one_at_a_time);
+        let created = created.map_err(|error| {
             let said = errors::message(&error).unwrap_or_default().to_lowercase();
             match () {
                 () if errors::is_not_there(&error) && said.contains("image") => {
