@@ -5,20 +5,24 @@
 //! * `agent-runner hostile` attacks everything around it, for the self-test: see [`hostile`].
 //! * `agent-runner canary` looks at its container from inside: see [`canary`].
 //! * `agent-runner terminal -- COMMAND…` gives a command a terminal: see [`terminal`].
+//! * `agent-runner mcp` serves the agent's tools: see [`mcp`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
 //!
 //! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
 
 mod agent;
 mod canary;
+mod chat_tools;
 mod connect;
 mod egress;
 mod hostile;
 mod init;
 mod log;
+mod mcp;
 mod model_access;
 mod places;
 mod provider;
+mod random;
 mod terminal;
 
 use nanoclaw_core::runtime::witness::CANARY_WORD;
@@ -27,6 +31,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 const USAGE: &str = "\
 usage: agent-runner [run]                 read one JSON object from standard input and be the agent
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
+       agent-runner mcp                   serve the agent's tools as an MCP server on standard input and output
        agent-runner connect PATH          standard input to a unix socket, its answer to standard output
        agent-runner hostile               be the attacker of `nanoclaw selftest hostile`
        agent-runner canary               look at the container from inside, say as JSON what was seen
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
             }
             ExitCode::from(init::main(&command))
         }
+        Some("mcp") => ExitCode::from(mcp::main()),
         Some("connect") => match (arguments.next(), arguments.next()) {
             (Some(path), None) => connect::main(path.as_ref()),
             _ => {

@@ -17,6 +17,7 @@ use nanoclaw_core::{
         environment::{CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
         input::ContainerInput,
         output::{Block, FailureKind, Status},
+        requests::Answer,
     },
 };
 use nanoclaw_fakes::model_api::{FakeModelApi, Script, Turn};
@@ -347,4 +348,82 @@ fn a_missing_program_is_a_failure_that_says_what_to_do() {
     let block = agent.block();
     assert!(block.error.as_deref().unwrap().contains("install Claude Code in the image"), "{block:?}");
     assert_eq!(agent.code(), 1);
+}
+
+/// Takes the next request away and grants it, as a host does, while the agent waits; what was asked for.
+fn grant_one(home: &Home, tray: &str) -> serde_json::Value {
+    let whole = || home.names(tray).into_iter().find(|name| name.ends_with(".json") && !name.starts_with('.'));
+    // The program has to start first, which takes a busy machine long.
+    let deadline = std::time::Instant::now() + Duration::from_secs(150);
+    let name = loop {
+        match whole() {
+            Some(name) => break name,
+            None => assert!(std::time::Instant::now() < deadline, "no request came"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let path = home.path("ipc").join(tray).join(&name);
+    let request = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fs::remove_file(path).unwrap();
+    let answer = Answer::Done { detail: "granted".to_owned() };
+    home.mailbox.answers().unwrap().write(&name, &serde_json::to_vec(&answer).unwrap()).unwrap();
+    request
+}
+
+const SENDS: &str = r#"use: mcp__nanoclaw__send_message {"text": "by a tool"}"#;
+
+#[test]
+fn the_program_has_our_tools_from_the_first_prompt_on() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    let mut agent = api.agent(&home, &program, &input(&message(SENDS), 1));
+    let request = grant_one(&home, "messages");
+    assert_eq!(request, serde_json::json!({"type": "message", "chatJid": "local:family", "text": "by a tool"}));
+    assert_answer(&agent.block(), "granted", 1);
+    // The model need not look for them.
+    let asked = api.fake.model_requests()[0].json();
+    let tools: Vec<&str> = asked["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert!(tools.contains(&"mcp__nanoclaw__send_message"), "{tools:?}");
+    assert!(!tools.contains(&"mcp__nanoclaw__register_group"), "{tools:?}");
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn settings_that_an_agent_left_behind_neither_replace_nor_remove_our_tools() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    let evil = r#"{"type": "stdio", "command": "/bin/false"}"#;
+    let group = home.path("group").display().to_string();
+    // Each of these alone would take the tools away, but for the servers of our name, which lose against ours.
+    for (file, content) in [
+        (
+            "home/.claude/settings.json",
+            r#"{"permissions": {"deny": ["mcp__nanoclaw__send_message"]}, "deniedMcpServers": [{"serverName": "nanoclaw"}],
+                "allowedMcpServers": [], "env": {"NANOCLAW_IPC_DIR": "/nowhere", "MCP_TIMEOUT": "1"}}"#
+                .to_owned(),
+        ),
+        (
+            "group/.claude/settings.json",
+            r#"{"permissions": {"ask": ["mcp__nanoclaw__*"], "disableBypassPermissionsMode": "disable"}}"#.to_owned(),
+        ),
+        ("group/.mcp.json", format!(r#"{{"mcpServers": {{"nanoclaw": {evil}}}}}"#)),
+        (
+            "home/.claude.json",
+            format!(
+                r#"{{"mcpServers": {{"nanoclaw": {evil}}}, "projects": {{"{group}": {{"mcpServers": {{"nanoclaw": {evil}}},
+                   "disabledMcpServers": ["nanoclaw"]}}}}}}"#
+            ),
+        ),
+    ] {
+        let path = home.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+    }
+    let mut agent = api.agent(&home, &program, &input(&message(SENDS), 1));
+    assert_eq!(grant_one(&home, "messages")["text"], "by a tool");
+    assert_answer(&agent.block(), "granted", 1);
+    agent.until_it_says("switched NanoClaw's tools off; that is taken out of it");
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
 }

@@ -71,6 +71,9 @@ pub trait Launcher: Send + Sync + 'static {
     /// Where a group's mailbox is, whether it exists or not.
     fn mailbox(&self, group: &GroupFolder) -> PathBuf;
 
+    /// Where a group's own folder is, which its agent works in, whether it exists or not.
+    fn group_folder(&self, group: &GroupFolder) -> PathBuf;
+
     /// What is configured for a group.
     fn tuning(&self, group: &GroupFolder) -> Tuning;
 

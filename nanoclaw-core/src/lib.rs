@@ -30,9 +30,11 @@ pub mod prompt;
 pub mod protocol;
 pub mod run;
 pub mod runtime;
+pub mod schedule;
 pub mod secret;
 pub mod session;
 pub mod store;
+pub mod tasks;
 #[cfg(feature = "conformance")]
 pub mod testing;
 mod text_id;

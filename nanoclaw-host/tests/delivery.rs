@@ -40,6 +40,10 @@ impl Launcher for NoLauncher {
         PathBuf::new()
     }
 
+    fn group_folder(&self, _group: &GroupFolder) -> PathBuf {
+        PathBuf::new()
+    }
+
     fn tuning(&self, _group: &GroupFolder) -> Tuning {
         Tuning::default()
     }
@@ -79,6 +83,7 @@ impl Host {
             store: store.clone(),
             runtime: Arc::new(FakeRuntime::new(|_| async { Exit::Code(0) })),
             launcher: Arc::new(NoLauncher),
+            tasks: None,
         };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
         let config = BridgeConfig { send_timeout: Duration::from_millis(100), ..BridgeConfig::default() };

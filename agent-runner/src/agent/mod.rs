@@ -112,7 +112,14 @@ async fn run() -> anyhow::Result<u8> {
         }
     };
     let beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
-    let start = Start { session: input.session_id.clone(), chat: input.chat_jid.clone(), role, places, secrets };
+    let start = Start {
+        session: input.session_id.clone(),
+        folder: input.group_folder.clone(),
+        chat: input.chat_jid.clone(),
+        role,
+        places,
+        secrets,
+    };
     Agent {
         follow_ups,
         beat,

@@ -9,7 +9,7 @@ mod offline;
 use std::collections::BTreeMap;
 
 use nanoclaw_core::{
-    group::GroupRole,
+    group::{GroupFolder, GroupRole},
     protocol::{environment::PROVIDER, output::FailureKind},
     secret::Secret,
     session::SessionId,
@@ -24,6 +24,8 @@ use crate::places::{Places, set};
 pub(crate) struct Start {
     /// The session to resume; `None` begins one.
     pub(crate) session: Option<SessionId>,
+    /// The group's folder, which is its name.
+    pub(crate) folder: GroupFolder,
     /// The group's own chat.
     pub(crate) chat: String,
     /// The group's rights.
@@ -132,12 +134,4 @@ impl Provider {
             Self::Offline(_) | Self::Unknown { .. } => {}
         }
     }
-}
-
-/// Bytes that nobody can foresee, for names that must be unique.
-fn random_bytes<const COUNT: usize>() -> [u8; COUNT] {
-    let mut bytes = [0; COUNT];
-    let read = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-    read.expect("the kernel has random bytes for whoever asks for a few");
-    bytes
 }

@@ -8,11 +8,13 @@
 mod claim;
 mod fence;
 mod folder;
+mod group_file;
 mod watch;
 mod write;
 
 pub use claim::{Claimed, Limits, Refused};
 pub use folder::{FileMark, Folder, Mailbox, MailboxError};
+pub use group_file::{FileRefused, GroupFile};
 #[cfg(feature = "testing")]
 pub use watch::in_process;
 pub use watch::{FolderWatch, RESCAN, RESCAN_WITHOUT_WATCH, Watcher};

@@ -18,6 +18,7 @@ use super::{
     dispatcher::{DispatchSettings, Dispatcher},
     event::{AtShutdown, Event, GroupStatus},
     main_loop::Loop,
+    registrar::Registrar,
     run::{Doubts, RunContext, RunSettings},
 };
 use crate::{
@@ -29,12 +30,12 @@ use crate::{
     launch::Launcher,
     mailbox::{MailboxError, Watcher},
     message::Seq,
-    run::RunNumber,
     runtime::ContainerRuntime,
     store::{
         DeliveryState, GiveUp, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, TurnResolution,
         TurnResolved,
     },
+    tasks::Tasks,
     time::Timestamp,
 };
 
@@ -46,6 +47,8 @@ pub struct Parts {
     pub runtime: Arc<dyn ContainerRuntime>,
     /// Makes runs ready.
     pub launcher: Arc<dyn Launcher>,
+    /// Keeps scheduled tasks; `None`: this host does not schedule, and tells agents that ask so.
+    pub tasks: Option<Arc<dyn Tasks>>,
 }
 
 /// The numbers and names that an orchestrator goes by.
@@ -80,7 +83,7 @@ pub(super) enum Input {
 #[derive(Clone)]
 pub struct Orchestrator {
     store: Arc<dyn Store>,
-    launcher: Arc<dyn Launcher>,
+    registrar: Registrar,
     directory: Directory,
     channels: Channels,
     nudges: Nudges,
@@ -125,7 +128,15 @@ impl Orchestrator {
                 "mailboxes are looked at all the time instead of being watched"
             );
         }
+        let registrar = Registrar {
+            store: parts.store.clone(),
+            launcher: parts.launcher.clone(),
+            directory: directory.clone(),
+            events: events.clone(),
+        };
         let context = Arc::new(RunContext {
+            registrar: registrar.clone(),
+            tasks: parts.tasks,
             store: parts.store.clone(),
             runtime: parts.runtime,
             launcher: parts.launcher.clone(),
@@ -166,20 +177,7 @@ impl Orchestrator {
         if tokio::time::timeout(CATCH_UP, join_all(caught_up)).await.is_err() {
             tracing::warn!("adopted containers said so much that it is still being committed");
         }
-        Ok((
-            Self {
-                store: parts.store,
-                launcher: parts.launcher,
-                directory,
-                channels,
-                nudges,
-                late,
-                notices,
-                events,
-                inbox,
-            },
-            running,
-        ))
+        Ok((Self { store: parts.store, registrar, directory, channels, nudges, late, notices, events, inbox }, running))
     }
 
     /// Where channels hand in what people write.
@@ -215,29 +213,7 @@ impl Orchestrator {
     /// # Errors
     /// The store's: the chat, the folder or the main role is taken.
     pub async fn add_group(&self, group: Group) -> Result<(), StoreError> {
-        // Asked first: were it to fail afterwards, the group would be registered and nobody would serve it.
-        let last_run =
-            self.store.runs(Some(&group.folder), 1).await?.first().map_or(RunNumber::ZERO, |run| run.id.number);
-        let group = match self.store.add_group(&group).await {
-            Ok(()) => group,
-            Err(error) => self.added_all_the_same(&group).await.ok_or(error)?,
-        };
-        self.directory.insert(group.clone());
-        let times = self.launcher.tuning(&group.folder).times;
-        let event =
-            Event::GroupAdded { group: group.folder, times, last_run, newest: Seq::ZERO, failures: 0, adopted: None };
-        let _ = self.events.send(Input::Event(event)).await;
-        Ok(())
-    }
-
-    /// The group as it is stored when it is, and nobody serves it: a commit of which an error was told had happened all the
-    /// same, perhaps that of an earlier try.
-    async fn added_all_the_same(&self, group: &Group) -> Option<Group> {
-        if self.directory.get(&group.folder).is_some() {
-            return None;
-        }
-        let stored = self.store.groups().await.ok()?;
-        stored.into_iter().find(|stored| stored.folder == group.folder && stored.chat == group.chat)
+        self.registrar.add(group).await
     }
 
     /// Forgets a registration: its container is stopped, its folder and history stay. What waits for an answer gets none,

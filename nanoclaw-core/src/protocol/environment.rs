@@ -25,6 +25,12 @@ pub const PROVIDER: &str = "NANOCLAW_PROVIDER";
 pub const CLAUDE: &str = "NANOCLAW_CLAUDE";
 /// The run's number, for the journal; absent: no journal is written.
 pub const RUN: &str = "NANOCLAW_RUN";
+/// For `agent-runner mcp`: the group's own chat. As NanoClaw v1 has it, like the next two.
+pub const CHAT: &str = "NANOCLAW_CHAT_JID";
+/// The same: the group's folder, by its name.
+pub const FOLDER: &str = "NANOCLAW_GROUP_FOLDER";
+/// The same: `1` for the main group. It decides what is offered, not what is granted.
+pub const IS_MAIN: &str = "NANOCLAW_IS_MAIN";
 /// The loopback port on which init forwards to the gateway.
 pub const GATEWAY_PORT: u16 = 8788;
 

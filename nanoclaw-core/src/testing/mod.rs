@@ -4,6 +4,8 @@
 pub mod fake_runtime;
 #[cfg(feature = "testing")]
 pub mod memory_store;
+#[cfg(feature = "testing")]
+pub mod memory_tasks;
 pub mod runtime_suite;
 #[cfg(feature = "testing")]
 pub mod simulation;
@@ -14,3 +16,5 @@ pub mod store_suite;
 pub use fake_runtime::FakeRuntime;
 #[cfg(feature = "testing")]
 pub use memory_store::{Effect, MemoryStore};
+#[cfg(feature = "testing")]
+pub use memory_tasks::MemoryTasks;

@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod mounts;
 mod no_gateway;
+mod requests;
 mod support;
 
 use std::{

@@ -31,8 +31,9 @@ use nanoclaw_core::{
     runtime::{ContainerSpec, Exit, HeldSources, InstallId, Labels, RunAs},
     session::SessionId,
     store::Store,
+    tasks::Tasks,
     testing::{
-        FakeRuntime, MemoryStore,
+        FakeRuntime, MemoryStore, MemoryTasks,
         fake_runtime::{FakeContainer, FakeOutput},
     },
     time::Timestamp,
@@ -247,6 +248,18 @@ impl Agent {
         self.answered(name).await
     }
 
+    /// Makes a request by a file in `tasks/` and returns the answer's text.
+    pub(crate) async fn ask(&mut self, name: &str, content: &str) -> String {
+        self.mailbox.tasks().unwrap().write(name, content.as_bytes()).unwrap();
+        self.answered(name.to_owned()).await
+    }
+
+    /// The group's own folder.
+    pub(crate) fn group_folder(&self) -> PathBuf {
+        let root = self.mailbox.root();
+        root.parent().unwrap().join("groups").join(root.file_name().unwrap())
+    }
+
     pub(crate) async fn answered(&mut self, name: String) -> String {
         let answers = self.mailbox.answers().unwrap();
         let mut watch = self.watcher.watch(answers.path()).unwrap();
@@ -381,6 +394,10 @@ impl Launcher for TestLauncher {
         self.root.join(group.as_str())
     }
 
+    fn group_folder(&self, group: &GroupFolder) -> PathBuf {
+        self.root.join("groups").join(group.as_str())
+    }
+
     fn tuning(&self, _group: &GroupFolder) -> Tuning {
         Tuning::default()
     }
@@ -437,6 +454,7 @@ pub(crate) struct EmptyHouse {
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
+    tasks: Option<Arc<MemoryTasks>>,
 }
 
 pub(crate) struct House {
@@ -449,6 +467,7 @@ pub(crate) struct House {
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
+    tasks: Option<Arc<MemoryTasks>>,
 }
 
 static MESSAGES: AtomicU64 = AtomicU64::new(1);
@@ -477,6 +496,12 @@ impl EmptyHouse {
         Self { runtime: Arc::new(change(runtime)), ..self }
     }
 
+    /// The same, whose host keeps tasks.
+    pub(crate) fn with_tasks(self) -> (Self, Arc<MemoryTasks>) {
+        let tasks = Arc::<MemoryTasks>::default();
+        (Self { tasks: Some(tasks.clone()), ..self }, tasks)
+    }
+
     pub(crate) fn message(&self, chat: &str, text: &str) -> InboundMessage {
         message(chat, text)
     }
@@ -503,6 +528,7 @@ impl EmptyHouse {
             running: Mutex::new(Some(running)),
             folder: self.folder,
             slots: self.slots,
+            tasks: self.tasks,
         }
     }
 
@@ -514,7 +540,12 @@ impl EmptyHouse {
             root: self.folder.path().to_owned(),
             install: self.store.install_id().await.unwrap(),
         };
-        let parts = Parts { store: self.store.clone(), runtime: self.runtime.clone(), launcher: Arc::new(launcher) };
+        let parts = Parts {
+            store: self.store.clone(),
+            runtime: self.runtime.clone(),
+            launcher: Arc::new(launcher),
+            tasks: self.tasks.clone().map(|tasks| tasks as Arc<dyn Tasks>),
+        };
         let dispatch =
             DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
         Orchestrator::start(parts, Settings { dispatch, ..Settings::default() }).await
@@ -554,6 +585,7 @@ impl House {
             notices: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
+            tasks: None,
         }
     }
 
@@ -682,6 +714,7 @@ impl House {
             notices: self.notices,
             folder: self.folder,
             slots: self.slots,
+            tasks: self.tasks,
         }
     }
 

@@ -157,8 +157,13 @@ pub async fn start_with(
         },
         delivery: DeliverySettings { when_unknown: *config.delivery.when_unknown, ..DeliverySettings::default() },
     };
-    let parts =
-        Parts { store: store.clone(), runtime: containers.clone(), launcher: ports::launcher(launcher.clone()) };
+    let parts = Parts {
+        store: store.clone(),
+        runtime: containers.clone(),
+        launcher: ports::launcher(launcher.clone()),
+        // This host keeps no tasks yet; agents that ask are told so.
+        tasks: None,
+    };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
 
     let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());

@@ -115,6 +115,7 @@ pass_on! {
     }
     "launcher": Launcher {
         fn mailbox(&self, group: &GroupFolder) -> PathBuf;
+        fn group_folder(&self, group: &GroupFolder) -> PathBuf;
         fn tuning(&self, group: &GroupFolder) -> Tuning;
         async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
         async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;

@@ -69,6 +69,10 @@ impl Launcher for HostLauncher {
         self.home.mailbox(group)
     }
 
+    fn group_folder(&self, group: &GroupFolder) -> PathBuf {
+        self.home.group(group)
+    }
+
     fn tuning(&self, group: &GroupFolder) -> Tuning {
         let settings = self.config.for_group(group);
         let messages = *settings.max_messages_per_prompt as usize;

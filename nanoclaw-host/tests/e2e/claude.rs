@@ -42,6 +42,61 @@ fn the_real_claude_works_where_hosts_are_allowed_in_docker() {
     works_where_hosts_are_allowed(On::Docker);
 }
 
+#[test]
+fn the_real_claude_uses_every_tool_and_is_told_what_came_of_it_in_the_sandbox() {
+    uses_every_tool(On::Sandbox);
+}
+
+#[test]
+fn the_real_claude_uses_every_tool_and_is_told_what_came_of_it_in_docker() {
+    uses_every_tool(On::Docker);
+}
+
+fn uses_every_tool(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    let picture = bench.place.group("main").join("picture");
+    std::fs::create_dir_all(picture.parent().unwrap()).unwrap();
+    std::fs::write(&picture, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    let calls = [
+        (r#"send_message {"text": "by a tool"}"#, "stored for delivery to local:main as message 1 of the outbox"),
+        (r#"send_message {"text": "psst", "chat": "tg:404"}"#, "the chat tg:404 is not registered as a group"),
+        (
+            r#"send_file {"path": "/workspace/group/picture"}"#,
+            "(image/png, 16 bytes) could be sent, but files cannot be sent",
+        ),
+        (r#"send_file {"path": "../../store/nanoclaw.db"}"#, "upwards"),
+        (
+            r#"schedule_task {"prompt": "p", "schedule_type": "cron", "schedule_value": "0 9 * * 1-5"}"#,
+            "does not run scheduled tasks yet, so nothing was scheduled. The schedule itself is in order",
+        ),
+        (r#"schedule_task {"prompt": "p", "schedule_type": "cron", "schedule_value": "daily"}"#, "it has five fields"),
+        ("list_tasks {}", "so there are none"),
+        (r#"pause_task {"task_id": "t"}"#, "so there are none"),
+        (r#"resume_task {"task_id": "t"}"#, "so there are none"),
+        (r#"cancel_task {"task_id": "t"}"#, "so there are none"),
+        (r#"update_task {"task_id": "t", "prompt": "q"}"#, "so there are none"),
+        (
+            r#"register_group {"jid": "local:garden", "name": "Garden", "folder": "garden"}"#,
+            "registered local:garden: group garden",
+        ),
+        ("refresh_groups {}", "there was nothing to refresh"),
+        ("list_groups {}", "- local:garden (Garden): group garden"),
+    ];
+    let said: Vec<String> = calls.iter().map(|(call, _)| format!("use: mcp__nanoclaw__{call}")).collect();
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    let printed = bench.place.chat(&said).succeeded();
+    assert!(printed.starts_with("by a tool\n"), "{printed}");
+    let mut rest = printed.as_str();
+    for (call, result) in calls {
+        let Some((_, after)) = rest.split_once(result) else {
+            panic!("{call}: {result:?} is not in what is left: {rest}")
+        };
+        rest = after;
+    }
+    assert_eq!(bench.place.rows("SELECT folder FROM groups ORDER BY folder"), ["garden", "main"]);
+    bench.the_key_is_nowhere();
+}
+
 fn works_where_hosts_are_allowed(on: On) {
     let Some(bench) = Bench::on(on) else { return };
     let config = std::fs::read_to_string(bench.place.home().config_file()).unwrap();

@@ -80,7 +80,8 @@ pub fn an_agent_reads_writes_and_runs_in_its_groups_folder(place: &Place) {
 
 fn what_an_agent_sends_by_itself_comes_before_its_answer(place: &Place) {
     let printed = place.chat(&["!send I am at it", "thanks"]).succeeded();
-    assert_eq!(printed, "I am at it\nsent I am at it: stored for delivery to local:main\nheard thanks\n");
+    let stored = "stored for delivery to local:main as message 1 of the outbox";
+    assert_eq!(printed, format!("I am at it\nsent I am at it: {stored}\nheard thanks\n"));
     assert_eq!(place.rows("SELECT DISTINCT state FROM outbox"), ["sent"]);
 }
 

@@ -53,7 +53,7 @@ pub(super) enum Outcome {
 
 /// A random id for a prompt, in the form of a UUID of version 4, which the program insists on.
 pub(super) fn prompt_id() -> String {
-    let mut bytes = crate::provider::random_bytes::<16>();
+    let mut bytes = crate::random::random_bytes::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

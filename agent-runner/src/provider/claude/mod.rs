@@ -3,6 +3,7 @@
 //! * [`process`] starts it and carries lines to and from it.
 //! * [`lines`] says what its lines mean.
 //! * [`failure`] says what kind of failure an error is.
+//! * [`settings`] gives it our tools, and sees to it that it has them.
 //! * [`transcript`] says which session is too large to be resumed.
 //!
 //! Which answer belongs to which prompt is not guessed: each prompt has an id of its own, and the program says when it
@@ -12,6 +13,7 @@
 mod failure;
 mod lines;
 mod process;
+mod settings;
 mod transcript;
 
 use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Timestamp};

@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     super::{Failure, Start},
     lines::{self, Line},
+    settings,
 };
 use crate::{
     log::say,
@@ -65,9 +66,14 @@ impl Process {
     /// Starts the program in the group's folder.
     pub(super) fn start(start: &Start) -> Result<Self, Failure> {
         let program = set(CLAUDE).unwrap_or_else(|| "claude".into());
+        let servers = settings::servers(start).map_err(|error| {
+            Failure::other(format!("cannot tell where this program is, which serves the tools: {error}"))
+        })?;
+        settings::clear_the_way(&start.places);
         let mut command = Command::new(&program);
         command
             .args(arguments(start))
+            .args(["--mcp-config", &servers])
             .envs(environment(start))
             .current_dir(&start.places.group)
             .stdin(Stdio::piped())

@@ -2,15 +2,16 @@
 
 use std::{io::Write as _, path::Path, process::Stdio, time::Duration};
 
-use nanoclaw_core::{
-    causes::with_causes,
-    protocol::{output::FailureKind, requests::Answer},
-};
+use nanoclaw_core::protocol::output::FailureKind;
 use rustix::process::{Pid, Signal};
 use tokio::{io::AsyncReadExt as _, process, time::timeout};
 
-use super::{memory::Memory, request};
-use crate::{places::Places, provider::Failure};
+use super::memory::Memory;
+use crate::{
+    chat_tools::{ChatTools, Outcome},
+    places::Places,
+    provider::Failure,
+};
 
 /// The exit code of `!crash`.
 const CRASH: i32 = 3;
@@ -24,7 +25,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const HELP: &str = "\
 !help · !recall · !session
 !read FILE · !write FILE TEXT · !run COMMAND · !env NAME · !connect HOST:PORT
-!send TEXT · !send-to CHAT TEXT · !internal TEXT · !long BYTES
+!send TEXT · !send-to CHAT TEXT · !tool NAME ARGUMENTS · !internal TEXT · !long BYTES
 !silent · !sleep SECONDS · !hang · !fail REASON · !fail-as KIND REASON · !fail-until FILE KIND REASON · !crash
 !flood BYTES";
 
@@ -41,6 +42,7 @@ pub(super) enum Command {
     Connect { address: String },
     Send { text: String },
     SendTo { chat: String, text: String },
+    Tool { name: String, arguments: String },
     Internal { text: String },
     Long { bytes: u64 },
     Silent,
@@ -96,6 +98,13 @@ pub(super) fn parse(text: &str) -> Option<Command> {
             }
             Command::SendTo { chat: chat.to_owned(), text: text.to_owned() }
         }
+        "tool" => {
+            let (name, arguments) = split(rest);
+            if name.is_empty() {
+                return None;
+            }
+            Command::Tool { name: name.to_owned(), arguments: arguments.to_owned() }
+        }
         "internal" => Command::Internal { text: rest_or_none()? },
         "long" => Command::Long { bytes: bytes(rest)? },
         "silent" => Command::Silent,
@@ -141,6 +150,7 @@ pub(super) struct Tools<'a> {
     pub(super) places: &'a Places,
     /// The group's own chat.
     pub(super) chat: &'a str,
+    pub(super) chat_tools: &'a ChatTools,
     pub(super) memory: &'a Memory,
 }
 
@@ -161,6 +171,7 @@ impl Tools<'_> {
             Command::Connect { address } => connect(address).await,
             Command::Send { text } => self.send(self.chat, text).await,
             Command::SendTo { chat, text } => self.send(chat, text).await,
+            Command::Tool { name, arguments } => self.tool(name, arguments).await,
             Command::Internal { text } => format!("<internal>{text}</internal>"),
             Command::Long { bytes } => (0..*bytes).map(|at| if at % 64 == 63 { '\n' } else { 'x' }).collect(),
             Command::Silent => return Ok(Done::Silence),
@@ -217,12 +228,19 @@ impl Tools<'_> {
     }
 
     async fn send(&self, chat: &str, text: &str) -> String {
-        match request::send(&self.places.mailbox, chat, text).await {
-            Ok(Some(Answer::Done { detail })) => format!("sent {text}: {detail}"),
-            Ok(Some(Answer::Refused { reason })) => format!("refused to send {text}: {reason}"),
-            Ok(Some(Answer::Failed { reason })) => format!("failed to send {text}: {reason}"),
-            Ok(None) => format!("asked the host to send {text}: it did not answer"),
-            Err(error) => format!("cannot ask the host to send {text}: {}", with_causes(&error)),
+        match self.chat_tools.send(chat, text).await {
+            Outcome::Done(detail) => format!("sent {text}: {detail}"),
+            Outcome::Refused(reason) => format!("refused to send {text}: {reason}"),
+            Outcome::Failed(reason) => format!("failed to send {text}: {reason}"),
+            Outcome::NotKnown(known) => format!("asked the host to send {text}: it did not answer; {known}"),
+        }
+    }
+
+    async fn tool(&self, name: &str, arguments: &str) -> String {
+        let arguments = if arguments.is_empty() { "{}" } else { arguments };
+        match serde_json::from_str(arguments) {
+            Ok(arguments) => self.chat_tools.call(name, arguments).await.text(),
+            Err(error) => format!("the arguments of {name} are no JSON: {error}"),
         }
     }
 }

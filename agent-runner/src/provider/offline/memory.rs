@@ -10,7 +10,7 @@ use nanoclaw_core::session::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::prompt::Heard;
-use crate::provider::random_bytes;
+use crate::random::random_bytes;
 
 /// One session's conversation.
 #[derive(Debug)]

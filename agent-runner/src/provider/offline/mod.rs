@@ -6,7 +6,6 @@
 mod command;
 mod memory;
 mod prompt;
-mod request;
 
 use nanoclaw_core::protocol::output::FailureKind;
 
@@ -15,17 +14,20 @@ use self::{
     memory::Memory,
 };
 use super::{Failure, Said, Start};
+use crate::chat_tools::ChatTools;
 
 /// The provider.
 pub(crate) struct Offline {
     start: Start,
     memory: Option<Memory>,
     prompt: Option<String>,
+    chat_tools: ChatTools,
 }
 
 impl Offline {
     pub(crate) fn new(start: Start) -> Self {
-        Self { start, memory: None, prompt: None }
+        let chat_tools = ChatTools::new(&start.places, &start.chat, start.role);
+        Self { start, memory: None, prompt: None, chat_tools }
     }
 
     pub(crate) fn ask(&mut self, prompt: String) {
@@ -68,7 +70,9 @@ impl Offline {
     }
 
     async fn run(&self, command: &Command, memory: &Memory) -> Result<Done, Failure> {
-        Tools { places: &self.start.places, chat: &self.start.chat, memory }.run(command).await
+        Tools { places: &self.start.places, chat: &self.start.chat, chat_tools: &self.chat_tools, memory }
+            .run(command)
+            .await
     }
 
     fn open_memory(&self) -> Result<Memory, Failure> {

@@ -128,7 +128,7 @@ pub(in crate::orchestrator) async fn finish(
         .and_then(|live| live.resumed(run, turns));
     let ending = match live {
         Ok(mut live) => {
-            finish_requests(context, group, &run.id, &live.folders).await?;
+            finish_requests(context, &run.id, &live.folders).await?;
             live.drain_rest_of_journal().await;
             if let Some(reason) = live.lost.take() {
                 return Err(StoreError::Failed { action: "commit what an earlier run said", reason });

@@ -35,7 +35,7 @@ impl Complaints {
 
 /// What an agent wrote, or what has some of it in it, fit for a line of the log or a reason: one line without control
 /// characters, and not all of it when it is long.
-pub(super) fn in_short(text: &str) -> String {
+pub(in crate::orchestrator) fn in_short(text: &str) -> String {
     let mut short = on_one_line(text.chars().take(SHOWN_CHARS));
     if text.chars().nth(SHOWN_CHARS).is_some() {
         short.push('…');

@@ -68,7 +68,7 @@ impl Live<'_> {
 
 /// Does file work where it holds up nobody. A runtime of one thread has nobody else to hold up: there it is done at once,
 /// and things happen in the same order every time (the simulation relies on it).
-pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in crate::orchestrator) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }

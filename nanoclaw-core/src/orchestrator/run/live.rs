@@ -131,6 +131,10 @@ impl<'a> Live<'a> {
         for name in input.staged().map_err(in_house)? {
             input.unstage(&name).map_err(in_house)?;
         }
+        // Who waited for these is gone, and the names of requests are not reused.
+        if let Err(error) = live.folders.answers.clear() {
+            tracing::warn!(run = %id, %error, "cannot clear away the answers to an earlier run");
+        }
         live.beats = live.beats.after_earlier_run(&live.folders.alive);
         let session = context.store.session(&group.folder, &SessionContext::Chat).await;
         let session = session.map_err(|error| not_started(&error, HOST))?;

@@ -38,6 +38,7 @@ use super::{
     control::Input,
     deliverer::Nudges,
     event::{Event, PromptSize, RunWord, StopReason},
+    registrar::Registrar,
 };
 use crate::{
     delivery::DeliveryKey,
@@ -48,13 +49,16 @@ use crate::{
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
     runtime::{ContainerRuntime, RuntimeError},
     store::{NewRun, Store},
+    tasks::Tasks,
     time::Timestamp,
 };
 
 pub(super) use self::{
     adopt::{Adoptee, adopt, finish, stands},
     clean_up::{clean_up, worker_failed},
+    complaints::in_short,
     doubts::Doubts,
+    files::off_the_loop,
     leftover::{Known, remedy},
     live::Held,
 };
@@ -108,6 +112,8 @@ pub(super) struct RunContext {
     pub(super) settings: RunSettings,
     pub(super) doubts: Doubts,
     pub(super) alerts: Alerts,
+    pub(super) registrar: Registrar,
+    pub(super) tasks: Option<Arc<dyn Tasks>>,
 }
 
 impl RunContext {

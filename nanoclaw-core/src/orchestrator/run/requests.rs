@@ -1,4 +1,5 @@
-//! What an agent asks for, and whether it may. The sender is the mailbox's group, whatever a file says.
+//! What an agent asks for by files: taken in their order and at a bounded pace, decided at the [desk](super::super::desk),
+//! answered, and removed only then.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,58 +12,39 @@ use super::{
     live::Live,
 };
 use crate::{
-    chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
-    group::{Group, GroupRole},
-    mailbox::{Claimed, Limits},
-    orchestrator::event::RunWord,
+    mailbox::{Claimed, Folder, Limits},
+    orchestrator::{desk, event::RunWord},
     pace::Pace,
-    protocol::requests::{Answer, MessageRequest},
+    protocol::requests::{Answer, MOST_REQUEST_BYTES},
     run::RunId,
     store::StoreError,
-    time::Timestamp,
 };
 
-/// Decides whether the request is one, and whether `group` may make it.
-fn allowed_message(group: &Group, run: &RunId, claimed: &Claimed) -> Result<NewDelivery, String> {
-    let bytes = claimed.content.as_ref().map_err(ToString::to_string)?;
-    let MessageRequest::Message { chat_jid, text, .. } = serde_json::from_slice(bytes)
-        .map_err(|error| format!("the file is no request: {}", in_short(&error.to_string())))?;
-    let chat = ChatId::new(chat_jid).map_err(|error| error.to_string())?;
-    if text.trim().is_empty() {
-        return Err("the text is empty".to_owned());
-    }
-    if chat != group.chat && group.role != GroupRole::Main {
-        return Err(format!(
-            "this group may write to its own chat {} only; the main group may write to any",
-            group.chat
-        ));
-    }
-    Ok(NewDelivery { key: DeliveryKey::request(run, &claimed.name), chat, text })
+/// Which of an agent's two folders of requests.
+#[derive(Debug, Clone, Copy)]
+enum Tray {
+    Messages,
+    Tasks,
 }
 
-/// What a file in `tasks/` asks for; the rest of it is passed over unbuilt.
-#[derive(serde::Deserialize)]
-struct TaskRequest {
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-/// Tasks and registrations are not served by files yet; the agent is told instead of left waiting.
-fn task(claimed: &Claimed) -> Answer {
-    let request = claimed.content.as_ref().ok().and_then(|bytes| serde_json::from_slice::<TaskRequest>(bytes).ok());
-    let reason = match request.map(|request| request.kind).as_deref() {
-        Some("register_group" | "refresh_groups") => {
-            "this host registers groups on its command line only: nanoclaw groups add".to_owned()
+impl Tray {
+    fn folder(self) -> fn(&Folders) -> &Folder {
+        match self {
+            Self::Messages => |folders| &folders.messages,
+            Self::Tasks => |folders| &folders.tasks,
         }
-        Some(kind) => format!("this host does not take {:?} requests", in_short(kind)),
-        None => "the file is no request".to_owned(),
-    };
-    Answer::Refused { reason }
+    }
+
+    async fn decide(self, context: &RunContext, run: &RunId, claimed: &Claimed) -> Result<Answer, StoreError> {
+        match self {
+            Self::Messages => desk::message(context, run, claimed).await,
+            Self::Tasks => desk::task(context, run, claimed).await,
+        }
+    }
 }
 
 /// How many requests are answered at a time, and the pause after as many.
-const REQUEST_LIMITS: Limits = Limits { file_bytes: 1024 * 1024, names: 50 };
+const REQUEST_LIMITS: Limits = Limits { file_bytes: MOST_REQUEST_BYTES, names: 50 };
 const REQUEST_PAUSE: Duration = Duration::from_millis(250);
 /// How much a run may ask for: so much at once, and then one a second. More is refused, and costs the store nothing.
 const REQUESTS_AT_ONCE: u32 = 120;
@@ -104,22 +86,35 @@ enum Asker {
     Gone,
 }
 
-/// Stores the messages that a run asked for and no host answered, under that run's name; nobody is there to be answered. What
-/// goes beyond [`REQUESTS_AT_ONCE`] is removed unread, a few thousand files at most: other groups wait for this.
+/// Does what a run asked for and no host has done, under that run's name; nobody is there to be answered. What goes beyond
+/// [`REQUESTS_AT_ONCE`] is removed unread, a few thousand files at most: other groups wait for this.
 ///
 /// # Errors
 /// When the store fails; what is left stays for the next try.
 pub(in crate::orchestrator) async fn finish_requests(
     context: &RunContext,
-    group: &Group,
     run: &RunId,
     folders: &Arc<Folders>,
 ) -> Result<(), StoreError> {
-    let mut pace = request_pace();
-    let mut complaints = Complaints::new();
+    let (mut pace, mut complaints) = (request_pace(), Complaints::new());
+    for tray in [Tray::Messages, Tray::Tasks] {
+        finish_tray(context, run, folders, tray, &mut pace, &mut complaints).await?;
+    }
+    Ok(())
+}
+
+async fn finish_tray(
+    context: &RunContext,
+    run: &RunId,
+    folders: &Arc<Folders>,
+    tray: Tray,
+    pace: &mut Pace,
+    complaints: &mut Complaints,
+) -> Result<(), StoreError> {
+    let folder = tray.folder();
     for _ in 0..LAST_LOOKS {
         let claimed = folders.clone();
-        let files = match off_the_loop(move || claimed.messages.claim(&REQUEST_LIMITS)).await {
+        let files = match off_the_loop(move || folder(&claimed).claim(&REQUEST_LIMITS)).await {
             Ok(files) if files.is_empty() => return Ok(()),
             Ok(files) => files,
             Err(error) => {
@@ -128,35 +123,28 @@ pub(in crate::orchestrator) async fn finish_requests(
             }
         };
         for claimed in files {
-            let allowed = match pace.wait() {
-                None => allowed_message(group, run, &claimed),
-                Some(_) => Err(TOO_MANY.to_owned()),
+            let answer = match pace.wait() {
+                None => tray.decide(context, run, &claimed).await?,
+                Some(_) => Answer::Refused { reason: TOO_MANY.to_owned() },
             };
-            match allowed {
-                Ok(delivery) => {
-                    pace.spend(cost(&claimed));
-                    context.store.post(&delivery, Timestamp::now()).await?;
-                }
-                Err(reason) => {
+            match answer {
+                Answer::Done { .. } => pace.spend(cost(&claimed)),
+                Answer::Refused { reason } | Answer::Failed { reason } => {
                     if let Some(unsaid) = complaints.one_more() {
                         let file = claimed.name.as_str();
                         tracing::warn!(%run, file, reason = in_short(&reason), unsaid, "refused an agent's request");
                     }
                 }
             }
-            if let Err(error) = folders.messages.remove(&claimed.name) {
+            if let Err(error) = folder(folders).remove(&claimed.name) {
                 tracing::error!(%run, %error, "cannot remove a request");
                 return Ok(());
             }
         }
     }
     tracing::warn!(%run, "the agent left more requests than a host looks at; the next run's mailbox begins without them");
-    if let Err(error) = off_the_loop({
-        let folders = folders.clone();
-        move || folders.messages.clear()
-    })
-    .await
-    {
+    let cleared = folders.clone();
+    if let Err(error) = off_the_loop(move || folder(&cleared).clear()).await {
         tracing::warn!(%run, %error, "cannot clear an agent's requests away");
     }
     Ok(())
@@ -173,54 +161,49 @@ impl Live<'_> {
         let tasks = self.claim(|folders| &folders.tasks, REQUEST_LIMITS).await;
         let more = messages.len().max(tasks.len()) >= REQUEST_LIMITS.names;
         self.more_requests_at = more.then(|| Instant::now() + REQUEST_PAUSE);
-        for claimed in messages {
-            let answer = self.message(&claimed).await;
-            let Some(answer) = answer else {
-                // The store failed; the file stays and is tried again soon, before those that came after it.
-                self.more_requests_at = Some(Instant::now() + REQUEST_PAUSE);
-                break;
-            };
-            if !self.answer(&claimed.name, &answer, asker).await {
-                break;
-            }
-            self.remove(|folders| &folders.messages, &claimed.name).await;
-            self.words.say(RunWord::Progress).await;
-        }
-        for claimed in tasks {
-            if !self.answer(&claimed.name, &task(&claimed), asker).await {
-                break;
-            }
-            self.remove(|folders| &folders.tasks, &claimed.name).await;
-        }
+        self.answer_tray(Tray::Messages, messages, asker).await;
+        self.answer_tray(Tray::Tasks, tasks, asker).await;
         if asker == Asker::Waits {
             self.rest_of_effort();
         }
     }
 
-    /// Sends a message for the agent. `None` when the store failed and the request must be tried again.
-    async fn message(&mut self, claimed: &Claimed) -> Option<Answer> {
-        let (context, run) = (self.context, self.id);
-        let allowed = match self.request_pace.wait() {
-            None => allowed_message(self.group, run, claimed),
-            Some(_) => Err(TOO_MANY.to_owned()),
-        };
-        let delivery = match allowed {
-            Ok(delivery) => delivery,
-            Err(reason) => {
-                self.complain("refused an agent's request", &claimed.name, &reason);
-                return Some(Answer::Refused { reason });
+    async fn answer_tray(&mut self, tray: Tray, files: Vec<Claimed>, asker: Asker) {
+        for claimed in files {
+            let Some(answer) = self.decide(tray, &claimed).await else {
+                // The store failed; the file stays and is tried again soon, before those that came after it.
+                self.more_requests_at = Some(Instant::now() + REQUEST_PAUSE);
+                return;
+            };
+            if !self.answer(&claimed.name, &answer, asker).await {
+                return;
             }
+            self.remove(tray.folder(), &claimed.name).await;
+            self.words.say(RunWord::Progress).await;
+        }
+    }
+
+    /// Grants a request or refuses it. `None` when the store failed and it must be tried again.
+    async fn decide(&mut self, tray: Tray, claimed: &Claimed) -> Option<Answer> {
+        let answer = match self.request_pace.wait() {
+            None => tray.decide(self.context, self.id, claimed).await,
+            Some(_) => Ok(Answer::Refused { reason: TOO_MANY.to_owned() }),
         };
-        match context.store.post(&delivery, Timestamp::now()).await {
-            Ok(_) => {
+        match answer {
+            Ok(Answer::Refused { reason }) => {
+                if matches!(tray, Tray::Tasks) {
+                    // What is refused there may have been looked up before.
+                    self.request_pace.spend(1);
+                }
+                self.complain("refused an agent's request", &claimed.name, &reason);
+                Some(Answer::Refused { reason })
+            }
+            Ok(answer) => {
                 self.request_pace.spend(cost(claimed));
-                context.nudges.chat(&delivery.chat);
-                Some(Answer::Done { detail: format!("stored for delivery to {}", delivery.chat) })
+                Some(answer)
             }
             Err(error) => {
-                tracing::error!(%run, file = claimed.name, %error, "cannot store an agent's message; trying again");
-                // If it happened all the same, it is to be sent.
-                context.nudges.chat(&delivery.chat);
+                tracing::error!(run = %self.id, file = claimed.name, %error, "cannot do what an agent asks for; trying again");
                 None
             }
         }

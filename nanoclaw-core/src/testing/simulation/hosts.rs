@@ -106,7 +106,7 @@ async fn host_life(
     let launcher =
         Arc::new(SimulatedLauncher { host: host.clone(), install: lasting.install.clone(), runtime: runtime.clone() });
     let held = Arc::downgrade(&store);
-    let parts = Parts { store, runtime, launcher };
+    let parts = Parts { store, runtime, launcher, tasks: None };
     let started = tokio::select! {
         biased;
         () = host.death() => None,

@@ -421,6 +421,10 @@ impl Launcher for SimulatedLauncher {
         self.host.world.root.join(group.as_str())
     }
 
+    fn group_folder(&self, group: &GroupFolder) -> PathBuf {
+        self.host.world.root.join("groups").join(group.as_str())
+    }
+
     fn tuning(&self, _group: &GroupFolder) -> Tuning {
         let times = GroupTimes {
             idle: self.host.world.plan.idle,
