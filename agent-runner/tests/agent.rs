@@ -202,7 +202,7 @@ fn an_unknown_provider_is_a_failure_that_names_the_known_ones() {
     let home = Home::new();
     let mut agent = Running::start(home.command(&["run"]).env("NANOCLAW_PROVIDER", "oracle"));
     agent.send(&serde_json::to_vec(&input("hi", 1)).unwrap());
-    assert!(agent.block().error.unwrap().contains("may be claude or offline"));
+    assert!(agent.block().error.unwrap().contains("may be claude, native or offline"));
     assert_eq!(agent.code(), 1);
 }
 

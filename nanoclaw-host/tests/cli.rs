@@ -104,6 +104,14 @@ fn without_times(mut value: Value) -> Value {
     value
 }
 
+/// While the result lives, snapshots have the names of objects in order: `serde_json` keeps them as they were written, or not, by
+/// what else is built with it.
+fn sorted() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_sort_maps(true);
+    settings.bind_to_scope()
+}
+
 #[test]
 fn groups_are_added_shown_listed_and_removed_without_a_service() {
     let user = User::with_home();
@@ -119,6 +127,7 @@ fn groups_are_added_shown_listed_and_removed_without_a_service() {
     support      Support   slack:C1    !bot                  ordinary
     dc_all-ears  All ears  dc:5        every message         ordinary
     "#);
+    let _sorted = sorted();
     insta::assert_json_snapshot!(without_times(user.json(["groups", "list", "--json"])), @r#"
     [
       {
@@ -207,6 +216,7 @@ fn ps_shows_groups_while_no_service_runs() {
     GROUP      STATE  UNANSWERED  MEMORY  LAST RUN
     tg_family  -      0           -       -
     "#);
+    let _sorted = sorted();
     insta::assert_json_snapshot!(user.json(["ps", "--json"]), @r#"
     {
       "groups": [

@@ -22,7 +22,9 @@ impl Arguments {
             Value::Null => Map::new(),
             other => return Err(format!("the arguments of {tool} are an object, not {}", kind(&other))),
         };
-        let taken = definition.arguments();
+        // In one order, whatever a map of JSON keeps.
+        let mut taken = definition.arguments();
+        taken.sort_unstable();
         if let Some(unknown) = given.keys().find(|name| !taken.contains(&name.as_str())) {
             let list = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
             return Err(format!("{tool} takes no argument {:?}; it takes {list}", shortened(unknown)));

@@ -1,9 +1,11 @@
-//! What thinks. A closed set: [`claude`] drives the Claude Code command line, [`offline`] answers without any model.
+//! What thinks. A closed set: [`claude`] drives the Claude Code command line, [`native`] is an agent loop of our own,
+//! [`offline`] answers without any model.
 //!
 //! A provider is handed one prompt at a time and tells what there is to say when there is: the answer, and for some of
 //! them more between prompts, when work in the background ends.
 
 mod claude;
+mod native;
 mod offline;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 
-use self::{claude::Claude, offline::Offline};
+use self::{claude::Claude, native::Native, offline::Offline};
 use crate::places::{Places, set};
 
 /// What a provider is started with.
@@ -70,6 +72,7 @@ impl Failure {
 /// One of the providers, at work.
 pub(crate) enum Provider {
     Claude(Box<Claude>),
+    Native(Box<Native>),
     Offline(Box<Offline>),
     /// The environment names one that does not exist.
     Unknown {
@@ -82,6 +85,7 @@ impl Provider {
     pub(crate) fn new(start: Start) -> Self {
         match set(PROVIDER).map(|name| name.to_string_lossy().into_owned()).as_deref() {
             None | Some("claude") => Self::Claude(Box::new(Claude::new(start))),
+            Some("native") => Self::Native(Box::new(Native::new(start))),
             Some("offline") => Self::Offline(Box::new(Offline::new(start))),
             Some(name) => Self::Unknown { name: name.to_owned() },
         }
@@ -91,6 +95,7 @@ impl Provider {
     pub(crate) fn ask(&mut self, prompt: String) {
         match self {
             Self::Claude(claude) => claude.ask(prompt),
+            Self::Native(native) => native.ask(prompt),
             Self::Offline(offline) => offline.ask(prompt),
             Self::Unknown { .. } => {}
         }
@@ -104,10 +109,11 @@ impl Provider {
     pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
         match self {
             Self::Claude(claude) => claude.next().await,
+            Self::Native(native) => native.next().await,
             Self::Offline(offline) => offline.next().await,
-            Self::Unknown { name } => {
-                Err(Failure::other(format!("there is no provider {name:?}; {PROVIDER} may be claude or offline")))
-            }
+            Self::Unknown { name } => Err(Failure::other(format!(
+                "there is no provider {name:?}; {PROVIDER} may be claude, native or offline"
+            ))),
         }
     }
 
@@ -115,7 +121,7 @@ impl Provider {
     pub(crate) fn close(&mut self) {
         match self {
             Self::Claude(claude) => claude.close(),
-            Self::Offline(_) | Self::Unknown { .. } => {}
+            Self::Native(_) | Self::Offline(_) | Self::Unknown { .. } => {}
         }
     }
 
@@ -123,7 +129,7 @@ impl Provider {
     pub(crate) async fn last_word(&mut self) -> Option<Said> {
         match self {
             Self::Claude(claude) => claude.next().await.ok(),
-            Self::Offline(_) | Self::Unknown { .. } => None,
+            Self::Native(_) | Self::Offline(_) | Self::Unknown { .. } => None,
         }
     }
 
@@ -131,6 +137,7 @@ impl Provider {
     pub(crate) async fn stop(&mut self) {
         match self {
             Self::Claude(claude) => claude.stop().await,
+            Self::Native(native) => native.stop().await,
             Self::Offline(_) | Self::Unknown { .. } => {}
         }
     }

@@ -19,8 +19,10 @@ pub const EGRESS: &str = "NANOCLAW_GATEWAY_EGRESS";
 /// The names of the further upstreams that the group may ask, with commas between them. Init sets a variable for each: see
 /// [`upstream_variable`].
 pub const UPSTREAMS: &str = "NANOCLAW_GATEWAY_UPSTREAMS";
-/// The provider: `offline` or `claude`; default `claude`.
+/// The provider: `offline`, `claude` or `native`; default `claude`.
 pub const PROVIDER: &str = "NANOCLAW_PROVIDER";
+/// How the agent thinks: [`super::agent::AgentSettings`] as JSON, without any secret; absent: all defaults.
+pub const AGENT: &str = "NANOCLAW_AGENT";
 /// The program of the Claude Code command line; default `claude` on the path.
 pub const CLAUDE: &str = "NANOCLAW_CLAUDE";
 /// The run's number, for the journal; absent: no journal is written.

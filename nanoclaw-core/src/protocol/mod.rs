@@ -3,6 +3,7 @@
 //! Compatible with NanoClaw v1 both ways: an image made for v1 runs under our host, and our agent runs under a v1 host.
 //! Everything that we add is optional, and unknown fields are ignored by both sides.
 
+pub mod agent;
 pub mod alive;
 pub mod environment;
 pub mod fence;

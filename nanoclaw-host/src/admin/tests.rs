@@ -558,11 +558,20 @@ async fn a_turn_that_is_not_there_is_told() {
     }
 }
 
+/// While the result lives, snapshots have the names of objects in order: `serde_json` keeps them as they were written, or not, by
+/// what else is built with it.
+fn sorted() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_sort_maps(true);
+    settings.bind_to_scope()
+}
+
 #[tokio::test]
 async fn the_wire_is_as_documented() {
     let service = Service::start(|_| Arc::new(Stub));
     let mut client = service.raw().await;
     let status = client.ask(b"{\"id\":1,\"command\":\"status\"}\n").await;
+    let _sorted = sorted();
     insta::assert_json_snapshot!(status, @r#"
     {
       "id": 1,
@@ -636,6 +645,7 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
     let mut client = service.raw().await;
     let mut ask = async |command: Value| client.ask(format!("{command}\n").as_bytes()).await;
 
+    let _sorted = sorted();
     let unknown = json!({"states": ["unknown"], "limit": 10});
     insta::assert_json_snapshot!(ask(json!({"id": 1, "command": "outbox_list", "args": unknown})).await, @r#"
     {

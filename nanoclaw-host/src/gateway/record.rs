@@ -122,7 +122,7 @@ impl Record {
     /// The request is answered with `status`; the event waits for the end of `body`.
     pub(super) fn answered(mut self, status: StatusCode, body: Body) -> RecordedBody {
         self.status = Some(status);
-        self.complete = body.is_end_stream();
+        self.complete = is_over(&body);
         let limits = &self.session.policy.limits;
         let over = self.started + limits.request_time;
         let stands_still = Box::pin(tokio::time::sleep(limits.idle.min(limits.request_time)));
@@ -188,6 +188,12 @@ impl RecordedBody {
     }
 }
 
+/// Whether all of it has passed. A client that could decompress, and does not, has a body that knows what is left and not that it
+/// is at its end.
+fn is_over(body: &Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
 impl http_body::Body for RecordedBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -216,7 +222,7 @@ impl http_body::Body for RecordedBody {
                     }
                 }
                 // The server does not ask again when the length was known and has passed.
-                record.complete = this.body.is_end_stream();
+                record.complete = is_over(&this.body);
                 let now = Instant::now();
                 if now >= this.over && !record.complete {
                     record.verdict = "too-slow";

@@ -3,7 +3,7 @@
 //! Agents put words of their own between the user's (Claude Code's `<system-reminder>` blocks), and the host wraps what
 //! people said in `<message …>` elements. A script wants neither, so both are taken off here.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The body of a request for an answer.
 #[derive(Debug, Clone)]
@@ -31,6 +31,25 @@ impl Conversation {
     /// Takes the JSON body of a request.
     #[must_use]
     pub fn new(body: Value) -> Self {
+        Self { body }
+    }
+
+    /// Takes the JSON body of a request in the form of OpenAI's chat completions; it is told in the other form. What a tool
+    /// gave is told as failed when it says so, since this form has no word for it.
+    #[must_use]
+    pub fn of_chat_completions(mut body: Value) -> Self {
+        let message = |message: &Value| match message["role"].as_str() {
+            Some("tool") => {
+                let content = &message["content"];
+                let failed = block_text(content).starts_with("This failed:");
+                let id = &message["tool_call_id"];
+                let block = json!({"type": "tool_result", "tool_use_id": id, "content": content, "is_error": failed});
+                json!({"role": "user", "content": [block]})
+            }
+            _ => message.clone(),
+        };
+        body["messages"] = items(&body["messages"]).iter().map(message).collect();
+        body["tools"] = items(&body["tools"]).iter().map(|tool| tool["function"].clone()).collect();
         Self { body }
     }
 
@@ -142,8 +161,6 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn last_of(content: Value) -> Said {

@@ -1,7 +1,8 @@
 //! A fake of the Anthropic Messages API on loopback: scripted answers, streamed as the real one streams them.
 //!
 //! It answers `POST /v1/messages` (streamed and whole), `POST /v1/messages/count_tokens`, `GET /v1/models` and `HEAD /`,
-//! which is all that the Claude Code command line asks for. What it answers is a [`Script`]; how fast and how badly is set
+//! which is all that the Claude Code command line asks for, and the same script in the form of OpenAI's chat completions at
+//! `POST /v1/chat/completions` (streamed). What it answers is a [`Script`]; how fast and how badly is set
 //! on the running [`FakeModelApi`]; every request is kept and can be looked at.
 //!
 //! It makes no attempt to check requests beyond what a test needs: the key, and that the body is JSON with messages in it.
@@ -27,7 +28,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 pub use self::{
     conversation::{Conversation, Said, said_in},
     pace::Steps,
-    script::{Script, Turn},
+    script::{Part, Script, Turn},
 };
 use self::{pace::Pace, server::Answerer};
 
@@ -73,10 +74,10 @@ impl RecordedRequest {
         Conversation::new(self.json())
     }
 
-    /// Whether the model was asked for an answer: `POST /v1/messages`.
+    /// Whether the model was asked for an answer: `POST /v1/messages`, or `/v1/chat/completions`.
     #[must_use]
     pub fn asks_model(&self) -> bool {
-        self.method == Method::POST && self.path == "/v1/messages"
+        self.method == Method::POST && ["/v1/messages", "/v1/chat/completions"].contains(&self.path.as_str())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the fake model answers: a function of the conversation.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,27 @@ pub enum Turn {
         /// Its input, an object.
         input: Value,
     },
+    /// It says several things, and why it stops.
+    Said {
+        /// In this order.
+        parts: Vec<Part>,
+        /// `stop_reason`, such as `max_tokens`; `None` is what fits the parts.
+        stop_reason: Option<String>,
+    },
+    /// It begins to answer, and the connection is dropped.
+    BrokenOff {
+        /// What it would have answered.
+        answer: Box<Turn>,
+        /// After so many events of the stream. The first is the message's start.
+        events: NonZeroUsize,
+    },
+    /// It begins to answer, and an error comes in the middle of the stream.
+    ErrorInStream {
+        /// What it would have answered.
+        answer: Box<Turn>,
+        /// `error.type`, such as `overloaded_error`.
+        kind: String,
+    },
     /// The API answers with an error instead.
     Error {
         /// The HTTP status.
@@ -31,7 +52,48 @@ pub enum Turn {
     },
 }
 
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Words.
+    Text(String),
+    /// Signed thoughts.
+    Thinking {
+        /// The thoughts.
+        text: String,
+        /// What has to come back with them.
+        signature: String,
+    },
+    /// It wants to use a tool.
+    ToolUse {
+        /// The tool's name.
+        name: String,
+        /// Its input as the model wrote it, which need not be JSON.
+        input: String,
+    },
+}
+
+impl Part {
+    /// Words.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    /// A use of the `Bash` tool.
+    #[must_use]
+    pub fn bash(command: &str) -> Self {
+        Self::ToolUse { name: "Bash".into(), input: json!({"command": command}).to_string() }
+    }
+}
+
 impl Turn {
+    /// It says several things.
+    #[must_use]
+    pub fn said(parts: Vec<Part>) -> Self {
+        Self::Said { parts, stop_reason: None }
+    }
+
     /// A use of the `Bash` tool.
     #[must_use]
     pub fn bash(command: &str) -> Self {

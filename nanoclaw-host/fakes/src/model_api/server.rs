@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use super::{
     RecordedRequest, State,
     conversation::Conversation,
-    events::{Answer, error_body, tokens},
+    events::{Answer, error_body, error_event, tokens},
     pace::Pace,
     script::Turn,
 };
@@ -65,7 +65,8 @@ impl Answerer {
             return error(401, "authentication_error", "invalid x-api-key");
         }
         match (&request.method, request.path.as_str()) {
-            (&Method::POST, "/v1/messages") => self.messages(&request),
+            (&Method::POST, "/v1/messages") => self.messages(&request, Form::Messages),
+            (&Method::POST, "/v1/chat/completions") => self.messages(&request, Form::ChatCompletions),
             (&Method::POST, "/v1/messages/count_tokens") => {
                 Json(json!({"input_tokens": tokens(request.body.len())})).into_response()
             }
@@ -81,19 +82,36 @@ impl Answerer {
         request.header("x-api-key") == Some(key) || bearer == Some(key)
     }
 
-    fn messages(&self, request: &RecordedRequest) -> Response {
-        let conversation = Conversation::new(request.json());
+    fn messages(&self, request: &RecordedRequest, form: Form) -> Response {
+        let conversation = match form {
+            Form::Messages => Conversation::new(request.json()),
+            Form::ChatCompletions => Conversation::of_chat_completions(request.json()),
+        };
         if !conversation.body()["messages"].is_array() {
             return error(400, "invalid_request_error", "messages: Field required");
         }
-        let (script, pace, cut_after) = {
+        let (script, pace, mut cut_after) = {
             let settings = self.state.settings();
             (settings.script.clone(), settings.pace.clone(), settings.cut_after)
         };
         let turn = script.answer(&conversation);
         let number = self.answers.fetch_add(1, Ordering::Relaxed);
         match (Answer::new(&turn, number, conversation.model(), request.body.len()), turn) {
-            (Some(answer), _) if conversation.body()["stream"] == true => streamed(answer.events(), pace, cut_after),
+            (Some(answer), turn) if conversation.body()["stream"] == true => {
+                let mut events = match form {
+                    Form::Messages => answer.events(),
+                    Form::ChatCompletions => answer.chunks(),
+                };
+                match turn {
+                    Turn::BrokenOff { events, .. } => cut_after = Some(events),
+                    Turn::ErrorInStream { kind, .. } => {
+                        events.truncate(events.len() / 2);
+                        events.push(error_event(&kind));
+                    }
+                    _ => {}
+                }
+                streamed(events, pace, cut_after)
+            }
             (Some(answer), _) => Json(answer.whole()).into_response(),
             (None, Turn::Error { status, kind, message, retry_after }) => {
                 let mut response = error(status, &kind, &message);
@@ -105,6 +123,15 @@ impl Answerer {
             (None, _) => error(500, "api_error", "no answer"),
         }
     }
+}
+
+/// In which form the model is asked.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Anthropic's.
+    Messages,
+    /// OpenAI's; streamed only.
+    ChatCompletions,
 }
 
 /// Serves until it is dropped.
