@@ -14,13 +14,13 @@ use common::{Home, Running, input, message};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
-        environment::{CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
+        environment::{AGENT, CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
         input::ContainerInput,
         output::{Block, FailureKind, Status},
         requests::Answer,
     },
 };
-use nanoclaw_fakes::model_api::{FakeModelApi, Script, Turn};
+use nanoclaw_fakes::model_api::{FakeModelApi, Part, Script, Turn};
 
 const KEY: &str = "the-key-of-the-test";
 
@@ -138,6 +138,9 @@ fn a_session_that_is_gone_begins_anew_in_the_same_run() {
         assert_answer(&block, "echo: hello", 1);
         assert_ne!(block.new_session_id, lost.session_id);
         agent.until_it_says("starting a new session");
+        // The agent is told, too, so that it does not deny what it said.
+        let asked = String::from_utf8(api.fake.model_requests().pop().unwrap().body.to_vec()).unwrap();
+        assert!(asked.contains("[NEW SESSION - "), "{asked}");
     }
 }
 
@@ -177,8 +180,10 @@ fn what_all_groups_share_and_additional_mounts_reach_the_model_and_the_main_grou
     let Some(program) = real() else { return };
     let (home, api) = (Home::new(), Api::start(Script::echo()));
     fs::write(home.path("global/CLAUDE.md"), "Remember the blue teapot.\n").unwrap();
+    fs::write(home.path("group/CLAUDE.md"), "Remember the green kettle.\n").unwrap();
     for name in ["photos", "taxes"] {
         fs::create_dir(home.path("extra").join(name)).unwrap();
+        fs::write(home.path("extra").join(name).join("CLAUDE.md"), format!("Remember the {name}' spoon.\n")).unwrap();
     }
     let seen = |is_main: bool| {
         let mut agent = api.agent(&home, &program, &ContainerInput { is_main, ..input(&message("hi"), 1) });
@@ -187,7 +192,9 @@ fn what_all_groups_share_and_additional_mounts_reach_the_model_and_the_main_grou
         let body = String::from_utf8(request.body.to_vec()).unwrap();
         for name in ["photos", "taxes"] {
             assert!(body.contains(home.path("extra").join(name).to_str().unwrap()), "the additional mount {name}");
+            assert!(body.contains(&format!("Remember the {name}' spoon.")), "the memory of the mount {name}");
         }
+        assert!(body.contains("Remember the green kettle."), "the group's own memory");
         body.contains("the blue teapot")
     };
     assert!(seen(false));
@@ -211,6 +218,10 @@ fn a_tasks_run_ends_by_itself() {
 
 /// An agent whose `claude` is this shell script. `next` reads a prompt and sets `id` to its id.
 fn scripted(home: &Home, script: &str, input: &ContainerInput) -> Running {
+    scripted_with(home, script, input, &[])
+}
+
+fn scripted_with(home: &Home, script: &str, input: &ContainerInput, more: &[(&str, &str)]) -> Running {
     const WORDS: &str = r#"#!/bin/sh
 next() { read -r line || exit 0; id=$(printf %s "$line" | sed 's/.*"uuid":"\([^"]*\)".*/\1/'); }
 started() { printf '{"type":"command_lifecycle","command_uuid":"%s","state":"started"}\n' "$1"; }
@@ -223,7 +234,9 @@ background=',"origin":{"kind":"task-notification"}'
     let mut writer = Command::new("sh");
     writer.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&program).arg(format!("{WORDS}{script}"));
     assert!(writer.status().unwrap().success());
-    let mut running = Running::start(home.command(&["run"]).env(PROVIDER, "claude").env(CLAUDE, program));
+    let mut command = home.command(&["run"]);
+    command.env(PROVIDER, "claude").env(CLAUDE, program).envs(more.iter().copied());
+    let mut running = Running::start(&mut command);
     running.send(&serde_json::to_vec(input).unwrap());
     running
 }
@@ -426,4 +439,161 @@ fn settings_that_an_agent_left_behind_neither_replace_nor_remove_our_tools() {
     agent.until_it_says("switched NanoClaw's tools off; that is taken out of it");
     home.close();
     assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn model_effort_tools_and_prompt_are_the_groups() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    fs::write(home.path("global/CLAUDE.md"), "Remember the blue teapot.\n").unwrap();
+    let asked = |settings: serde_json::Value| {
+        let mut agent =
+            api.agent_with(&home, &program, &input(&message("hi"), 1), &[(AGENT, settings.to_string().as_str())]);
+        assert_answer(&agent.block(), "echo: hi", 1);
+        let asked = api.fake.model_requests().pop().unwrap().json();
+        let tools =
+            asked["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).map(str::to_owned);
+        (tools.collect::<Vec<_>>(), asked)
+    };
+    let (tools, body) = asked(serde_json::json!({
+        "model": "claude-test-1", "effort": "low", "max_tokens": 1234, "prompt": "Never rhyme.",
+        "tools": {"allow": ["Read", "Bash", "mcp__nanoclaw__send*"], "deny": ["mcp__nanoclaw__send_file"]},
+    }));
+    assert_eq!((body["model"].as_str(), body["max_tokens"].as_u64()), (Some("claude-test-1"), Some(1234)));
+    let text = body.to_string();
+    assert!(text.contains("Never rhyme.") && text.contains("Remember the blue teapot."), "{text}");
+    assert!(text.contains("\"effort\":\"low\""), "{text}");
+    // Something that the program tells its model of by itself; nobody can use it.
+    let mut sorted: Vec<String> = tools.into_iter().filter(|name| name != "DeferredToolPlaceholder").collect();
+    sorted.sort();
+    assert_eq!(sorted, ["Bash", "Read", "mcp__nanoclaw__send_message"]);
+
+    let (tools, _) = asked(serde_json::json!({"tools": {"deny": ["Web*", "mcp__nanoclaw__*_task"]}}));
+    assert!(tools.iter().any(|name| name == "Bash") && !tools.iter().any(|name| name.starts_with("Web")), "{tools:?}");
+}
+
+/// A server with two tools.
+const SERVER: &str = r#"#!/bin/sh
+while read -r line; do
+    id=$(printf %s "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+    version=$(printf %s "$line" | sed -n 's/.*"protocolVersion":"\([^"]*\)".*/\1/p')
+    case $line in
+    *'"initialize"'*) result='{"protocolVersion":"'$version'","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
+    *'"tools/list"'*) result='{"tools":[{"name":"hello","description":"d","inputSchema":{"type":"object"}},{"name":"wipe","description":"d","inputSchema":{"type":"object"}}]}' ;;
+    *'"tools/call"'*) result='{"content":[{"type":"text","text":"hello from '$WHO'"}]}' ;;
+    *) continue ;;
+    esac
+    [ -n "$id" ] && printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+done
+"#;
+
+#[test]
+fn a_groups_own_server_of_tools_is_used_and_what_is_denied_of_it_is_not_there() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    let server = home.path("extra/server.sh");
+    fs::write(&server, SERVER).unwrap();
+    let settings = serde_json::json!({
+        "tools": {"allow": ["Bash", "mcp__*"], "deny": ["mcp__notes__w*"]},
+        "mcp_servers": {"notes": {"command": "sh", "args": [server], "env": {"WHO": "notes"}, "timeout_seconds": 60}},
+    });
+    let use_it = message("use: mcp__notes__hello {}");
+    let mut agent = api.agent_with(&home, &program, &input(&use_it, 1), &[(AGENT, settings.to_string().as_str())]);
+    assert_answer(&agent.block(), "hello from notes", 1);
+    let asked = api.fake.model_requests()[0].conversation();
+    let tools = asked.tool_names();
+    assert!(tools.contains(&"mcp__notes__hello") && tools.contains(&"mcp__nanoclaw__send_message"), "{tools:?}");
+    assert!(!tools.contains(&"mcp__notes__wipe"), "{tools:?}");
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn settings_that_claude_cannot_honour_are_a_failure_or_said() {
+    let home = Home::new();
+    let script = "next; started $id; result one; next";
+    for (settings, failure, said) in [
+        (r#"{"effort":"enormous"}"#, Some("enormous"), None),
+        (r#"{"api":{"kind":"openai","upstream":"local"},"model":"m"}"#, Some("choose the provider native"), None),
+        (r#"{"context_window":50000}"#, None, Some("100000")),
+        (r#"{"tools":{"allow":["mcp__x__a"]},"mcp_servers":{"x":{"command":"x"}}}"#, None, Some("allow mcp__x__*")),
+    ] {
+        let mut agent = scripted_with(&home, script, &input("hi", 1), &[(AGENT, settings)]);
+        let block = agent.block();
+        match failure {
+            Some(part) => assert!(block.error.as_deref().unwrap_or_default().contains(part), "{settings}: {block:?}"),
+            None => assert_answer(&block, "one", 1),
+        }
+        if let Some(part) = said {
+            agent.until_it_says(part);
+        }
+    }
+}
+
+#[test]
+fn what_was_said_is_in_conversations_before_it_is_compacted_and_once() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    let archives = || {
+        let mut names = fs::read_dir(home.path("group/conversations"))
+            .map_or_else(|_| Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>());
+        names.sort();
+        names
+    };
+    let mut agent = api.agent(&home, &program, &input(&message("bash: echo the first"), 1));
+    assert_answer(&agent.block(), "the first", 1);
+    home.follow_up(&message("the second"), 2);
+    assert_answer(&agent.block(), "echo: the second", 2);
+    assert_eq!(archives(), Vec::<PathBuf>::new());
+    home.follow_up("/compact", 3);
+    let compacted = agent.block();
+    assert_eq!((compacted.status, compacted.answered_seq), (Status::Success, Some(Seq(3))), "{compacted:?}");
+    let [archive] = &archives()[..] else { panic!("{:?}", archives()) };
+    let name = archive.file_name().unwrap().to_str().unwrap();
+    assert!(name.contains("-conversation-") && name.ends_with(".md"), "{name}");
+    let text = fs::read_to_string(archive).unwrap();
+    let parts = ["echo the first", "Assistant uses Bash", "**Result**: the first", "the second", "echo: the second"];
+    let places: Vec<_> = parts.iter().map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"))).collect();
+    assert!(places.is_sorted(), "{text}");
+
+    // The next one has what came since.
+    home.follow_up(&message("the third"), 4);
+    assert_answer(&agent.block(), "echo: the third", 4);
+    home.follow_up("/compact", 5);
+    agent.block();
+    let both = archives();
+    assert_eq!(both.len(), 2, "{both:?}");
+    let second = both.iter().find(|path| *path != archive).unwrap();
+    let text = fs::read_to_string(second).unwrap();
+    assert!(text.contains("the third") && !text.contains("echo: the second"), "{text}");
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn a_refusal_is_typed_and_the_session_of_a_failed_run_is_not_told() {
+    let Some(program) = real() else { return };
+    let refused = Turn::Said { parts: vec![Part::text("No.")], stop_reason: Some("refusal".into()) };
+    let (home, api) = (Home::new(), Api::start(Script::new(move |_| refused.clone())));
+    let mut agent = api.agent(&home, &program, &input(&message("hello"), 1));
+    let block = agent.block();
+    assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Refused)), "{block:?}");
+    assert_eq!((block.new_session_id, block.answered_seq), (None, None));
+}
+
+#[test]
+fn a_quota_is_told_with_its_reset_time_and_a_crash_as_one() {
+    let home = Home::new();
+    let limit =
+        r#"printf '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1760000000}}\n'"#;
+    let words = r#"printf '{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"session_id":"s","result":"You have hit a limit"}\n'"#;
+    let mut agent = scripted(&home, &format!("next; started $id; {limit}; {words}; next"), &input("hi", 1));
+    let block = agent.block();
+    assert_eq!((block.failure, block.new_session_id), (Some(FailureKind::Quota), None));
+    assert_eq!(block.retry_at.map(|at| at.as_ms()), Some(1_760_000_000_000));
+
+    let mut agent = scripted(&home, "next; started $id; kill -SEGV $$", &input("hi", 1));
+    let block = agent.block();
+    assert_eq!((block.failure, &block.new_session_id), (Some(FailureKind::Other), &None));
+    assert!(block.error.as_deref().unwrap().contains("signal: 11"), "{block:?}");
 }

@@ -625,6 +625,33 @@ fn doctor_names_each_check_and_fails_when_one_does() {
 }
 
 #[test]
+fn doctor_says_what_the_provider_native_needs() {
+    let user = User::with_home();
+    let check = |text: &str, credential: Option<(&str, &str)>| {
+        user.configure(text);
+        let output = user.command(["doctor", "--json"]).envs(credential).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "provider").unwrap().clone()
+    };
+    const NATIVE: &str = "[agent]\nprovider = \"native\"\n";
+    assert_eq!(check(NATIVE, Some(("ANTHROPIC_API_KEY", "sk-ant-api03-x")))["outcome"], "ok");
+    for credential in [None, Some(("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-x"))] {
+        let failed = check(NATIVE, credential);
+        assert_eq!(failed["outcome"], "failed", "{failed}");
+        let (detail, help) = (failed["detail"].as_str().unwrap(), failed["help"].as_str().unwrap());
+        assert!(detail.contains("API key") && help.contains("nanoclaw auth set ANTHROPIC_API_KEY"), "{failed}");
+    }
+    let local = "[gateway]\n[[gateway.upstreams]]\nname = \"local\"\nbase_url = \"http://127.0.0.1:1\"\ninject = \"bearer\"\n\
+                 secret = \"LOCAL_KEY\"\nmethods = [\"POST\"]\ngroups = [\"family\"]\n[groups.family]\nmodel = \"qwen3\"\n\
+                 api = { kind = \"openai\", upstream = \"local\" }\n";
+    let found = check(local, Some(("LOCAL_KEY", "any")));
+    assert_eq!(found["outcome"], "ok", "{found}");
+    assert!(found["detail"].as_str().unwrap().contains("with qwen3 of the upstream local"), "{found}");
+    let failed = check(local, None);
+    assert!(failed["help"].as_str().unwrap().contains("`nanoclaw auth set LOCAL_KEY`"), "{failed}");
+}
+
+#[test]
 fn doctor_makes_nothing_where_there_is_no_home() {
     let user = User::new();
     let output = user.run(["doctor"]);

@@ -45,6 +45,11 @@ use crate::{
 /// The exit code after a failure that a block tells of.
 const FAILED: u8 = 1;
 
+/// What stands before a prompt whose session could not be resumed: an agent that does not know that it forgot would deny what
+/// it said and promised.
+pub(crate) const NEW_SESSION_NOTICE: &str = "[NEW SESSION - the earlier conversation of this chat cannot be gone on with, so you do not \
+remember it. What was noted is in the files of the working folder, older conversations perhaps in conversations/.]";
+
 /// How long a provider may take to say its last words when it is asked to close: work it left in the background.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -208,6 +213,7 @@ impl Agent {
                         say!("{}; starting a new session", failure.reason);
                         self.provider.stop().await;
                         self.start.session = None;
+                        text = format!("{NEW_SESSION_NOTICE}\n\n{text}");
                         self.provider = Provider::new(self.start.clone());
                         busy = self.ask(text.clone())?;
                     }

@@ -4,15 +4,21 @@
 //! A provider is handed one prompt at a time and tells what there is to say when there is: the answer, and for some of
 //! them more between prompts, when work in the background ends.
 
+mod archive;
 mod claude;
 mod native;
 mod offline;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsString};
 
 use nanoclaw_core::{
+    causes::with_causes,
     group::{GroupFolder, GroupRole},
-    protocol::{environment::PROVIDER, output::FailureKind},
+    protocol::{
+        agent::AgentSettings,
+        environment::{AGENT, PROVIDER},
+        output::FailureKind,
+    },
     secret::Secret,
     session::SessionId,
     time::Timestamp,
@@ -66,6 +72,19 @@ impl Failure {
 
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), retry_at: None }
+    }
+}
+
+/// How the host wants the agent to think, by what `variable` says, which tells what is in the environment and not empty.
+///
+/// # Errors
+/// It cannot be understood, which ends the run: rules about tools must not be guessed.
+fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Result<AgentSettings, Failure> {
+    match variable(AGENT) {
+        None => Ok(AgentSettings::default()),
+        Some(value) => AgentSettings::parse(&value.to_string_lossy()).map_err(|error| {
+            Failure::other(format!("the agent's settings in {AGENT} cannot be used: {}", with_causes(&error)))
+        }),
     }
 }
 

@@ -28,7 +28,7 @@ use nanoclaw_core::{
 };
 
 /// How long a condition may take; only a failing test waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a container would see, in a temporary folder.
 pub(crate) struct Home {

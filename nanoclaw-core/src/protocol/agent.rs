@@ -131,16 +131,25 @@ impl AgentSettings {
     /// It is no such object, or a field has a value that cannot be used; the text names it.
     pub fn parse(text: &str) -> Result<Self, AgentSettingsError> {
         let settings: Self = serde_json::from_str(text).map_err(AgentSettingsError::Unreadable)?;
-        if settings.model.as_deref().is_some_and(|model| model.trim().is_empty()) {
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Whether an agent can use them: what [`parse`](Self::parse) asks beyond the form.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn check(&self) -> Result<(), AgentSettingsError> {
+        if self.model.as_deref().is_some_and(|model| model.trim().is_empty()) {
             return Err(AgentSettingsError::NoModel);
         }
-        if let Some(name) = settings.mcp_servers.keys().find(|name| !is_server_name(name)) {
+        if let Some(name) = self.mcp_servers.keys().find(|name| !is_server_name(name)) {
             return Err(AgentSettingsError::ServerName { name: name.clone() });
         }
-        match &settings.api {
+        match &self.api {
             ModelApi::Openai { upstream: None, base_url: None } => Err(AgentSettingsError::NoAddress),
-            ModelApi::Openai { .. } if settings.model.is_none() => Err(AgentSettingsError::NoModel),
-            _ => Ok(settings),
+            ModelApi::Openai { .. } if self.model.is_none() => Err(AgentSettingsError::NoModel),
+            _ => Ok(()),
         }
     }
 }

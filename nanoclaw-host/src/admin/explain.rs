@@ -35,7 +35,11 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
     let mut settings = vec![Explained::new("trigger", wakes_on(group, config), trigger_source)];
     match &own.command.value {
         Some(command) => settings.push(Explained::new("command", command.join(" "), &own.command.source)),
-        None => settings.push(Explained::new("provider", *own.provider, &own.provider.source)),
+        None => {
+            settings.push(Explained::new("provider", *own.provider, &own.provider.source));
+            let said = own.thinking.explained().into_iter();
+            settings.extend(said.map(|(name, value, source)| Explained::new(name, value, source)));
+        }
     }
     let runtime = match *general.runtime {
         RuntimeChoice::Auto => "auto: the first of docker, podman, sandbox that works".to_owned(),

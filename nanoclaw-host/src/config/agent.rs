@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     reader::{Reader, Section},
     setting::Setting,
+    thinking::Thinking,
     value,
 };
 use crate::skills::{Choice, SkillName};
@@ -17,6 +18,8 @@ pub enum Provider {
     Offline,
     /// The Claude Code command line.
     Claude,
+    /// The agent loop of our own.
+    Native,
 }
 
 impl Provider {
@@ -26,6 +29,7 @@ impl Provider {
         match self {
             Self::Offline => "offline",
             Self::Claude => "claude",
+            Self::Native => "native",
         }
     }
 }
@@ -39,7 +43,7 @@ impl std::fmt::Display for Provider {
 /// Which provider was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderChoice {
-    /// Claude when a credential is configured, else offline.
+    /// Claude when a credential is configured, else offline; native where the API is none that another asks.
     Auto,
     /// This one.
     Fixed(Provider),
@@ -60,6 +64,8 @@ pub struct AgentConfig {
     pub runner: Setting<Option<PathBuf>>,
     /// Which skills groups have; default all.
     pub skills: Setting<Choice>,
+    /// How it thinks.
+    pub thinking: Thinking,
 }
 
 impl AgentConfig {
@@ -76,6 +82,7 @@ impl AgentConfig {
             claude: section.read("claude", None, None, path()),
             runner: section.read("runner", None, None, path()),
             skills: skills(&mut section).unwrap_or_else(|| Setting::default_to(Choice::All)),
+            thinking: Thinking::read(&mut section),
         };
         section.finish();
         config
@@ -90,6 +97,7 @@ pub(super) fn provider(section: &mut Section<'_, '_>) -> Option<Setting<Provider
             ("auto", ProviderChoice::Auto),
             ("offline", ProviderChoice::Fixed(Provider::Offline)),
             ("claude", ProviderChoice::Fixed(Provider::Claude)),
+            ("native", ProviderChoice::Fixed(Provider::Native)),
         ]),
     )
 }

@@ -67,7 +67,7 @@ pub enum Groups {
 }
 
 impl Groups {
-    fn has(&self, group: &GroupFolder) -> bool {
+    pub(super) fn has(&self, group: &GroupFolder) -> bool {
         match self {
             Self::All => true,
             Self::Of(groups) => groups.contains(group),

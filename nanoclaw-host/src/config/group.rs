@@ -14,6 +14,7 @@ use super::{
     container, gateway, limits, mounts,
     reader::Section,
     setting::{Setting, Source},
+    thinking::Thinking,
 };
 use crate::{
     credentials::{Credential, Standing},
@@ -30,6 +31,8 @@ pub struct GroupOverrides {
     pub command: Option<Setting<Option<Vec<String>>>>,
     /// See [`super::AgentConfig::skills`].
     pub skills: Option<Setting<Choice>>,
+    /// See [`super::AgentConfig::thinking`].
+    pub thinking: Thinking,
     /// See [`super::ContainerConfig::image`].
     pub image: Option<Setting<ImageRef>>,
     /// See [`super::ContainerConfig::memory_bytes`].
@@ -62,6 +65,7 @@ impl GroupOverrides {
             provider: agent::provider(section),
             command: agent::command(section),
             skills: agent::skills(section),
+            thinking: Thinking::read(section),
             image: container::image(section, None),
             memory_bytes: container::memory(section, "memory"),
             pids: container::processes(section, "pids"),
@@ -87,6 +91,8 @@ pub struct GroupSettings {
     pub command: Setting<Option<Vec<String>>>,
     /// Which skills it has.
     pub skills: Setting<Choice>,
+    /// How it thinks.
+    pub thinking: Thinking,
     /// The image.
     pub image: Setting<ImageRef>,
     /// Bytes of memory.
@@ -128,10 +134,12 @@ impl Config {
         fn pick<T: Clone>(own: &Option<Setting<T>>, general: &Setting<T>) -> Setting<T> {
             own.as_ref().unwrap_or(general).clone()
         }
+        let thinking = self.thinking(folder);
         GroupSettings {
-            provider: self.provider(&pick(&own.provider, &self.agent.provider)),
+            provider: self.provider(&pick(&own.provider, &self.agent.provider), &thinking),
             command: pick(&own.command, &self.agent.command),
             skills: pick(&own.skills, &self.agent.skills),
+            thinking,
             image: pick(&own.image, &self.container.image),
             memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),
             pids: pick(&own.pids, &self.container.pids),
@@ -149,15 +157,18 @@ impl Config {
     /// The provider of groups that do not say otherwise.
     #[must_use]
     pub fn general_provider(&self) -> Setting<Provider> {
-        self.provider(&self.agent.provider)
+        self.provider(&self.agent.provider, &self.agent.thinking)
     }
 
-    fn provider(&self, choice: &Setting<ProviderChoice>) -> Setting<Provider> {
+    fn provider(&self, choice: &Setting<ProviderChoice>, thinking: &Thinking) -> Setting<Provider> {
         if let ProviderChoice::Fixed(provider) = choice.value {
             return Setting { value: provider, source: choice.source.clone() };
         }
         // As it stands now: a credential that comes while the service runs counts from the group's next run on.
         let because = |value, reason| Setting { value, source: Source::Because(reason) };
+        if !thinking.asks_model_api() {
+            return because(Provider::Native, "its api is one that no other provider asks".to_owned());
+        }
         match self.credentials.standing() {
             Standing::Has(Credential { source, .. }) | Standing::Expected(source) => {
                 because(Provider::Claude, format!("a credential is configured ({source})"))

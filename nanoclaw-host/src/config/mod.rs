@@ -16,6 +16,7 @@ mod gateway;
 mod group;
 mod limits;
 mod log;
+mod mcp_servers;
 mod mistake;
 mod model;
 mod mounts;
@@ -23,6 +24,7 @@ mod reader;
 mod setting;
 #[cfg(test)]
 mod tests;
+mod thinking;
 mod time;
 mod value;
 
@@ -46,6 +48,7 @@ pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;
 pub use mounts::MountsConfig;
 pub use setting::{Setting, Source};
+pub use thinking::Thinking;
 pub use time::TimeConfig;
 pub use value::{show_duration, show_size};
 
@@ -145,6 +148,7 @@ impl Config {
             .collect();
         let own: Vec<_> = own.iter().map(|(name, allow)| (name.as_str(), *allow)).collect();
         found.extend(config.gateway.check(&own, file));
+        found.extend(config.check_thinking(file));
         found.extend(credentials_in_it);
         if syntax.is_empty() {
             found.sort_by_key(|mistake| match &mistake.place {

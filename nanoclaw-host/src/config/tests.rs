@@ -39,7 +39,20 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn the_sample_names_every_key_at_its_default() {
     // What is shown as an example stays a comment; the rest is taken as if somebody had removed every #.
-    let examples = ["command", "command_kind", "claude", "runner", "project", "zone"];
+    let examples = [
+        "command",
+        "command_kind",
+        "claude",
+        "runner",
+        "project",
+        "zone",
+        "model",
+        "effort",
+        "max_tokens",
+        "context_window",
+        "mcp_servers",
+        "prompt",
+    ];
     let text: String = SAMPLE
         .lines()
         .take_while(|line| !line.starts_with("#[groups."))
@@ -55,6 +68,9 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.limits.idle_timeout.is_explicit(), "the sample was not uncommented");
     assert_eq!(*from_sample.assistant.name, *default.assistant.name);
     assert_eq!(*from_sample.agent.provider, *default.agent.provider);
+    let thinking = &from_sample.agent.thinking;
+    assert!(thinking.tools.is_some() && thinking.api.is_some());
+    assert_eq!(thinking.settings(), default.agent.thinking.settings());
     let (sample, own) = (&from_sample.container, &default.container);
     assert_eq!(
         (*sample.runtime, &*sample.image, *sample.memory_bytes, *sample.pids, *sample.milli_cpus, *sample.user),
@@ -134,7 +150,7 @@ timeout = "5m"
     insta::assert_snapshot!(errors(text, &environment), @r#"
     18 mistakes in the configuration:
       /home/x/nanoclaw.toml:3: there is no key assistant.nane; did you mean name?
-      /home/x/nanoclaw.toml:6: agent.provider is "cluade"; it must be "auto" or "offline" or "claude"
+      /home/x/nanoclaw.toml:6: agent.provider is "cluade"; it must be "auto" or "offline" or "claude" or "native"
       /home/x/nanoclaw.toml:7: agent.command is "just a text"; it must be a list of the program and its arguments, such as ["/usr/bin/python3", "agent.py"]
       /home/x/nanoclaw.toml:10: container.runtime is "podmann"; it must be "auto" or "docker" or "podman" or "sandbox"
       /home/x/nanoclaw.toml:11: container.memory is 2048; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
@@ -148,7 +164,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, api, model, effort, max_tokens, context_window, tools, mcp_servers, prompt, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -550,4 +566,137 @@ fn what_is_wrong_with_an_upstream_is_told_and_its_secret_is_a_name() {
     {
         assert!(errors.contains(part), "{part}: {errors}");
     }
+}
+
+const LOCAL: &str = r#"
+[[gateway.upstreams]]
+name = "local"
+base_url = "http://127.0.0.1:11434"
+inject = "bearer"
+secret = "LOCAL_MODEL_KEY"
+methods = ["POST"]
+groups = ["family"]
+"#;
+
+#[test]
+fn how_an_agent_thinks_is_said_for_all_and_differently_for_one_group() {
+    use nanoclaw_core::protocol::agent::{AgentSettings, Effort, ModelApi};
+    let text = r#"
+[agent]
+provider = "native"
+model = "claude-haiku-4-5"
+effort = "low"
+tools = ["Read", "mcp__*"]
+prompt = """
+Be brief.
+Be kind."""
+mcp_servers = { notes = { command = "notes-mcp", args = ["-q"], env = { MODE = "full", MAX_TOKENS = "90000" }, timeout = "90s" } }
+[groups.family]
+model = "qwen3"
+max_tokens = 4096
+context_window = 65536
+api = { kind = "openai", upstream = "local" }
+tools = { allow = "all", deny = ["WebFetch"] }
+mcp_servers = {}
+"#;
+    let config = load(&format!("{text}{LOCAL}"), &nothing()).unwrap();
+    let (family, other) = (config.for_group(&group("family")), config.for_group(&group("other")));
+    assert_eq!((*family.provider, *other.provider), (Provider::Native, Provider::Native));
+    let (family, other) = (family.thinking.settings(), other.thinking.settings());
+    assert_eq!((family.model.as_deref(), other.model.as_deref()), (Some("qwen3"), Some("claude-haiku-4-5")));
+    assert_eq!((family.effort, family.prompt.as_deref()), (Some(Effort::Low), Some("Be brief.\nBe kind.")));
+    assert_eq!(family.api, ModelApi::Openai { upstream: Some("local".to_owned()), base_url: None });
+    assert_eq!((family.max_tokens.unwrap().get(), family.context_window.unwrap().get()), (4096, 65536));
+    assert!(family.tools.permit("Bash") && !family.tools.permit("WebFetch") && family.mcp_servers.is_empty());
+    assert!(other.tools.permit("mcp__notes__add") && !other.tools.permit("Bash"));
+    assert_eq!(other.mcp_servers["notes"].timeout_seconds.unwrap().get(), 90);
+    // What is sent is what an agent takes.
+    for settings in [family, other] {
+        assert_eq!(AgentSettings::parse(&serde_json::to_string(&settings).unwrap()).unwrap(), settings);
+    }
+    assert_eq!(load("", &nothing()).unwrap().agent.thinking.settings(), AgentSettings::default());
+    let config = load("", &environment_of([("NANOCLAW_AGENT_TOOLS", "Read,Grep"), ("NANOCLAW_AGENT_EFFORT", "max")]));
+    let settings = config.unwrap().agent.thinking.settings();
+    assert_eq!((settings.tools.allow.unwrap().len(), settings.effort), (2, Some(Effort::Max)));
+}
+
+#[test]
+fn no_provider_but_native_asks_an_api_of_another_form_so_it_is_what_auto_comes_to() {
+    let config = load(
+        &format!("[groups.family]\nmodel = \"m\"\napi = {{ kind = \"openai\", upstream = \"local\" }}{LOCAL}"),
+        &nothing(),
+    );
+    let config = config.unwrap();
+    assert_eq!(*config.for_group(&group("family")).provider, Provider::Native);
+    assert_eq!(*config.for_group(&group("other")).provider, Provider::Offline);
+}
+
+#[test]
+fn what_is_wrong_with_how_an_agent_thinks_is_told_with_what_would_be_right() {
+    for (line, part) in [
+        ("effort = \"enormous\"", "\"low\" or \"medium\""),
+        ("max_tokens = 0", "a whole number from 1"),
+        ("context_window = 5", "a whole number from 1024"),
+        ("model = \"\"", "a text of 1 to 200"),
+        ("prompt = \" \"", "a text of 1 to 16384"),
+        ("tools = \"Bash\"", "\"all\", a list of tools"),
+        ("tools = [\"Bash(git *)\"]", "a name has letters, digits"),
+        ("tools = { alow = [] }", "there is no alow"),
+        ("mcp_servers = { notes = \"notes-mcp\" }", "\"notes\" is no table"),
+        ("mcp_servers = { notes = {} }", "has no command"),
+        ("mcp_servers = { notes = { comand = \"x\" } }", "did you mean command?"),
+        ("mcp_servers = { notes = { command = \"x\", timeout = \"2h\" } }", "from 1s to 1h"),
+        ("mcp_servers = { nanoclaw = { command = \"x\" } }", "is not `nanoclaw`"),
+        ("api = \"openai\"", "{ kind = \"openai\", upstream = \"local\" }"),
+        ("api = { kind = \"openai\", base_url = \"https://api.example.com/v1\" }", "inside the container"),
+        ("api = { kind = \"openai\", upstream = \"local\" }", "needs the name of a model"),
+        ("model = \"m\"\napi = { kind = \"openai\", upstream = \"locl\" }", "did you mean \"local\"?"),
+        (
+            "provider = \"claude\"\nmodel = \"m\"\napi = { kind = \"openai\", upstream = \"local\" }",
+            "write provider = \"native\"",
+        ),
+    ] {
+        let told = errors(&format!("[groups.family]\n{line}{LOCAL}"), &nothing());
+        assert!(
+            told.contains(part) && told.contains("nanoclaw.toml:") && told.contains("groups.family."),
+            "{part}: {told}"
+        );
+    }
+}
+
+#[test]
+fn an_upstream_that_a_group_may_not_use_or_that_takes_no_questions_is_no_model() {
+    let asks = "model = \"m\"\napi = { kind = \"openai\", upstream = \"local\" }";
+    let told = errors(&format!("[groups.work]\n{asks}{LOCAL}"), &nothing());
+    assert!(told.contains("which this group may not use; add \"work\" to its groups"), "{told}");
+    let told = errors(&format!("[agent]\n{asks}{LOCAL}"), &nothing());
+    assert!(told.contains("agent.api asks the upstream \"local\", which not every group may use"), "{told}");
+    let for_all = LOCAL.replace("\"family\"", "\"*\"");
+    assert!(load(&format!("[agent]\n{asks}{for_all}"), &nothing()).is_ok());
+    let told = errors(&format!("[agent]\n{asks}{}", for_all.replace("POST", "GET")), &nothing());
+    assert!(told.contains("takes no POST"), "{told}");
+    let told = errors(&format!("[agent]\n{asks}"), &nothing());
+    assert!(told.contains("there are none; add it as [[gateway.upstreams]]"), "{told}");
+    // What is wrong for all is told once, also where a group says something else.
+    let told = errors(&format!("[agent]\n{asks}\n[groups.family]\neffort = \"low\""), &nothing());
+    assert!(told.starts_with("a mistake"), "{told}");
+}
+
+#[test]
+fn a_secret_for_a_server_of_tools_is_refused_and_not_repeated() {
+    for server in [
+        "env = { GITHUB_TOKEN = \"TOPSECRET-0123\" }",
+        "env = { NOTES = \"ghp_TOPSECRET0123456789\" }",
+        "args = [\"--auth=sk-TOPSECRET0123456789\"]",
+    ] {
+        let told = errors(&format!("[agent]\nmcp_servers = {{ notes = {{ command = \"x\", {server} }} }}"), &nothing());
+        assert!(
+            told.contains("agent.mcp_servers gives \"notes\" a secret in ") && told.contains("[[gateway.upstreams]]"),
+            "{told}"
+        );
+        assert!(!told.contains("TOPSECRET"), "{told}");
+    }
+    let harmless = "env = { GITHUB_TOKEN = \"placeholder\", KEY = \"\", MODE = \"a-long-word-that-is-none\" }";
+    let config = load(&format!("[agent]\nmcp_servers = {{ notes = {{ command = \"x\", {harmless} }} }}"), &nothing());
+    assert!(config.is_ok(), "{config:?}");
 }

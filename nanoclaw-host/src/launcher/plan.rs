@@ -23,6 +23,7 @@ use crate::{
 mod mounts;
 #[cfg(test)]
 mod tests;
+mod thinking;
 
 pub use mounts::explain_mounts;
 
@@ -82,8 +83,9 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     let own_command = settings.command.value.as_ref();
     let provider = *settings.provider;
     let claude_inside = own_command.is_none() && provider == Provider::Claude;
-    // The offline provider calls no model, so it is given no way to one.
-    let model_api = own_command.is_some() || claude_inside;
+    // The offline provider calls no model, so it is given no way to one; nor is one that asks an upstream given another.
+    let native_asks = provider == Provider::Native && settings.thinking.asks_model_api();
+    let model_api = own_command.is_some() || claude_inside || native_asks;
     let policy = Policy { model_api, ..config.gateway_policy(&group.folder) };
     let gateway = model_api || !policy.allow.is_empty() || !policy.upstreams.is_empty();
 
@@ -141,6 +143,9 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     }
     if model_api {
         env.insert(names::MODEL_AUTH.to_owned(), config.credentials.model_auth().as_str().into());
+    }
+    if let Some(said) = thinking::variable(&settings.thinking) {
+        env.insert(names::AGENT.to_owned(), said);
     }
     if claude_inside && machine.claude.is_some() {
         env.insert(names::CLAUDE.to_owned(), path(guest::CLAUDE));
@@ -229,8 +234,8 @@ impl Plan {
         let why = config.container.user.source.to_string();
         set(settings, "user", user, why);
         if !self.policy.model_api {
-            let why = "the offline provider calls no model".to_owned();
-            set(settings, "network", "none but loopback".to_owned(), why);
+            let (ways, why) = thinking::network(&config.for_group(&group.folder));
+            set(settings, "network", ways, why);
         }
         let hosts: Vec<String> = self.policy.allow.entries().iter().map(ToString::to_string).collect();
         let own = config.groups.get(&group.folder).and_then(|own| own.allow.as_ref());

@@ -30,6 +30,7 @@ mod limits;
 mod mounts;
 mod patience;
 mod podman;
+mod providers;
 mod service;
 mod skills;
 mod trouble;

@@ -24,6 +24,18 @@ pub(super) enum Line {
         /// The program's word for it.
         error: String,
     },
+    /// The conversation is being cut, because it is too long or somebody asked for it.
+    Compacts {
+        /// The session that it is.
+        session: String,
+    },
+    /// It was cut.
+    Compacted {
+        /// The session that it is.
+        session: String,
+        /// The id of the place in its transcript.
+        boundary: String,
+    },
     /// How a limit of the plan stands.
     Limit {
         /// When it is reset; `None` unless it stands in the way.
@@ -77,6 +89,13 @@ pub(super) fn parse(line: &[u8]) -> Line {
     let session = text("session_id").and_then(|id| SessionId::new(id).ok());
     match (text("type").unwrap_or_default(), text("subtype").unwrap_or_default()) {
         ("system", "init") => session.map_or(Line::Other, Line::Session),
+        ("system", "status") if line["status"] == "compacting" => {
+            Line::Compacts { session: text("session_id").unwrap_or_default().to_owned() }
+        }
+        ("system", "compact_boundary") => Line::Compacted {
+            session: text("session_id").unwrap_or_default().to_owned(),
+            boundary: text("uuid").unwrap_or_default().to_owned(),
+        },
         ("system", "api_retry") => Line::TriesAgain {
             status: status("error_status"),
             error: text("error").unwrap_or("no reason given").to_owned(),

@@ -2,6 +2,7 @@
 //!
 //! * [`process`] starts it and carries lines to and from it.
 //! * [`lines`] says what its lines mean.
+//! * [`thinking`] tells it how to think; [`archive`] keeps what it is about to forget.
 //! * [`failure`] says what kind of failure an error is.
 //! * [`settings`] gives it our tools, and sees to it that it has them.
 //! * [`transcript`] says which session is too large to be resumed.
@@ -10,11 +11,15 @@
 //! takes that prompt up. It also speaks unasked, when a command in the background has ended; such an answer must not pass
 //! for the answer to a prompt that came in meanwhile.
 
+mod archive;
 mod failure;
 mod lines;
 mod process;
 mod settings;
+mod thinking;
 mod transcript;
+
+use std::path::PathBuf;
 
 use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Timestamp};
 
@@ -43,6 +48,8 @@ pub(crate) struct Claude {
     logins_refused: u32,
     /// When the limit that stands in the way is reset, as the program told it before it failed.
     limit_resets_at: Option<Timestamp>,
+    /// The file of the compaction that has begun.
+    archived: Option<PathBuf>,
 }
 
 /// The prompt that is not answered yet.
@@ -62,6 +69,7 @@ impl Claude {
             tells_of_prompts: false,
             logins_refused: 0,
             limit_resets_at: None,
+            archived: None,
             start,
         }
     }
@@ -118,6 +126,11 @@ impl Claude {
                         return Err(Failure::new(FailureKind::Login, reason));
                     }
                 }
+                Line::Compacts { session } => self.archive(session, None).await,
+                Line::Compacted { session, boundary } => {
+                    self.archive(session, Some(boundary)).await;
+                    self.archived = None;
+                }
                 Line::Limit { resets_at } => self.limit_resets_at = resets_at,
                 Line::Result { session, unasked, outcome } => {
                     let answers_prompt = match &self.prompt {
@@ -132,6 +145,13 @@ impl Claude {
                 Line::Other => {}
             }
         }
+    }
+
+    /// Keeps what the program is about to forget, off the agent's only thread: a transcript can be large.
+    async fn archive(&mut self, session: String, boundary: Option<String>) {
+        let (start, written) = (self.start.clone(), self.archived.clone());
+        let archive = move || archive::conversation(&start, &session, boundary.as_deref(), written);
+        self.archived = tokio::task::spawn_blocking(archive).await.unwrap_or_default();
     }
 
     /// What a result comes to; `None` when it is nothing to say.

@@ -24,8 +24,10 @@ use super::{
     super::{Failure, Start},
     lines::{self, Line},
     settings,
+    thinking::Thinking,
 };
 use crate::{
+    chat_tools::ChatTools,
     log::say,
     model_access,
     places::{Places, set},
@@ -66,7 +68,11 @@ impl Process {
     /// Starts the program in the group's folder.
     pub(super) fn start(start: &Start) -> Result<Self, Failure> {
         let program = set(CLAUDE).unwrap_or_else(|| "claude".into());
-        let servers = settings::servers(start).map_err(|error| {
+        let thinking = Thinking::new(super::super::settings(set)?)?;
+        thinking.say_what_cannot_be();
+        let tools = ChatTools::new(&start.places, &start.chat, start.role).definitions();
+        let tools: Vec<&'static str> = tools.into_iter().map(|tool| tool.name).collect();
+        let servers = settings::servers(start, thinking.servers()).map_err(|error| {
             Failure::other(format!("cannot tell where this program is, which serves the tools: {error}"))
         })?;
         settings::clear_the_way(&start.places);
@@ -74,7 +80,9 @@ impl Process {
         command
             .args(arguments(start))
             .args(["--mcp-config", &servers])
+            .args(thinking.arguments(&tools))
             .envs(environment(start))
+            .envs(thinking.environment())
             .current_dir(&start.places.group)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

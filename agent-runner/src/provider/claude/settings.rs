@@ -23,9 +23,9 @@ const SERVER: &str = "nanoclaw";
 /// The most bytes of a settings file that are looked at.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The value of `--mcp-config`: our server, by this very program. All that it goes by is said here, because settings can
-/// change the environment it would have otherwise.
-pub(super) fn servers(start: &Start) -> std::io::Result<String> {
+/// The value of `--mcp-config`: our server, by this very program, and `more`. All that ours goes by is said here, because
+/// settings can change the environment it would have otherwise.
+pub(super) fn servers(start: &Start, mut more: Map<String, Value>) -> std::io::Result<String> {
     let program = std::env::current_exe()?;
     let Places { mailbox, group, home, .. } = &start.places;
     let is_main = if start.role == GroupRole::Main { "1" } else { "0" };
@@ -41,7 +41,8 @@ pub(super) fn servers(start: &Start) -> std::io::Result<String> {
         // Otherwise the model would have to look for them by name.
         "alwaysLoad": true,
     });
-    Ok(json!({"mcpServers": {SERVER: server}}).to_string())
+    more.insert(SERVER.to_owned(), server);
+    Ok(json!({"mcpServers": more}).to_string())
 }
 
 /// Takes out of the settings what would switch our tools off. What cannot be read or written is left, and said.

@@ -6,8 +6,6 @@
 
 use std::{fs, path::PathBuf};
 
-use nanoclaw_core::session::SessionId;
-
 use super::super::Start;
 use crate::places::set;
 
@@ -22,7 +20,7 @@ const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
 /// Why the session that is to be resumed is not fit for it; `None` when it is, or nobody knows.
 pub(super) fn unfit(start: &Start) -> Option<String> {
     let session = start.session.as_ref()?;
-    let bytes = size(start, session)?;
+    let bytes = path(start, session.as_str())?.metadata().ok()?.len();
     (bytes > LARGEST_BYTES).then(|| {
         format!(
             "the session {session} is too large to be resumed: its transcript has {} MiB, and more than {} are not read",
@@ -32,14 +30,15 @@ pub(super) fn unfit(start: &Start) -> Option<String> {
     })
 }
 
-/// The size of `projects/<the working directory, in its own spelling>/<session>.jsonl`. The folder is looked for rather than
-/// spelled: there is one for each group, and versions differ in the spelling.
-fn size(start: &Start, session: &SessionId) -> Option<u64> {
-    if session.as_str().contains('/') {
+/// `projects/<the working directory, in its own spelling>/<session>.jsonl`. The folder is looked for rather than spelled:
+/// there is one for each group, and versions differ in the spelling.
+pub(super) fn path(start: &Start, session: &str) -> Option<PathBuf> {
+    if session.contains('/') {
         return None;
     }
     let config = set(CONFIG_DIR).map_or_else(|| start.places.home.join(".claude"), PathBuf::from);
     let name = format!("{session}.jsonl");
     let projects = fs::read_dir(config.join("projects")).ok()?;
-    projects.flatten().filter_map(|project| Some(project.path().join(&name).metadata().ok()?.len())).max()
+    let found = projects.flatten().map(|project| project.path().join(&name)).filter(|path| path.is_file());
+    found.max_by_key(|path| path.metadata().map_or(0, |metadata| metadata.len()))
 }

@@ -2,14 +2,14 @@
 //! model goes on with a summary of it.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
-use nanoclaw_core::time::Timestamp;
-
-use super::conversation::{Message, Said, Seen};
+use super::{
+    super::archive::{self, Entry},
+    conversation::{Message, Said, Seen},
+};
 
 /// Of a conversation this part of the window may be full before the next request.
 const FULL: f64 = 0.8;
@@ -17,8 +17,6 @@ const FULL: f64 = 0.8;
 const TO_SUMMARISE: f64 = 0.5;
 /// About how many bytes are a token; fewer than in plain English, to be on the safe side.
 const BYTES_A_TOKEN: f64 = 3.0;
-/// How much of a message is kept in the archive (number: NanoClaw v1).
-const ARCHIVED_CHARACTERS: usize = 2000;
 /// How much of a message a summary is made of.
 const SUMMARISED_CHARACTERS: usize = 4000;
 
@@ -57,60 +55,33 @@ pub(super) fn summary(text: &str, archive: Option<&Path>) -> Message {
     ))])
 }
 
-/// Puts the conversation into a new file of `folder` and says which. The folder's owner may have put anything there: what
-/// is there already is never written to.
+/// Puts the conversation into a new file of `folder` and says which.
 pub(super) fn archive(folder: &Path, messages: &[Message]) -> io::Result<PathBuf> {
-    fs::create_dir_all(folder)?;
-    let now = Timestamp::now().to_string();
-    // 2026-11-21T20:51:07.123Z
-    let day = now.get(..10).unwrap_or("undated");
-    let minute = now.get(11..16).unwrap_or_default().replace(':', "");
-    for number in 1..1000 {
-        let more = if number == 1 { String::new() } else { format!("-{number}") };
-        let path = folder.join(format!("{day}-conversation-{minute}{more}.md"));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => {
-                write!(file, "# Conversation\n\nArchived: {now}\n\n---\n\n{}", text(messages, ARCHIVED_CHARACTERS))?;
-                return Ok(path);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
+    archive::write(folder, &text(messages, archive::ARCHIVED_CHARACTERS))
 }
 
 fn text(messages: &[Message], characters: usize) -> String {
-    let mut text = String::new();
-    let mut add = |who: &str, words: &str| {
-        let words = words.trim();
-        if words.is_empty() {
-            return;
-        }
-        let kept: String = words.chars().take(characters).collect();
-        let cut = if kept.len() < words.len() { " […]" } else { "" };
-        text.push_str(&format!("**{who}**: {kept}{cut}\n\n"));
-    };
-    for message in messages {
-        match message {
-            Message::User(parts) => add("User", &seen(parts)),
-            Message::Model(parts) => {
-                for part in parts {
-                    match part {
-                        Said::Text { text } => add("Assistant", text),
-                        Said::ToolUse(used) => add(&format!("Assistant uses {}", used.name), &used.input.to_string()),
-                        Said::Reasoning { .. } | Said::Kept { .. } => {}
-                    }
+    archive::text(messages.iter().flat_map(entries), characters)
+}
+
+fn entries(message: &Message) -> Vec<Entry> {
+    match message {
+        Message::User(parts) => vec![Entry::new("User", seen(parts))],
+        Message::Model(parts) => parts
+            .iter()
+            .filter_map(|part| match part {
+                Said::Text { text } => Some(Entry::new("Assistant", text.as_str())),
+                Said::ToolUse(used) => {
+                    Some(Entry::new(format!("Assistant uses {}", used.name), used.input.to_string()))
                 }
-            }
-            Message::Results(results) => {
-                for result in results {
-                    add(if result.is_error { "Failed" } else { "Result" }, &seen(&result.content));
-                }
-            }
-        }
+                Said::Reasoning { .. } | Said::Kept { .. } => None,
+            })
+            .collect(),
+        Message::Results(results) => results
+            .iter()
+            .map(|result| Entry::new(if result.is_error { "Failed" } else { "Result" }, seen(&result.content)))
+            .collect(),
     }
-    text
 }
 
 fn seen(parts: &[Seen]) -> String {
@@ -123,6 +94,8 @@ fn seen(parts: &[Seen]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn conversation() -> Vec<Message> {

@@ -5,6 +5,7 @@
 //! * [`wire`] asks the model; nobody else knows of its APIs.
 //! * [`tools`] do things.
 //! * [`prompt`] says what the model is told to be, [`skills`] what it can read about how to do things.
+//! * [`forgetting`] says which sessions are not kept.
 //! * [`compaction`] says what becomes of a conversation that is too long.
 //!
 //! A turn is one prompt. What the model says last in it is the answer. Prompts that come meanwhile wait for it (see
@@ -12,6 +13,7 @@
 
 mod compaction;
 mod conversation;
+mod forgetting;
 mod prompt;
 mod session;
 mod settings;
@@ -19,7 +21,7 @@ mod skills;
 mod tools;
 mod wire;
 
-use std::io;
+use std::{io, time::SystemTime};
 
 use futures_util::future::join_all;
 use nanoclaw_core::{protocol::output::FailureKind, session::SessionId};
@@ -261,7 +263,12 @@ fn cut(text: Option<String>) -> String {
 
 fn open(start: &Start, session: Option<&SessionId>) -> Result<Session, Failure> {
     let folder = start.places.home.join(".claude").join("native");
-    let Some(id) = session else { return Ok(Session::new(&folder)) };
+    let Some(id) = session else {
+        if let Err(error) = forgetting::forget(&folder, SystemTime::now()) {
+            say!("cannot remove old sessions in {folder:?}: {error}");
+        }
+        return Ok(Session::new(&folder));
+    };
     Session::open(&folder, id).map_err(|not| match not {
         NotOpened::None(reason) => Failure::new(FailureKind::NoSession, reason),
         NotOpened::Io(error) => Failure::other(format!("cannot read the session {id} in {folder:?}: {error}")),

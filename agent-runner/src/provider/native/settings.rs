@@ -2,13 +2,10 @@
 
 use std::ffi::OsString;
 
-use nanoclaw_core::{
-    causes::with_causes,
-    protocol::{
-        agent::{AgentSettings, Effort, ModelApi},
-        environment::{AGENT, GATEWAY_PORT, MODEL_AUTH, ModelAuth, upstream_variable},
-        output::FailureKind,
-    },
+use nanoclaw_core::protocol::{
+    agent::{AgentSettings, Effort, ModelApi},
+    environment::{GATEWAY_PORT, MODEL_AUTH, ModelAuth, upstream_variable},
+    output::FailureKind,
 };
 
 use super::super::{Failure, Start};
@@ -50,13 +47,7 @@ impl Settings {
     /// What `variable` says, which tells what is in the environment and not empty.
     pub(super) fn new(start: &Start, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Failure> {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
-        let given = match variable(AGENT) {
-            None => AgentSettings::default(),
-            Some(value) => AgentSettings::parse(&value.to_string_lossy()).map_err(|error| {
-                let reason = format!("the agent's settings in {AGENT} cannot be used: {}", with_causes(&error));
-                Failure::other(reason)
-            })?,
-        };
+        let given = super::super::settings(&variable)?;
         let secret = |name: &str| start.secrets.get(name).map(|secret| secret.reveal().to_owned());
         let either = |name: &str| secret(name).or_else(|| text(name));
         let (address, window) = match &given.api {
@@ -136,7 +127,7 @@ fn no_key() -> Failure {
 mod tests {
     use std::{collections::BTreeMap, path::PathBuf};
 
-    use nanoclaw_core::{group::GroupRole, mailbox::Mailbox};
+    use nanoclaw_core::{group::GroupRole, mailbox::Mailbox, protocol::environment::AGENT};
 
     use super::*;
     use crate::places::Places;

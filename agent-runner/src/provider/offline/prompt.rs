@@ -1,6 +1,6 @@
 //! Reading a prompt back into the messages it was made of (format: `nanoclaw_core::prompt`).
 
-use crate::agent::TASK_NOTICE;
+use crate::agent::{NEW_SESSION_NOTICE, TASK_NOTICE};
 
 /// A message in a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub(super) fn messages(prompt: &str) -> Vec<Heard> {
         });
     }
     if found.is_empty() {
+        let prompt = prompt.strip_prefix(NEW_SESSION_NOTICE).unwrap_or(prompt).trim();
         let text = prompt.strip_prefix(TASK_NOTICE).unwrap_or(prompt).trim().to_owned();
         found.push(Heard { sender: String::new(), time: String::new(), text });
     }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, mounts, skills};
+use super::{Check, mounts, provider, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
     cli::{Place, output},
-    config::{Config, ConfigErrors, ProcessEnvironment, Provider, RuntimeChoice},
-    credentials::Standing,
+    config::{Config, ConfigErrors, ProcessEnvironment, RuntimeChoice},
     home::{Home, HomeLock, LockError},
     launcher::image_for,
     programs::{self, Linkage, Purpose},
@@ -42,7 +41,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             checks.push(isolation(&home, &config, chosen.as_ref()));
             checks.push(image(&config, chosen.as_ref()).await);
             checks.push(runner(&config, chosen.as_ref()));
-            checks.push(provider(&config, chosen.as_ref()));
+            checks.push(provider::check(&config, chosen.as_ref().map(Working::purpose)));
             let (home, config) = (home.clone(), config.clone());
             let of_files = move || {
                 let mut checks = mounts::checks(&home, &config);
@@ -312,40 +311,5 @@ fn runner(config: &Config, chosen: Option<&Working>) -> Check {
         ),
         Ok(Linkage::Dynamic) => Check::ok("runner", format!("{shown}, with this machine's libraries")),
         Err(reason) => Check::failed("runner", format!("{shown} {reason}"), remedy),
-    }
-}
-
-fn provider(config: &Config, chosen: Option<&Working>) -> Check {
-    let general = config.general_provider();
-    let why = &general.source;
-    let (detail, credential) = match (*general, config.credentials.standing()) {
-        (Provider::Offline, _) => (format!("offline: no model answers ({why})"), true),
-        (Provider::Claude, Standing::Has(credential)) => {
-            (format!("claude ({why}), with {}", credential.kind.variable()), true)
-        }
-        (Provider::Claude, Standing::Expected(source)) => (format!("claude ({why}), with what {source} gives"), true),
-        (Provider::Claude, Standing::Missing) => (format!("claude ({why}), but no credential is configured"), false),
-    };
-    if !credential {
-        return Check::failed(
-            "provider",
-            detail,
-            "`nanoclaw auth set` stores an API key, `nanoclaw auth setup-token` a subscription's token",
-        );
-    }
-    let needs_program = *general == Provider::Claude && config.agent.command.is_none();
-    let purpose = chosen.map_or(Purpose::ThisMachine, Working::purpose);
-    match programs::claude(&config.agent, purpose, &ProcessEnvironment) {
-        Some(path) if needs_program && !programs::can_be_started(&path) => Check::failed(
-            "provider",
-            format!("{detail}; {} is no program", path.display()),
-            "correct [agent] claude in nanoclaw.toml",
-        ),
-        None if needs_program && chosen.is_some() && purpose == Purpose::ThisMachine => Check::failed(
-            "provider",
-            format!("{detail}; the program claude is not on this machine"),
-            "`npm install -g @anthropic-ai/claude-code` installs it; [agent] claude in nanoclaw.toml names its place",
-        ),
-        _ => Check::ok("provider", detail),
     }
 }

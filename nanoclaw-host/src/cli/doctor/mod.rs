@@ -2,6 +2,7 @@
 
 mod checks;
 mod mounts;
+mod provider;
 mod skills;
 
 use std::process::ExitCode;

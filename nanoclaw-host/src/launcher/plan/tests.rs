@@ -131,6 +131,7 @@ fn only_an_agent_that_may_call_a_model_has_a_way_to_one() {
         ("[agent]\nprovider = \"offline\"", &[API_KEY][..], false),
         ("", &[API_KEY][..], true),
         ("[agent]\nprovider = \"claude\"", &[][..], true),
+        ("[agent]\nprovider = \"native\"", &[][..], true),
         // Nobody knows what it calls.
         (own_command, &[][..], true),
     ] {
@@ -333,6 +334,7 @@ fn no_credential_is_anywhere_in_a_container_and_its_environment_is_a_closed_list
         names::GATEWAY_SOCKET,
         names::MODEL_AUTH,
         names::CLAUDE,
+        names::AGENT,
         names::RUN,
     ];
     for variable in ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN"] {
@@ -345,4 +347,36 @@ fn no_credential_is_anywhere_in_a_container_and_its_environment_is_a_closed_list
             assert!(odd.is_empty(), "a variable that nobody thought about: {odd:?}");
         }
     }
+}
+
+const LOCAL: &str = "[groups.family]\nmodel = \"qwen3\"\napi = { kind = \"openai\", upstream = \"local\" }\n\
+    [[gateway.upstreams]]\nname = \"local\"\nbase_url = \"http://127.0.0.1:1\"\ninject = \"bearer\"\nsecret = \"LOCAL_KEY\"\n\
+    methods = [\"POST\"]\ngroups = [\"family\"]";
+
+#[test]
+fn an_agent_is_told_how_to_think_and_nothing_where_nothing_is_said() {
+    let told = config("[groups.family]\nmodel = \"m\"\ntools = []", [API_KEY]);
+    let settings = variable(&planned(GroupRole::Ordinary, &told), names::AGENT).unwrap();
+    assert_eq!(settings, r#"{"api":{"kind":"anthropic"},"model":"m","tools":{"allow":[]}}"#);
+    assert_eq!(variable(&planned(GroupRole::Main, &told), names::AGENT), None);
+    let explained =
+        format!("{:?}", planned(GroupRole::Ordinary, &told).explanation(&group(GroupRole::Ordinary), &told));
+    assert!(explained.contains("\"model\", value: \"m\"") && explained.contains("nanoclaw.toml:3"), "{explained}");
+}
+
+#[test]
+fn a_model_of_ones_own_is_asked_by_its_upstream_alone() {
+    let config = config(LOCAL, [API_KEY, ("LOCAL_KEY", "sk-the-local-key")]);
+    let plan = planned(GroupRole::Ordinary, &config);
+    assert!(plan.gateway && !plan.policy.model_api);
+    assert_eq!(variable(&plan, names::PROVIDER).as_deref(), Some("native"));
+    assert_eq!(
+        (variable(&plan, names::UPSTREAMS).as_deref(), variable(&plan, names::MODEL_AUTH)),
+        (Some("local"), None)
+    );
+    assert_eq!(variable(&plan, names::CLAUDE), None);
+    assert!(!format!("{:?}", spec(&plan)).contains("local-key"));
+    let explained = plan.explanation(&group(GroupRole::Ordinary), &config);
+    let network = explained.settings.iter().find(|setting| setting.name == "network").unwrap();
+    assert!(network.value.contains("upstream local"), "{network:?}");
 }
