@@ -6,6 +6,7 @@
 //! * `agent-runner canary` looks at its container from inside: see [`canary`].
 //! * `agent-runner terminal -- COMMAND…` gives a command a terminal: see [`terminal`].
 //! * `agent-runner mcp` serves the agent's tools: see [`mcp`].
+//! * `agent-runner overlay-tools` serves those of the group's overlay: see [`overlay`].
 //! * `agent-runner run`, also without arguments, is the agent itself: see [`agent`].
 //!
 //! It speaks the container contract of [`nanoclaw_core::protocol`] and knows nothing of the host beyond it.
@@ -20,6 +21,7 @@ mod init;
 mod log;
 mod mcp;
 mod model_access;
+mod overlay;
 mod places;
 mod provider;
 mod random;
@@ -32,6 +34,7 @@ const USAGE: &str = "\
 usage: agent-runner [run]                 read one JSON object from standard input and be the agent
        agent-runner init -- COMMAND...    be process 1: run COMMAND, forward to the gateway, keep the journal
        agent-runner mcp                   serve the agent's tools as an MCP server on standard input and output
+       agent-runner overlay-tools             serve the tools of the group's overlay in the same way
        agent-runner connect PATH          standard input to a unix socket, its answer to standard output
        agent-runner hostile               be the attacker of `nanoclaw selftest hostile`
        agent-runner canary               look at the container from inside, say as JSON what was seen
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             ExitCode::from(init::main(&command))
         }
         Some("mcp") => ExitCode::from(mcp::main()),
+        Some(overlay::server::WORD) => ExitCode::from(overlay::server::main()),
         Some("connect") => match (arguments.next(), arguments.next()) {
             (Some(path), None) => connect::main(path.as_ref()),
             _ => {

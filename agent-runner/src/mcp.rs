@@ -39,6 +39,11 @@ pub(crate) fn main() -> u8 {
         return FAILED;
     };
     let role = if set(IS_MAIN).is_some_and(|word| word == "1") { GroupRole::Main } else { GroupRole::Ordinary };
+    serve(Server { tools: ChatTools::new(&Places::from_environment(), &chat, role) })
+}
+
+/// Serves `server` on standard input and output until standard input ends, and returns the exit code.
+pub(crate) fn serve(server: impl ServerHandler) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -46,13 +51,13 @@ pub(crate) fn main() -> u8 {
             return FAILED;
         }
     };
-    let code = runtime.block_on(serve(Server { tools: ChatTools::new(&Places::from_environment(), &chat, role) }));
+    let code = runtime.block_on(served(server));
     // Not waited for: a read of standard input would hold the process.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(server: Server) -> u8 {
+async fn served(server: impl ServerHandler) -> u8 {
     let served = match server.serve(stdio()).await {
         Ok(running) => running.waiting().await.map(|_| ()).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

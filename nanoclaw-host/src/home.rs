@@ -137,6 +137,12 @@ impl Home {
         self.store().join("sessions").join(group.as_str())
     }
 
+    /// A group's overlay. Not below its [sessions](Self::sessions), where its agent can write whatever is decided about this.
+    #[must_use]
+    pub fn overlay(&self, group: &GroupFolder) -> PathBuf {
+        self.store().join("overlays").join(group.as_str())
+    }
+
     /// The folder in which a group's gateway socket lies.
     #[must_use]
     pub fn gateway(&self, group: &GroupFolder) -> PathBuf {

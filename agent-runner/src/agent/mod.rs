@@ -37,9 +37,11 @@ use tokio::{
 
 use self::{beat::Beat, follow_ups::FollowUps, input::Received, output::Output};
 use crate::{
+    chat_tools::ChatTools,
     log::say,
-    places::Places,
-    provider::{Failure, Provider, Said, Start},
+    overlay::{self, Overlay, hooks::Hooks},
+    places::{Places, set},
+    provider::{self, Failure, Provider, Said, Start},
 };
 
 /// The exit code after a failure that a block tells of.
@@ -49,6 +51,9 @@ const FAILED: u8 = 1;
 /// it said and promised.
 pub(crate) const NEW_SESSION_NOTICE: &str = "[NEW SESSION - the earlier conversation of this chat cannot be gone on with, so you do not \
 remember it. What was noted is in the files of the working folder, older conversations perhaps in conversations/.]";
+
+/// How long a run that is over waits until its group was told what is wrong with its overlay.
+const TELLING: Duration = Duration::from_secs(2);
 
 /// How long a provider may take to say its last words when it is asked to close: work it left in the background.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -117,6 +122,18 @@ async fn run() -> anyhow::Result<u8> {
         }
     };
     let beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
+    let mut overlay = Overlay::read(&overlay::folder());
+    let (provider, settings) = match provider::from_environment() {
+        Ok(given) => overlay.on(given, set),
+        Err(failure) => {
+            output.write(&failed(&failure))?;
+            return Ok(FAILED);
+        }
+    };
+    let tools = ChatTools::new(&places, &input.chat_jid, role);
+    let (troubles, chat, home) = (overlay.troubles().to_vec(), input.chat_jid.clone(), places.home.clone());
+    // Beside the work: the host takes a moment to answer.
+    let telling = tokio::spawn(async move { overlay::tell(&troubles, &chat, &tools, &home).await });
     let start = Start {
         session: input.session_id.clone(),
         folder: input.group_folder.clone(),
@@ -124,11 +141,14 @@ async fn run() -> anyhow::Result<u8> {
         role,
         places,
         secrets,
+        provider,
+        settings,
     };
-    Agent {
+    let agent = Agent {
         follow_ups,
         beat,
         provider: Provider::new(start.clone()),
+        hooks: overlay.hooks().clone(),
         start,
         output,
         task,
@@ -138,9 +158,21 @@ async fn run() -> anyhow::Result<u8> {
         // agent that names no messages, and the prompt for answered.
         answered: input.last_seq.map(|_| Seq(input.first_seq.map_or(0, |first| first.0 - 1))),
         session: None,
+    };
+    let code = agent.live(text, &input, &mut stop).await;
+    // A run can be over before it was its turn.
+    let _ = timeout(TELLING, telling).await;
+    code
+}
+
+/// Waits for `work` while the host is given signs of life; `None`: asked to stop meanwhile.
+async fn unless_stopped<T>(beat: &mut Option<Beat>, stop: &mut Stop, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop.asked() => None,
+        never = Beat::go_on(beat) => match never {},
+        done = work => Some(done),
     }
-    .live(text, &input, &mut stop)
-    .await
 }
 
 /// One run's agent.
@@ -148,6 +180,8 @@ struct Agent {
     provider: Provider,
     /// What the provider was started with, for starting it anew.
     start: Start,
+    /// What the group has run besides.
+    hooks: Hooks,
     /// `None` in a task's run.
     follow_ups: Option<FollowUps>,
     /// `None`: the host asked for none.
@@ -183,12 +217,24 @@ impl Agent {
             }
             self.handed = self.handed.max(taken.last);
         }
+        let group = self.start.places.group.clone();
+        if unless_stopped(&mut self.beat, stop, self.hooks.before_first_prompt(&group)).await.is_none()
+            || self.hooked(&mut text, stop).await.is_none()
+        {
+            return Ok(0);
+        }
         let mut busy = self.ask(text.clone())?;
 
         loop {
             while !busy {
                 match self.between_turns(&mut text)? {
-                    Next::Turn => busy = self.ask(text.clone())?,
+                    Next::Turn => {
+                        if self.hooked(&mut text, stop).await.is_none() {
+                            self.provider.stop().await;
+                            return Ok(0);
+                        }
+                        busy = self.ask(text.clone())?;
+                    }
                     Next::Wait => break,
                     Next::Close => return self.close(stop).await,
                 }
@@ -203,10 +249,15 @@ impl Agent {
                 never = Beat::go_on(&mut self.beat) => match never {},
                 said = self.provider.next() => match said {
                     Ok(said) => {
-                        let answers = said.answers_prompt;
+                        let (answers, text) = (said.answers_prompt, said.text.clone());
                         self.tell(said)?;
                         if answers {
                             busy = false;
+                            let told = self.hooks.after_answer(text.as_deref().unwrap_or_default(), &group);
+                            if unless_stopped(&mut self.beat, stop, told).await.is_none() {
+                                self.provider.stop().await;
+                                return Ok(0);
+                            }
                         }
                     }
                     Err(failure) if failure.kind == FailureKind::NoSession && self.start.session.is_some() => {
@@ -222,6 +273,15 @@ impl Agent {
                 () = FollowUps::changed(&mut self.follow_ups), if !busy => {}
             }
         }
+    }
+
+    /// Adds to a prompt what the group's hook has to say; `None`: asked to stop meanwhile.
+    async fn hooked(&mut self, text: &mut String, stop: &mut Stop) -> Option<()> {
+        if !text.trim().is_empty() {
+            let hooked = self.hooks.before_prompt(std::mem::take(text), &self.start.places.group);
+            *text = unless_stopped(&mut self.beat, stop, hooked).await?;
+        }
+        Some(())
     }
 
     /// Hands a prompt to the provider; whether that began a turn. Nothing to say to a provider is nothing to answer: an

@@ -9,7 +9,7 @@ mod claude;
 mod native;
 mod offline;
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::collections::BTreeMap;
 
 use nanoclaw_core::{
     causes::with_causes,
@@ -42,6 +42,25 @@ pub(crate) struct Start {
     pub(crate) places: Places,
     /// Logins from a v1 host, by the name of their variable.
     pub(crate) secrets: BTreeMap<&'static str, Secret>,
+    /// Who thinks, by the word for it.
+    pub(crate) provider: String,
+    /// How to think.
+    pub(crate) settings: AgentSettings,
+}
+
+/// The provider and the settings that the environment names, which are the operator's.
+///
+/// # Errors
+/// The settings cannot be used; they must not be guessed, because rules about tools are among them.
+pub(crate) fn from_environment() -> Result<(String, AgentSettings), Failure> {
+    let provider = set(PROVIDER).map_or_else(|| "claude".to_owned(), |name| name.to_string_lossy().into_owned());
+    let settings = match set(AGENT) {
+        None => AgentSettings::default(),
+        Some(value) => AgentSettings::parse(&value.to_string_lossy()).map_err(|error| {
+            Failure::other(format!("the agent's settings in {AGENT} cannot be used: {}", with_causes(&error)))
+        })?,
+    };
+    Ok((provider, settings))
 }
 
 /// Something to say.
@@ -75,19 +94,6 @@ impl Failure {
     }
 }
 
-/// How the host wants the agent to think, by what `variable` says, which tells what is in the environment and not empty.
-///
-/// # Errors
-/// It cannot be understood, which ends the run: rules about tools must not be guessed.
-fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Result<AgentSettings, Failure> {
-    match variable(AGENT) {
-        None => Ok(AgentSettings::default()),
-        Some(value) => AgentSettings::parse(&value.to_string_lossy()).map_err(|error| {
-            Failure::other(format!("the agent's settings in {AGENT} cannot be used: {}", with_causes(&error)))
-        }),
-    }
-}
-
 /// One of the providers, at work.
 pub(crate) enum Provider {
     Claude(Box<Claude>),
@@ -100,13 +106,13 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// The provider that the environment names.
+    /// The provider that `start` names.
     pub(crate) fn new(start: Start) -> Self {
-        match set(PROVIDER).map(|name| name.to_string_lossy().into_owned()).as_deref() {
-            None | Some("claude") => Self::Claude(Box::new(Claude::new(start))),
-            Some("native") => Self::Native(Box::new(Native::new(start))),
-            Some("offline") => Self::Offline(Box::new(Offline::new(start))),
-            Some(name) => Self::Unknown { name: name.to_owned() },
+        match start.provider.as_str() {
+            "claude" => Self::Claude(Box::new(Claude::new(start))),
+            "native" => Self::Native(Box::new(Native::new(start))),
+            "offline" => Self::Offline(Box::new(Offline::new(start))),
+            name => Self::Unknown { name: name.to_owned() },
         }
     }
 

@@ -20,7 +20,7 @@ use std::{
 use nanoclaw_core::{
     mailbox::Mailbox,
     protocol::{
-        environment::{EXTRA_DIR, GLOBAL_DIR, GROUP_DIR, IPC_DIR, PROVIDER, RUN},
+        environment::{EXTRA_DIR, GLOBAL_DIR, GROUP_DIR, IPC_DIR, OVERLAY_DIR, PROVIDER, RUN},
         input::{CLOSE_FILE, ContainerInput, FollowUp, follow_up_name},
         markers::{Decoder, Found},
         output::{Block, JournalEntry},
@@ -68,6 +68,7 @@ impl Home {
             .env(IPC_DIR, self.path("ipc"))
             .env(GLOBAL_DIR, self.path("global"))
             .env(EXTRA_DIR, self.path("extra"))
+            .env(OVERLAY_DIR, self.path("overlay"))
             .env(PROVIDER, "offline")
             .current_dir(self.path("group"));
     }

@@ -5,7 +5,10 @@
 //! value that cannot be used is an error and never a default, because a list of tools that is not understood must not be
 //! taken for "all of them".
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +101,32 @@ impl ToolRules {
     pub fn permit(&self, name: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
         self.allow.as_deref().is_none_or(any) && !any(&self.deny)
+    }
+
+    /// The rules that permit what both permit.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let allow = match (&self.allow, &other.allow) {
+            (Some(own), Some(others)) => {
+                let pairs = own.iter().flat_map(|own| others.iter().filter_map(|other| common(own, other)));
+                let names: BTreeSet<&str> = pairs.collect();
+                Some(names.into_iter().map(str::to_owned).collect())
+            }
+            (own, others) => own.clone().or_else(|| others.clone()),
+        };
+        let deny: BTreeSet<&String> = self.deny.iter().chain(&other.deny).collect();
+        Self { allow, deny: deny.into_iter().cloned().collect() }
+    }
+}
+
+/// What both patterns mean; `None` when they have nothing in common.
+fn common<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
+    match (one.strip_suffix('*'), other.strip_suffix('*')) {
+        (Some(beginning), None) => other.starts_with(beginning).then_some(other),
+        (None, Some(beginning)) => one.starts_with(beginning).then_some(one),
+        (None, None) => (one == other).then_some(one),
+        (Some(a), Some(b)) if b.starts_with(a) => Some(other),
+        (Some(a), Some(b)) => a.starts_with(b).then_some(one),
     }
 }
 
@@ -242,5 +271,23 @@ mod tests {
         assert!(!rules(Some(&["Read", "mcp__*"]), &["mcp__x__*"]).permit("mcp__x__z"));
         assert!(!rules(Some(&["Read"]), &[]).permit("ReadAll"));
         assert!(!rules(None, &["Bash"]).permit("Bash"));
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::super::ToolRules;
+
+        fn rules() -> impl Strategy<Value = ToolRules> {
+            let patterns = || prop::collection::vec("[ab]{0,3}\\*?", 0..4);
+            (prop::option::of(patterns()), patterns()).prop_map(|(allow, deny)| ToolRules { allow, deny })
+        }
+
+        proptest! {
+            #[test]
+            fn rules_together_permit_what_each_of_them_permits(one in rules(), other in rules(), name in "[ab]{1,4}") {
+                prop_assert_eq!(one.and(&other).permit(&name), one.permit(&name) && other.permit(&name));
+            }
+        }
     }
 }

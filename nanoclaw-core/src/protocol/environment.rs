@@ -9,6 +9,8 @@ pub const IPC_DIR: &str = "NANOCLAW_IPC_DIR";
 pub const GLOBAL_DIR: &str = "NANOCLAW_GLOBAL_DIR";
 /// The parent of additional mounts; default `/workspace/extra`.
 pub const EXTRA_DIR: &str = "NANOCLAW_EXTRA_DIR";
+/// The group's overlay; default `/app/src`.
+pub const OVERLAY_DIR: &str = "NANOCLAW_OVERLAY_DIR";
 /// The gateway's unix socket; absent: there is no gateway.
 pub const GATEWAY_SOCKET: &str = "NANOCLAW_GATEWAY_SOCKET";
 /// What kind of credential the gateway adds, so that clients can be given a placeholder of that kind: `api_key` or `oauth`;
@@ -84,6 +86,8 @@ pub mod guest {
     pub const EXTRA_DIR: &str = "/workspace/extra";
     /// The project of the main group, where there is one.
     pub const PROJECT_DIR: &str = "/workspace/project";
+    /// See [`super::OVERLAY_DIR`].
+    pub const OVERLAY_DIR: &str = "/app/src";
     /// Home of the agent.
     pub const HOME: &str = "/home/node";
     /// The provider's own state, a session folder among it.

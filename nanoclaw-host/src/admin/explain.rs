@@ -71,6 +71,7 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         Explained::new("messages per prompt", *own.max_messages_per_prompt, &own.max_messages_per_prompt.source),
         size("prompt size", &own.max_prompt_size),
         Explained::new("skills", &*own.skills, &own.skills.source),
+        Explained::new("overlay", *own.overlay, &own.overlay.source),
     ]);
     Explanation { group: group.clone().into(), settings, mounts: Vec::new(), problems: Vec::new() }
 }

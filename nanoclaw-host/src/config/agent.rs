@@ -40,6 +40,28 @@ impl std::fmt::Display for Provider {
     }
 }
 
+/// What a group may do with its overlay, the folder by which it shapes its own agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverlayMode {
+    /// Its agent reads it and can change it.
+    Open,
+    /// Its agent reads it.
+    Frozen,
+    /// There is none.
+    None,
+}
+
+impl std::fmt::Display for OverlayMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Frozen => "frozen",
+            Self::None => "none",
+        })
+    }
+}
+
 /// Which provider was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderChoice {
@@ -64,6 +86,8 @@ pub struct AgentConfig {
     pub runner: Setting<Option<PathBuf>>,
     /// Which skills groups have; default all.
     pub skills: Setting<Choice>,
+    /// What groups may do with their overlays; default open. With a `command` there is one only if this is said.
+    pub overlay: Setting<OverlayMode>,
     /// How it thinks.
     pub thinking: Thinking,
 }
@@ -82,6 +106,7 @@ impl AgentConfig {
             claude: section.read("claude", None, None, path()),
             runner: section.read("runner", None, None, path()),
             skills: skills(&mut section).unwrap_or_else(|| Setting::default_to(Choice::All)),
+            overlay: overlay(&mut section).unwrap_or_else(|| Setting::default_to(OverlayMode::Open)),
             thinking: Thinking::read(&mut section),
         };
         section.finish();
@@ -105,6 +130,14 @@ pub(super) fn provider(section: &mut Section<'_, '_>) -> Option<Setting<Provider
 pub(super) fn command(section: &mut Section<'_, '_>) -> Option<Setting<Option<Vec<String>>>> {
     let rule = value::command();
     section.lookup("command", None, move |raw: &value::Raw<'_>| rule(raw).map(Some))
+}
+
+pub(super) fn overlay(section: &mut Section<'_, '_>) -> Option<Setting<OverlayMode>> {
+    section.lookup(
+        "overlay",
+        None,
+        value::word(&[("open", OverlayMode::Open), ("frozen", OverlayMode::Frozen), ("none", OverlayMode::None)]),
+    )
 }
 
 pub(super) fn skills(section: &mut Section<'_, '_>) -> Option<Setting<Choice>> {

@@ -10,7 +10,7 @@ use nanoclaw_core::{
 
 use super::{
     Config,
-    agent::{self, Provider, ProviderChoice},
+    agent::{self, OverlayMode, Provider, ProviderChoice},
     container, gateway, limits, mounts,
     reader::Section,
     setting::{Setting, Source},
@@ -31,6 +31,8 @@ pub struct GroupOverrides {
     pub command: Option<Setting<Option<Vec<String>>>>,
     /// See [`super::AgentConfig::skills`].
     pub skills: Option<Setting<Choice>>,
+    /// See [`super::AgentConfig::overlay`].
+    pub overlay: Option<Setting<OverlayMode>>,
     /// See [`super::AgentConfig::thinking`].
     pub thinking: Thinking,
     /// See [`super::ContainerConfig::image`].
@@ -65,6 +67,7 @@ impl GroupOverrides {
             provider: agent::provider(section),
             command: agent::command(section),
             skills: agent::skills(section),
+            overlay: agent::overlay(section),
             thinking: Thinking::read(section),
             image: container::image(section, None),
             memory_bytes: container::memory(section, "memory"),
@@ -91,6 +94,8 @@ pub struct GroupSettings {
     pub command: Setting<Option<Vec<String>>>,
     /// Which skills it has.
     pub skills: Setting<Choice>,
+    /// What it may do with its overlay.
+    pub overlay: Setting<OverlayMode>,
     /// How it thinks.
     pub thinking: Thinking,
     /// The image.
@@ -139,6 +144,7 @@ impl Config {
             provider: self.provider(&pick(&own.provider, &self.agent.provider), &thinking),
             command: pick(&own.command, &self.agent.command),
             skills: pick(&own.skills, &self.agent.skills),
+            overlay: pick(&own.overlay, &self.agent.overlay),
             thinking,
             image: pick(&own.image, &self.container.image),
             memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),

@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, io::Read as _, os::unix::fs::OpenOptionsExt as 
 use nanoclaw_core::group::GroupFolder;
 use toml::de::{DeTable, DeValue};
 
-pub use agent::{AgentConfig, Provider, ProviderChoice};
+pub use agent::{AgentConfig, OverlayMode, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
 pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::CredentialsConfig;

@@ -164,7 +164,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, api, model, effort, max_tokens, context_window, tools, mcp_servers, prompt, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, overlay, api, model, effort, max_tokens, context_window, tools, mcp_servers, prompt, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);

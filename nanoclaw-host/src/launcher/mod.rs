@@ -113,9 +113,9 @@ impl Launcher for HostLauncher {
         plan.add(&additional, &self.home);
         plan.add_skills(&skills);
         let this = self.clone();
-        let (group, with_gateway, owner) = (group.clone(), plan.gateway, machine.user);
+        let (group, with, owner) = (group.clone(), With { gateway: plan.gateway, overlay: plan.overlay }, machine.user);
         // Folders are made and changed hands off the async threads: a memory folder can be large.
-        let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with_gateway, owner)).await;
+        let made = tokio::task::spawn_blocking(move || this.make_folders(&group, with, owner)).await;
         made.map_err(|error| failed("make the group's folders", &error))??;
         let guard = self.open_gateway(&plan, run, owner)?;
         let log = log::RunLog::create(&self.home.run_logs(&run.group), run.number)
@@ -138,6 +138,13 @@ impl Launcher for HostLauncher {
             .map_err(|error| failed("go on with the run's log", &error))?;
         Ok(Rejoined { mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
     }
+}
+
+/// Which folders a container sees besides those that each does.
+#[derive(Debug, Clone, Copy)]
+struct With {
+    gateway: bool,
+    overlay: bool,
 }
 
 impl HostLauncher {
@@ -164,16 +171,15 @@ impl HostLauncher {
         Ok(Box::new(socket))
     }
 
-    fn make_folders(&self, group: &Group, with_gateway: bool, owner: RunAs) -> Result<(), LaunchError> {
+    fn make_folders(&self, group: &Group, with: With, owner: RunAs) -> Result<(), LaunchError> {
         home::write_group_memory(&self.home, group).map_err(|error| failed("make the group's folder", &error))?;
         let mailbox = Mailbox::new(self.home.mailbox(&group.folder));
         mailbox.create().map_err(|error| failed("make the group's mailbox", &error))?;
         let sessions = self.home.sessions(&group.folder);
-        let gateway = self.home.gateway(&group.folder);
+        let overlay = with.overlay.then(|| self.home.overlay(&group.folder));
+        let gateway = with.gateway.then(|| self.home.gateway(&group.folder));
         let mut made = vec![sessions.clone(), self.home.global()];
-        if with_gateway {
-            made.push(gateway);
-        }
+        made.extend(gateway.into_iter().chain(overlay.clone()));
         for folder in made {
             std::fs::create_dir_all(&folder).map_err(|error| failed(&format!("make {}", folder.display()), &error))?;
         }
@@ -185,7 +191,8 @@ impl HostLauncher {
             }
             _ => {}
         }
-        for tree in [self.home.group(&group.folder), sessions, mailbox.root().to_owned()] {
+        let trees = [self.home.group(&group.folder), sessions, mailbox.root().to_owned()];
+        for tree in trees.into_iter().chain(overlay) {
             folders::hand_over(&tree, owner)
                 .map_err(|error| failed(&format!("give {} to the container's user", tree.display()), &error))?;
         }

@@ -14,7 +14,7 @@ use crate::{
         from_config,
         types::{Explained, ExplainedMount, Explanation},
     },
-    config::{Config, Provider},
+    config::{Config, OverlayMode, Provider},
     gateway::Policy,
     home::Home,
     runtimes::sandbox::HOST_IMAGE,
@@ -64,6 +64,8 @@ pub struct Plan {
     pub gateway: bool,
     /// What it may do there; without meaning when it has none.
     pub policy: Policy,
+    /// Whether it sees its group's overlay.
+    pub overlay: bool,
     mounts: Vec<(Mount, &'static str)>,
     extra: mounts::Extra,
     command: Vec<GuestValue>,
@@ -100,6 +102,18 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
     }
     mount(home.sessions(&group.folder), guest::HOME, Access::ReadWrite, "the agent's home: its sessions");
     mount(home.mailbox(&group.folder), guest::IPC_DIR, Access::ReadWrite, "the group's mailbox");
+    // A program of somebody else's may have its own files in that place.
+    let overlay = match *settings.overlay {
+        OverlayMode::None => None,
+        _ if own_command.is_some() && !settings.overlay.is_explicit() => None,
+        OverlayMode::Open => Some((Access::ReadWrite, "the group's overlay: its agent's settings, tools and hooks")),
+        OverlayMode::Frozen => {
+            Some((Access::ReadOnly, "the group's overlay, frozen: its agent's settings, tools and hooks"))
+        }
+    };
+    if let Some((access, why)) = overlay {
+        mount(home.overlay(&group.folder), guest::OVERLAY_DIR, access, why);
+    }
     match &machine.runner {
         Some(runner) => mount(runner.clone(), guest::RUNNER, Access::ReadOnly, "init and agent: our own program"),
         None => problems.push(
@@ -177,6 +191,7 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
         problems,
         gateway,
         policy,
+        overlay: overlay.is_some(),
         mounts,
         extra: mounts::Extra::default(),
         command,

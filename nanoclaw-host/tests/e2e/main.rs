@@ -28,6 +28,7 @@ mod foreign;
 mod gateway;
 mod limits;
 mod mounts;
+mod overlay;
 mod patience;
 mod podman;
 mod providers;

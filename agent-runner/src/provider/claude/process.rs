@@ -68,7 +68,7 @@ impl Process {
     /// Starts the program in the group's folder.
     pub(super) fn start(start: &Start) -> Result<Self, Failure> {
         let program = set(CLAUDE).unwrap_or_else(|| "claude".into());
-        let thinking = Thinking::new(super::super::settings(set)?)?;
+        let thinking = Thinking::new(start.settings.clone())?;
         thinking.say_what_cannot_be();
         let tools = ChatTools::new(&start.places, &start.chat, start.role).definitions();
         let tools: Vec<&'static str> = tools.into_iter().map(|tool| tool.name).collect();

@@ -91,7 +91,7 @@ fn folders(parent: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use nanoclaw_core::mailbox::Mailbox;
+    use nanoclaw_core::{mailbox::Mailbox, protocol::agent::AgentSettings};
 
     use super::*;
     use crate::places::Places;
@@ -118,7 +118,8 @@ mod tests {
         };
         let (chat, role) = ("local:x".to_owned(), GroupRole::Ordinary);
         let folder = nanoclaw_core::group::GroupFolder::new("family").unwrap();
-        let mut start = Start { session: None, chat, folder, role, places, secrets: BTreeMap::new() };
+        let (provider, settings, secrets) = ("native".to_owned(), AgentSettings::default(), BTreeMap::new());
+        let mut start = Start { session: None, chat, folder, role, places, secrets, provider, settings };
         let text = system(&start, Some("Be brief."), &["A server is away.".to_owned()]);
         let places: Vec<_> = ["shared words", "own words", "mounted words", "Be brief."]
             .iter()

@@ -44,10 +44,10 @@ pub(super) enum Address {
 }
 
 impl Settings {
-    /// What `variable` says, which tells what is in the environment and not empty.
+    /// What `start` says; `variable` tells what is in the environment and not empty.
     pub(super) fn new(start: &Start, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Failure> {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
-        let given = super::super::settings(&variable)?;
+        let given = start.settings.clone();
         let secret = |name: &str| start.secrets.get(name).map(|secret| secret.reveal().to_owned());
         let either = |name: &str| secret(name).or_else(|| text(name));
         let (address, window) = match &given.api {
@@ -144,8 +144,11 @@ mod tests {
         };
         let (chat, role) = ("local:x".to_owned(), GroupRole::Ordinary);
         let folder = nanoclaw_core::group::GroupFolder::new("family").unwrap();
-        let start = Start { session: None, chat, folder, role, places, secrets: BTreeMap::new() };
-        Settings::new(&start, |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let settings = variable(AGENT).map_or_else(AgentSettings::default, |text| AgentSettings::parse(text).unwrap());
+        let (provider, secrets) = ("native".to_owned(), BTreeMap::new());
+        let start = Start { session: None, chat, folder, role, places, secrets, provider, settings };
+        Settings::new(&start, |name| variable(name).map(Into::into))
     }
 
     #[test]
@@ -176,7 +179,5 @@ mod tests {
         assert_eq!(token.kind, FailureKind::Login);
         assert!(token.reason.contains("needs an API key"), "{}", token.reason);
         assert!(settings(false, &[]).unwrap_err().reason.contains("ANTHROPIC_BASE_URL"));
-        let bad = settings(true, &[(AGENT, "{\"effort\":7}")]).unwrap_err();
-        assert!(bad.reason.contains(AGENT), "{}", bad.reason);
     }
 }

@@ -101,6 +101,7 @@ fn an_ordinary_group_reads_what_all_share_and_writes_its_own() {
             "groups/global:/workspace/global:ro",
             "store/sessions/family:/home/node:rw",
             "store/ipc/family:/workspace/ipc:rw",
+            "store/overlays/family:/app/src:rw",
             "/opt/agent-runner:/nanoclaw/bin/agent-runner:ro",
         ]
     );
@@ -116,6 +117,7 @@ fn the_main_group_has_no_mount_of_what_all_share() {
             "groups/main:/workspace/group:rw",
             "store/sessions/main:/home/node:rw",
             "store/ipc/main:/workspace/ipc:rw",
+            "store/overlays/main:/app/src:rw",
             "/opt/agent-runner:/nanoclaw/bin/agent-runner:ro",
         ]
     );
@@ -347,6 +349,30 @@ fn no_credential_is_anywhere_in_a_container_and_its_environment_is_a_closed_list
             assert!(odd.is_empty(), "a variable that nobody thought about: {odd:?}");
         }
     }
+}
+
+#[test]
+fn a_group_sees_its_overlay_as_its_operator_says() {
+    let command = "[groups.family]\ncommand = [\"/bin/other\"]\n";
+    let frozen = "[groups.family]\noverlay = \"frozen\"\n";
+    for (text, access) in [
+        ("", Some("rw")),
+        (frozen, Some("ro")),
+        ("[agent]\noverlay = \"none\"\n", None),
+        ("[agent]\noverlay = \"none\"\n[groups.family]\noverlay = \"open\"\n", Some("rw")),
+        (command, None),
+        (&format!("{command}overlay = \"open\"\n"), Some("rw")),
+    ] {
+        let plan = planned(GroupRole::Ordinary, &config(text, [API_KEY]));
+        let expected = access.map(|access| format!("store/overlays/family:/app/src:{access}"));
+        let seen = mounts(&plan).into_iter().find(|mount| mount.contains("/app/src"));
+        assert_eq!((seen, plan.overlay), (expected, access.is_some()), "{text}");
+    }
+    // What is frozen cannot be reached in another way.
+    let plan = planned(GroupRole::Ordinary, &config(frozen, [API_KEY]));
+    let overlay = home().overlay(&group(GroupRole::Ordinary).folder);
+    let above = spec(&plan).mounts.into_iter().filter(|mount| mount.access == Access::ReadWrite);
+    assert_eq!(above.filter(|mount| overlay.starts_with(&mount.source)).count(), 0);
 }
 
 const LOCAL: &str = "[groups.family]\nmodel = \"qwen3\"\napi = { kind = \"openai\", upstream = \"local\" }\n\
