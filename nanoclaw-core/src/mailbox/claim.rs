@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Folder, MailboxError, folder::is_temporary};
+use super::{Folder, MailboxError, folder::is_temporary, names::Names};
 
 /// Upper bounds for what is read from a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,11 +139,11 @@ impl Folder {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(Err(Refused::NotRegular));
         }
-        match stat.st_nlink {
-            // Its writer took it back.
-            0 => return Err(Errno::NOENT),
-            1 => {}
-            _ => return Ok(Err(Refused::SeveralNames)),
+        match Names::of(&self.handle, name, &handle, &stat) {
+            // Its writer took it back, or put another in its place.
+            Names::Gone => return Err(Errno::NOENT),
+            Names::Own => {}
+            Names::Several => return Ok(Err(Refused::SeveralNames)),
         }
         let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
         if size > limit {

@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Folder, MailboxError};
+use super::{Folder, MailboxError, names::Names};
 
 /// How many bytes of a file tell its type.
 const TELLING_BYTES: u64 = 8192;
@@ -88,8 +88,10 @@ impl GroupFile {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(FileRefused::NotRegular);
         }
-        if stat.st_nlink > 1 {
-            return Err(FileRefused::SeveralNames);
+        match Names::of(&folder, name, &file, &stat) {
+            Names::Own => {}
+            Names::Several => return Err(FileRefused::SeveralNames),
+            Names::Gone => return Err(FileRefused::NotThere),
         }
         let bytes = u64::try_from(stat.st_size).unwrap_or_default();
         match bytes {

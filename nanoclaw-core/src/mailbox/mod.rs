@@ -9,6 +9,7 @@ mod claim;
 mod fence;
 mod folder;
 mod group_file;
+mod names;
 mod watch;
 mod write;
 
