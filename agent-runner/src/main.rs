@@ -23,8 +23,10 @@ mod mcp;
 mod model_access;
 mod overlay;
 mod places;
+mod process_group;
 mod provider;
 mod random;
+mod search_path;
 mod terminal;
 
 use nanoclaw_core::runtime::witness::CANARY_WORD;

@@ -28,7 +28,7 @@ pub(crate) fn environment(port: u16, set: impl Fn(&'static str) -> Option<OsStri
         environment.insert(BASE_URL, format!("http://127.0.0.1:{port}"));
     }
     if LOGINS.into_iter().all(|name| set(name).is_none()) {
-        let name = match model_auth(set(MODEL_AUTH)) {
+        let name = match model_auth(&set) {
             ModelAuth::ApiKey => API_KEY,
             ModelAuth::OAuth => OAUTH_TOKEN,
         };
@@ -37,8 +37,14 @@ pub(crate) fn environment(port: u16, set: impl Fn(&'static str) -> Option<OsStri
     environment
 }
 
-fn model_auth(word: Option<OsString>) -> ModelAuth {
-    let Some(word) = word else { return ModelAuth::default() };
+/// Whether the login that the host has is a subscription's token, which other programs than Claude Code may not use, and there
+/// is no key besides; `set` as for [`environment`].
+pub(crate) fn is_for_claude_alone(set: impl Fn(&'static str) -> Option<OsString>) -> bool {
+    set(API_KEY).is_none() && model_auth(set) == ModelAuth::OAuth
+}
+
+fn model_auth(set: impl Fn(&'static str) -> Option<OsString>) -> ModelAuth {
+    let Some(word) = set(MODEL_AUTH) else { return ModelAuth::default() };
     word.to_str().and_then(ModelAuth::of_word).unwrap_or_else(|| {
         say!("{MODEL_AUTH} is {word:?}, which is neither api_key nor oauth: it is taken for api_key");
         ModelAuth::default()

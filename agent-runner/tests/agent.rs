@@ -200,8 +200,7 @@ fn a_crash_says_nothing() {
 #[test]
 fn an_unknown_provider_is_a_failure_that_names_the_known_ones() {
     let home = Home::new();
-    let mut agent = Running::start(home.command(&["run"]).env("NANOCLAW_PROVIDER", "oracle"));
-    agent.send(&serde_json::to_vec(&input("hi", 1)).unwrap());
+    let mut agent = Running::with_input(home.command(&["run"]).env("NANOCLAW_PROVIDER", "oracle"), &input("hi", 1));
     assert!(agent.block().error.unwrap().contains("may be claude, native or offline"));
     assert_eq!(agent.code(), 1);
 }
@@ -310,12 +309,9 @@ fn a_message_that_the_agent_sends_is_a_request_and_its_answer_is_reported() {
         [Answer::Done { detail: "queued".to_owned() }, Answer::Refused { reason: "not your chat".to_owned() }];
     let mut requests: Vec<MessageRequest> = Vec::new();
     for answer in answers {
-        until("a request", || home.names("messages").iter().any(|name| name.ends_with(".json")));
-        let name = home.names("messages").remove(0);
-        let path = home.path("ipc/messages").join(&name);
-        requests.push(serde_json::from_slice(&fs::read(&path).unwrap()).unwrap());
-        fs::remove_file(path).unwrap();
-        home.mailbox.answers().unwrap().write(&name, &serde_json::to_vec(&answer).unwrap()).unwrap();
+        let (name, request) = home.request("messages");
+        requests.push(serde_json::from_value(request).unwrap());
+        home.answer(&name, &answer);
     }
     let request = |chat: &str, text: &str| MessageRequest::Message {
         chat_jid: chat.to_owned(),

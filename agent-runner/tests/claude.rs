@@ -10,19 +10,17 @@ mod common;
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use common::{Home, Running, input, message};
+use common::{Home, Running, api::Api, assert_answer, input, message};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
         environment::{AGENT, CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
         input::ContainerInput,
-        output::{Block, FailureKind, Status},
+        output::{FailureKind, Status},
         requests::Answer,
     },
 };
-use nanoclaw_fakes::model_api::{FakeModelApi, Part, Script, Turn};
-
-const KEY: &str = "the-key-of-the-test";
+use nanoclaw_fakes::model_api::{Part, Script, Turn};
 
 /// The real program; `None` skips the test and says so.
 fn real() -> Option<PathBuf> {
@@ -33,19 +31,7 @@ fn real() -> Option<PathBuf> {
     program
 }
 
-struct Api {
-    fake: FakeModelApi,
-    _runtime: tokio::runtime::Runtime,
-}
-
 impl Api {
-    fn start(script: Script) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let fake = runtime.block_on(FakeModelApi::start(script)).unwrap();
-        fake.expect_key(KEY);
-        Self { fake, _runtime: runtime }
-    }
-
     fn agent(&self, home: &Home, program: &PathBuf, input: &ContainerInput) -> Running {
         self.agent_with(home, program, input, &[])
     }
@@ -53,19 +39,9 @@ impl Api {
     fn agent_with(&self, home: &Home, program: &PathBuf, input: &ContainerInput, more: &[(&str, &str)]) -> Running {
         let mut command = home.command(&["run"]);
         command.env(PROVIDER, "claude").env(CLAUDE, program);
-        command.env("ANTHROPIC_BASE_URL", self.fake.base_url()).env("ANTHROPIC_API_KEY", KEY);
-        command.envs(more.iter().copied());
-        let mut running = Running::start(&mut command);
-        running.send(&serde_json::to_vec(input).unwrap());
-        running
+        self.furnish(&mut command);
+        Running::with_input(command.envs(more.iter().copied()), input)
     }
-}
-
-#[track_caller]
-fn assert_answer(block: &Block, part: &str, answered: i64) {
-    assert_eq!((block.status, block.answered_seq), (Status::Success, Some(Seq(answered))), "{block:?}");
-    assert!(block.result.as_deref().unwrap_or_default().contains(part), "{part:?} is not in {block:?}");
-    assert!(block.new_session_id.is_some(), "{block:?}");
 }
 
 #[test]
@@ -109,8 +85,7 @@ fn the_placeholder_makes_the_program_ask_as_the_hosts_credential_needs_it() {
         command.env(PROVIDER, "claude").env(CLAUDE, &program).env(MODEL_AUTH, auth);
         // The fake stands in for the gateway.
         command.env(GATEWAY_SOCKET, home.path("gateway.sock")).env("ANTHROPIC_BASE_URL", api.fake.base_url());
-        let mut agent = Running::start(&mut command);
-        agent.send(&serde_json::to_vec(&input(&message("hello"), 1)).unwrap());
+        let mut agent = Running::with_input(&mut command, &input(&message("hello"), 1));
         assert_answer(&agent.block(), "echo: hello", 1);
         home.close();
         assert_eq!(agent.code(), 0, "{}", agent.errors());
@@ -236,9 +211,7 @@ background=',"origin":{"kind":"task-notification"}'
     assert!(writer.status().unwrap().success());
     let mut command = home.command(&["run"]);
     command.env(PROVIDER, "claude").env(CLAUDE, program).envs(more.iter().copied());
-    let mut running = Running::start(&mut command);
-    running.send(&serde_json::to_vec(input).unwrap());
-    running
+    Running::with_input(&mut command, input)
 }
 
 /// A transcript as Claude Code would have it, of this many bytes.
@@ -356,8 +329,8 @@ fn a_program_that_does_not_listen_is_stopped_all_the_same() {
 fn a_missing_program_is_a_failure_that_says_what_to_do() {
     let home = Home::new();
     let mut command = home.command(&["run"]);
-    let mut agent = Running::start(command.env(PROVIDER, "claude").env(CLAUDE, "/no/such/claude"));
-    agent.send(&serde_json::to_vec(&input("hi", 1)).unwrap());
+    command.env(PROVIDER, "claude").env(CLAUDE, "/no/such/claude");
+    let mut agent = Running::with_input(&mut command, &input("hi", 1));
     let block = agent.block();
     assert!(block.error.as_deref().unwrap().contains("install Claude Code in the image"), "{block:?}");
     assert_eq!(agent.code(), 1);
@@ -365,21 +338,9 @@ fn a_missing_program_is_a_failure_that_says_what_to_do() {
 
 /// Takes the next request away and grants it, as a host does, while the agent waits; what was asked for.
 fn grant_one(home: &Home, tray: &str) -> serde_json::Value {
-    let whole = || home.names(tray).into_iter().find(|name| name.ends_with(".json") && !name.starts_with('.'));
     // The program has to start first, which takes a busy machine long.
-    let deadline = std::time::Instant::now() + Duration::from_secs(150);
-    let name = loop {
-        match whole() {
-            Some(name) => break name,
-            None => assert!(std::time::Instant::now() < deadline, "no request came"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let path = home.path("ipc").join(tray).join(&name);
-    let request = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    fs::remove_file(path).unwrap();
-    let answer = Answer::Done { detail: "granted".to_owned() };
-    home.mailbox.answers().unwrap().write(&name, &serde_json::to_vec(&answer).unwrap()).unwrap();
+    let (name, request) = home.request_within(Duration::from_secs(150), tray);
+    home.answer(&name, &Answer::Done { detail: "granted".to_owned() });
     request
 }
 

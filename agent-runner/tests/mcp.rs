@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fs, io::Write as _, process::ChildStdin};
+use std::{io::Write as _, process::ChildStdin};
 
 use common::{Home, Running, until};
 use nanoclaw_core::protocol::{
@@ -98,21 +98,6 @@ impl Client {
     }
 }
 
-/// Takes the next request away, as a host does; its file's name and content.
-fn request(home: &Home, tray: &str) -> (String, Value) {
-    let whole = || home.names(tray).into_iter().find(|name| name.ends_with(".json") && !name.starts_with('.'));
-    until("a request", || whole().is_some());
-    let name = whole().unwrap();
-    let path = home.path("ipc").join(tray).join(&name);
-    let content = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    fs::remove_file(path).unwrap();
-    (name, content)
-}
-
-fn answer(home: &Home, name: &str, answer: &Answer) {
-    home.mailbox.answers().unwrap().write(name, &serde_json::to_vec(answer).unwrap()).unwrap();
-}
-
 #[test]
 fn a_client_is_offered_the_tools_of_its_group() {
     let home = Home::new();
@@ -133,14 +118,14 @@ fn a_call_is_a_request_and_the_hosts_answer_is_its_result() {
     let home = Home::new();
     let mut client = Client::of(&home, "0");
     client.call("send_message", json!({"text": "hi"}));
-    let (name, asked) = request(&home, "messages");
+    let (name, asked) = home.request("messages");
     assert_eq!(asked, json!({"type": "message", "chatJid": "local:family", "text": "hi"}));
-    answer(&home, &name, &Answer::Done { detail: "stored as message 7".to_owned() });
+    home.answer(&name, &Answer::Done { detail: "stored as message 7".to_owned() });
     assert_eq!(Client::result(&client.heard()), ("stored as message 7".to_owned(), false));
 
     client.call("cancel_task", json!({"task_id": "t"}));
-    let (name, _) = request(&home, "tasks");
-    answer(&home, &name, &Answer::Refused { reason: "there is no such task".to_owned() });
+    let (name, _) = home.request("tasks");
+    home.answer(&name, &Answer::Refused { reason: "there is no such task".to_owned() });
     assert_eq!(Client::result(&client.heard()), ("Refused: there is no such task".to_owned(), true));
     assert!(home.names("answers").is_empty());
     client.ends();
@@ -151,13 +136,13 @@ fn two_calls_at_once_are_served_side_by_side() {
     let home = Home::new();
     let mut client = Client::of(&home, "0");
     let first = client.call("send_message", json!({"text": "first"}));
-    let (first_name, _) = request(&home, "messages");
+    let (first_name, _) = home.request("messages");
     let second = client.call("send_message", json!({"text": "second"}));
-    let (second_name, _) = request(&home, "messages");
-    answer(&home, &second_name, &Answer::Done { detail: "second".to_owned() });
+    let (second_name, _) = home.request("messages");
+    home.answer(&second_name, &Answer::Done { detail: "second".to_owned() });
     let heard = client.heard();
     assert_eq!((&heard["id"], Client::result(&heard).0.as_str()), (&json!(second), "second"));
-    answer(&home, &first_name, &Answer::Done { detail: "first".to_owned() });
+    home.answer(&first_name, &Answer::Done { detail: "first".to_owned() });
     let heard = client.heard();
     assert_eq!((&heard["id"], Client::result(&heard).0.as_str()), (&json!(first), "first"));
     client.ends();

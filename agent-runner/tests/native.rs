@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use common::{Home, Running, input, message};
+use common::{
+    Home, Running,
+    api::{Api, KEY},
+    assert_answer, input, message,
+};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
@@ -23,24 +27,10 @@ use nanoclaw_core::{
     },
     session::SessionId,
 };
-use nanoclaw_fakes::model_api::{Conversation, FakeModelApi, Part, Said, Script, Turn, said_in};
+use nanoclaw_fakes::model_api::{Conversation, Part, Said, Script, Turn, said_in};
 use serde_json::{Value, json};
 
-const KEY: &str = "the-key-of-the-test";
-
-struct Api {
-    fake: FakeModelApi,
-    _runtime: tokio::runtime::Runtime,
-}
-
 impl Api {
-    fn start(script: Script) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let fake = runtime.block_on(FakeModelApi::start(script)).unwrap();
-        fake.expect_key(KEY);
-        Self { fake, _runtime: runtime }
-    }
-
     /// What the model answers to one request after the other; to later ones what it answered last.
     fn answers(turns: Vec<Turn>) -> Self {
         let next = AtomicUsize::new(0);
@@ -56,20 +46,9 @@ impl Api {
 
     fn agent_with(&self, home: &Home, settings: &Value, input: &ContainerInput, more: &[(&str, &str)]) -> Running {
         let mut command = home.command(&["run"]);
-        command.env(PROVIDER, "native").env(AGENT, settings.to_string());
-        command
-            .env("ANTHROPIC_BASE_URL", self.fake.base_url())
-            .env("ANTHROPIC_API_KEY", KEY)
-            .env("OPENAI_API_KEY", KEY);
-        command.envs(more.iter().copied());
-        let mut running = Running::start(&mut command);
-        running.send(&serde_json::to_vec(input).unwrap());
-        running
-    }
-
-    /// The bodies of the requests for an answer.
-    fn asked(&self) -> Vec<Value> {
-        self.fake.model_requests().iter().map(nanoclaw_fakes::model_api::RecordedRequest::json).collect()
+        command.env(PROVIDER, "native").env(AGENT, settings.to_string()).env("OPENAI_API_KEY", KEY);
+        self.furnish(&mut command);
+        Running::with_input(command.envs(more.iter().copied()), input)
     }
 }
 
@@ -83,13 +62,6 @@ fn openai(api: &Api) -> Value {
 
 fn resumed(session: Option<&SessionId>, text: &str, last: i64) -> ContainerInput {
     ContainerInput { session_id: session.cloned(), ..input(&message(text), last) }
-}
-
-#[track_caller]
-fn assert_answer(block: &Block, part: &str, answered: i64) {
-    assert_eq!((block.status, block.answered_seq), (Status::Success, Some(Seq(answered))), "{block:?}");
-    assert!(block.result.as_deref().unwrap_or_default().contains(part), "{part:?} is not in {block:?}");
-    assert!(block.new_session_id.is_some(), "{block:?}");
 }
 
 #[track_caller]

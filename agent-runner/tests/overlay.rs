@@ -6,15 +6,13 @@ mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use common::{Home, Running, input, message, until};
+use common::{Home, Running, api::Api, input, message, until};
 use nanoclaw_core::protocol::{
     environment::{AGENT, PROVIDER},
     requests::{Answer, MessageRequest},
 };
-use nanoclaw_fakes::model_api::{FakeModelApi, Part, Script, Turn};
-use serde_json::{Value, json};
-
-const KEY: &str = "the-key-of-the-test";
+use nanoclaw_fakes::model_api::{Part, Said, Script, Turn};
+use serde_json::json;
 
 /// A file of the overlay.
 fn put(home: &Home, name: &str, text: &str) {
@@ -26,27 +24,18 @@ fn put(home: &Home, name: &str, text: &str) {
     }
 }
 
-/// The names of the requests that are there.
-fn asked(home: &Home) -> Vec<String> {
-    home.names("messages").into_iter().filter(|name| name.ends_with(".json")).collect()
-}
-
 /// The texts that the agent asked to have sent, each answered as done.
 fn told(home: &Home) -> Vec<String> {
-    let names = asked(home);
     let text = |name: &String| {
-        let file = home.path("ipc/messages").join(name);
-        let Ok(MessageRequest::Message { chat_jid, text, .. }) = serde_json::from_slice(&fs::read(&file).unwrap())
-        else {
+        let request = home.take("messages", name);
+        let Ok(MessageRequest::Message { chat_jid, text, .. }) = serde_json::from_value(request) else {
             panic!("{name} is no message")
         };
         assert_eq!(chat_jid, input("", 1).chat_jid);
-        let answer = serde_json::to_vec(&Answer::Done { detail: "stored".to_owned() }).unwrap();
-        home.mailbox.answers().unwrap().write(name, &answer).unwrap();
-        fs::remove_file(file).unwrap();
+        home.answer(name, &Answer::Done { detail: "stored".to_owned() });
         text
     };
-    names.iter().map(text).collect()
+    home.requests("messages").iter().map(text).collect()
 }
 
 #[test]
@@ -55,7 +44,7 @@ fn a_mistake_is_told_to_the_group_once_and_the_agent_works_without_the_file() {
     put(&home, "agent.toml", "model = \"m\"\nprompt = oops\n");
     let mut agent = home.agent(&input(&message("hello"), 1));
     assert_eq!(agent.block().result.as_deref(), Some("heard hello"));
-    until("the group is told", || !asked(&home).is_empty());
+    until("the group is told", || !home.requests("messages").is_empty());
     let [text] = told(&home).try_into().unwrap();
     assert!(text.contains("I work without it") && text.contains("line 2, column 10"), "{text}");
     until("it is remembered", || home.path("home/.nanoclaw-overlay-told").exists());
@@ -73,7 +62,7 @@ fn a_mistake_is_told_to_the_group_once_and_the_agent_works_without_the_file() {
     put(&home, "agent.toml", "modle = \"m\"\n");
     let mut agent = home.agent(&input(&message("once more"), 3));
     agent.block();
-    until("the group is told", || !asked(&home).is_empty());
+    until("the group is told", || !home.requests("messages").is_empty());
     assert!(told(&home)[0].contains("`modle` means nothing"));
 }
 
@@ -127,28 +116,20 @@ fn native_has_the_overlays_model_prompt_and_tools_within_what_the_operator_allow
         "#,
     );
     put(&home, "tools/double.sh", "#!/bin/sh\n# Doubles a number.\necho \"doubled by $(basename \"$PWD\")\"; cat\n");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let script = Script::new(|conversation| match conversation.last() {
-        nanoclaw_fakes::model_api::Said::Text(_) => Turn::said(vec![
+    let api = Api::start(Script::new(|conversation| match conversation.last() {
+        Said::Text(_) => Turn::said(vec![
             Part::ToolUse { name: "mcp__overlay__double".into(), input: r#"{"input": "21"}"#.into() },
             Part::ToolUse { name: "Bash".into(), input: r#"{"command": "touch forbidden"}"#.into() },
         ]),
         _ => Turn::Text("done".into()),
-    });
-    let fake = runtime.block_on(FakeModelApi::start(script)).unwrap();
-    fake.expect_key(KEY);
+    }));
     let mut command = home.command(&["run"]);
-    command
-        .env(PROVIDER, "claude")
-        .env(AGENT, json!({"model": "operators", "tools": {"deny": ["Bash"]}}).to_string())
-        .env("ANTHROPIC_BASE_URL", fake.base_url())
-        .env("ANTHROPIC_API_KEY", KEY);
-    let mut agent = Running::start(&mut command);
-    agent.send(&serde_json::to_vec(&input(&message("go"), 1)).unwrap());
+    command.env(PROVIDER, "claude").env(AGENT, json!({"model": "operators", "tools": {"deny": ["Bash"]}}).to_string());
+    api.furnish(&mut command);
+    let mut agent = Running::with_input(&mut command, &input(&message("go"), 1));
     let block = agent.block();
     assert_eq!(block.result.as_deref(), Some("done"), "{block:?} {}", agent.errors());
-    let requests: Vec<Value> =
-        fake.model_requests().iter().map(nanoclaw_fakes::model_api::RecordedRequest::json).collect();
+    let requests = api.asked();
     assert_eq!(requests[0]["model"], "the-groups-own");
     assert!(requests[0]["system"].to_string().contains("Answer in rhymes."));
     assert!(requests[0]["messages"].to_string().contains("it is raining"), "{:#}", requests[0]["messages"]);

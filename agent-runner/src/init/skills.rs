@@ -4,15 +4,11 @@
 //! The links are in the agent's own home, which it can change as it likes; what they lead to it cannot. Whatever has a skill's
 //! name there gives way to the link, and a link to a skill that is gone goes. An agent's own skills beside them stay.
 
-use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::unix::fs::symlink, path::Path};
 
 use nanoclaw_core::protocol::skills::{Manifest, ManifestSkill};
 
-use crate::log::say;
+use crate::{log::say, search_path::is_program_in};
 
 /// The largest manifest that is read.
 const LARGEST: u64 = 1024 * 1024;
@@ -47,27 +43,13 @@ fn link_all(folder: &Path, home: &Path, path: &std::ffi::OsStr) -> io::Result<()
             fs::remove_file(entry.path())?;
         }
     }
-    let programs = Programs(std::env::split_paths(path).collect());
-    for skill in manifest.skills.iter().filter(|skill| programs.have(skill)) {
+    let usable = |skill: &&ManifestSkill| skill.programs.iter().all(|program| is_program_in(path, program));
+    for skill in manifest.skills.iter().filter(usable) {
         if let Err(error) = replace(&links.join(&skill.name), &folder.join(&skill.name)) {
             say!("init: the agent has to do without the skill {}: {error}", skill.name);
         }
     }
     Ok(())
-}
-
-/// Where programs are looked for.
-struct Programs(Vec<PathBuf>);
-
-impl Programs {
-    fn have(&self, skill: &ManifestSkill) -> bool {
-        skill.programs.iter().all(|program| {
-            self.0.iter().any(|folder| {
-                let found = fs::metadata(folder.join(program));
-                found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-            })
-        })
-    }
 }
 
 fn replace(link: &Path, target: &Path) -> io::Result<()> {
@@ -82,6 +64,8 @@ fn replace(link: &Path, target: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
+
     use super::*;
 
     struct Place(tempfile::TempDir);

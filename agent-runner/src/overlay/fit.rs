@@ -5,8 +5,10 @@ use std::{ffi::OsString, path::Path};
 
 use nanoclaw_core::protocol::{
     agent::ModelApi,
-    environment::{CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, ModelAuth, PROVIDER, upstream_variable},
+    environment::{CLAUDE, GATEWAY_SOCKET, PROVIDER, upstream_variable},
 };
+
+use crate::{model_access::is_for_claude_alone, search_path::is_program_in};
 
 /// Why the provider `wanted` cannot think here; `None` when it can.
 pub(super) fn cannot_think(wanted: &str, variable: &impl Fn(&str) -> Option<OsString>) -> Option<String> {
@@ -18,7 +20,7 @@ pub(super) fn cannot_think(wanted: &str, variable: &impl Fn(&str) -> Option<OsSt
             Some("the operator gives this group no way to a model".to_owned())
         }
         "claude" if !has_claude(variable) => Some("the program claude is not in this container".to_owned()),
-        "native" if takes_claude_alone(variable) => {
+        "native" if is_for_claude_alone(variable) => {
             Some("the operator's credential is a subscription's, which is for Claude Code alone".to_owned())
         }
         "claude" | "native" | "offline" => None,
@@ -27,14 +29,8 @@ pub(super) fn cannot_think(wanted: &str, variable: &impl Fn(&str) -> Option<OsSt
 }
 
 fn has_claude(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
-    let path = variable("PATH").unwrap_or_default();
     variable(CLAUDE).is_some_and(|program| Path::new(&program).is_file())
-        || std::env::split_paths(&path).any(|folder| folder.join("claude").is_file())
-}
-
-fn takes_claude_alone(variable: &impl Fn(&str) -> Option<OsString>) -> bool {
-    let auth = variable(MODEL_AUTH).and_then(|word| word.into_string().ok());
-    auth.as_deref().and_then(ModelAuth::of_word) == Some(ModelAuth::OAuth) && variable("ANTHROPIC_API_KEY").is_none()
+        || is_program_in(&variable("PATH").unwrap_or_default(), "claude")
 }
 
 /// Why a model cannot be asked by `api` here; `None` when it can.
@@ -47,6 +43,8 @@ pub(super) fn no_way_to(api: &ModelApi, variable: &impl Fn(&str) -> Option<OsStr
 
 #[cfg(test)]
 mod tests {
+    use nanoclaw_core::protocol::environment::MODEL_AUTH;
+
     use super::*;
 
     fn environment(variables: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {

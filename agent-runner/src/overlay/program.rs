@@ -2,12 +2,13 @@
 
 use std::{io, path::Path, process::ExitStatus, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::Command,
     time::timeout,
 };
+
+use crate::process_group::ProcessGroup;
 
 /// What became of a program that ended.
 #[derive(Debug)]
@@ -31,15 +32,9 @@ pub(super) async fn run(
     patience: Duration,
     most_bytes: u64,
 ) -> Result<Ended, String> {
-    let command = command
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    let command = command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let running = async {
-        let mut child = command.spawn()?;
-        let group = Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
+        let (group, mut child) = ProcessGroup::start(command)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
@@ -49,6 +44,7 @@ pub(super) async fn run(
         };
         let ((), said, errors) = tokio::join!(write, all_of(stdout, most_bytes), all_of(stderr, most_bytes));
         let status = child.wait().await?;
+        // Its outputs are closed as well: what goes on in the background has asked for that.
         group.forget();
         Ok::<_, io::Error>(Ended { status, said, errors })
     };
@@ -69,22 +65,4 @@ async fn all_of(output: Option<impl AsyncRead + Unpin>, most_bytes: u64) -> Stri
         text.push_str(&format!("\n[{rest} more bytes are left out]"));
     }
     text
-}
-
-/// A process group that is killed when nobody waits for it any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    /// Its first process has ended, and its outputs are closed: what goes on in the background has asked for that.
-    fn forget(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }

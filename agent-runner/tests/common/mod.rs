@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts has failed")]
 
+pub(crate) mod api;
+
 use std::{
     fs,
     io::{Read, Write as _},
@@ -19,13 +21,16 @@ use std::{
 
 use nanoclaw_core::{
     mailbox::Mailbox,
+    message::Seq,
     protocol::{
         environment::{EXTRA_DIR, GLOBAL_DIR, GROUP_DIR, IPC_DIR, OVERLAY_DIR, PROVIDER, RUN},
         input::{CLOSE_FILE, ContainerInput, FollowUp, follow_up_name},
         markers::{Decoder, Found},
-        output::{Block, JournalEntry},
+        output::{Block, JournalEntry, Status},
+        requests::Answer,
     },
 };
+use serde_json::Value;
 
 /// How long a condition may take; only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,19 +85,14 @@ impl Home {
 
     /// The agent, with this input.
     pub(crate) fn agent(&self, input: &ContainerInput) -> Running {
-        let mut running = Running::start(&mut self.command(&["run"]));
-        running.send(&serde_json::to_vec(input).unwrap());
-        running
+        Running::with_input(&mut self.command(&["run"]), input)
     }
 
     /// Leaves a follow-up as the host does.
     pub(crate) fn follow_up(&self, text: &str, last: i64) {
-        let follow_up = FollowUp::Message {
-            text: text.to_owned(),
-            first_seq: Some(nanoclaw_core::message::Seq(last)),
-            last_seq: Some(nanoclaw_core::message::Seq(last)),
-        };
-        let name = follow_up_name(nanoclaw_core::message::Seq(last));
+        let follow_up =
+            FollowUp::Message { text: text.to_owned(), first_seq: Some(Seq(last)), last_seq: Some(Seq(last)) };
+        let name = follow_up_name(Seq(last));
         self.mailbox.input().unwrap().write(&name, &serde_json::to_vec(&follow_up).unwrap()).unwrap();
     }
 
@@ -109,6 +109,42 @@ impl Home {
             .collect();
         names.sort();
         names
+    }
+
+    /// The requests that are in a tray, whole: their names.
+    pub(crate) fn requests(&self, tray: &str) -> Vec<String> {
+        let whole = |name: &String| name.ends_with(".json") && !name.starts_with('.');
+        self.names(tray).into_iter().filter(whole).collect()
+    }
+
+    /// Takes a request away, as a host does; its content.
+    pub(crate) fn take(&self, tray: &str, name: &str) -> Value {
+        let path = self.path("ipc").join(tray).join(name);
+        let content = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        fs::remove_file(path).unwrap();
+        content
+    }
+
+    /// Takes the next request away; its name and content.
+    pub(crate) fn request(&self, tray: &str) -> (String, Value) {
+        self.request_within(PATIENCE, tray)
+    }
+
+    /// The same, with another patience.
+    pub(crate) fn request_within(&self, patience: Duration, tray: &str) -> (String, Value) {
+        let mut requests = Vec::new();
+        until_within(patience, "a request", || {
+            requests = self.requests(tray);
+            !requests.is_empty()
+        });
+        let name = requests.swap_remove(0);
+        let content = self.take(tray, &name);
+        (name, content)
+    }
+
+    /// Answers the request of this name, as a host does.
+    pub(crate) fn answer(&self, name: &str, answer: &Answer) {
+        self.mailbox.answers().unwrap().write(name, &serde_json::to_vec(answer).unwrap()).unwrap();
     }
 
     /// The journal, in the order of its names.
@@ -156,6 +192,14 @@ pub(crate) fn message(text: &str) -> String {
     format!("<messages>\n<message sender=\"Ann\" time=\"Mar 4, 2026, 1:30 PM\">{text}</message>\n</messages>")
 }
 
+/// Sees to it that a block is an answer with `part` in it, to everything up to message `answered`.
+#[track_caller]
+pub(crate) fn assert_answer(block: &Block, part: &str, answered: i64) {
+    assert_eq!((block.status, block.answered_seq), (Status::Success, Some(Seq(answered))), "{block:?}");
+    assert!(block.result.as_deref().unwrap_or_default().contains(part), "{part:?} is not in {block:?}");
+    assert!(block.new_session_id.is_some(), "{block:?}");
+}
+
 /// The program at work.
 pub(crate) struct Running {
     pub(crate) child: Child,
@@ -189,6 +233,13 @@ impl Running {
             move || each_chunk(&mut stderr, |chunk| errors.lock().unwrap().push_str(&String::from_utf8_lossy(chunk)))
         });
         Self { child, found, bytes, errors, readers: vec![output, log] }
+    }
+
+    /// The agent that `command` is, with this input.
+    pub(crate) fn with_input(command: &mut Command, input: &ContainerInput) -> Self {
+        let mut running = Self::start(command);
+        running.send(&serde_json::to_vec(input).unwrap());
+        running
     }
 
     /// Writes to its standard input and closes it.
@@ -283,10 +334,15 @@ fn each_chunk(from: &mut impl Read, mut take: impl FnMut(&[u8])) {
 }
 
 /// Waits until `condition` holds.
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, condition);
+}
+
+/// The same, with another patience.
+pub(crate) fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,8 +1,9 @@
 //! Whether a file that was opened by a name is that name's alone.
 //!
 //! Asked of the name too, and not of the file alone: somebody else's file, which was linked under the name, opened there and taken away
-//! again, has one name as well, and it is elsewhere. No call tells both at one moment, so the file is asked before and after the
-//! name: who is to pass must take the name away, put it back and take it away again, each between two calls.
+//! again, has one name as well, and it is elsewhere. No call tells both at one moment: even a look at the name first finds the file
+//! and then counts its names. So the file is asked before and after the name, too: who is to pass must take the name away before
+//! the first look, put it back before the second, and take it away again in the middle of that.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,16 +23,16 @@ pub(super) enum Names {
 impl Names {
     /// Looks at `name` of `folder`, by which `file` was opened; `opened` is what was known of it then.
     pub(super) fn of(folder: &OwnedFd, name: &str, file: impl AsFd, opened: &Stat) -> Self {
-        let named = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-        let afterwards = rustix::fs::fstat(file);
-        let (Ok(named), Ok(afterwards)) = (named, afterwards) else { return Self::Gone };
-        if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino) {
-            return if opened.st_nlink > 1 { Self::Several } else { Self::Gone };
-        }
-        match opened.st_nlink.max(named.st_nlink).max(afterwards.st_nlink) {
-            1 if opened.st_nlink.min(afterwards.st_nlink) == 1 => Self::Own,
-            0 | 1 => Self::Gone,
-            _ => Self::Several,
+        let named = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let named = named.filter(|named| (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino));
+        let afterwards = rustix::fs::fstat(file).ok();
+        let counts = [Some(opened), named.as_ref(), afterwards.as_ref()].map(|stat| stat.map(|stat| stat.st_nlink));
+        if counts.into_iter().flatten().any(|count| count > 1) {
+            Self::Several
+        } else if counts == [Some(1); 3] {
+            Self::Own
+        } else {
+            Self::Gone
         }
     }
 }

@@ -6,6 +6,7 @@ use nanoclaw_core::{session::SessionId, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{super::Failure, failure};
+use crate::random::{hex, random_bytes};
 
 /// What a line from the program means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +66,10 @@ pub(super) enum Outcome {
 
 /// A random id for a prompt, in the form of a UUID of version 4, which the program insists on.
 pub(super) fn prompt_id() -> String {
-    let mut bytes = crate::random::random_bytes::<16>();
+    let mut bytes = random_bytes::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(bytes);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

@@ -15,7 +15,7 @@ use super::super::Start;
 use crate::{
     log::say,
     places::{Places, set},
-    random::random_bytes,
+    random::random_hex,
 };
 
 /// The name of the server; its tools are `mcp__nanoclaw__…`.
@@ -75,8 +75,7 @@ fn mend(file: &Path, clean: fn(&mut Map<String, Value>) -> bool) -> std::io::Res
     if !clean(&mut settings) {
         return Ok(false);
     }
-    let letters: String = random_bytes::<4>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let temporary = file.with_extension(format!("nanoclaw-{letters}"));
+    let temporary = file.with_extension(format!("nanoclaw-{}", random_hex::<4>()));
     fs::write(&temporary, serde_json::to_vec_pretty(&settings)?)?;
     fs::rename(&temporary, file).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);

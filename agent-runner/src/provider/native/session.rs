@@ -18,7 +18,7 @@ use nanoclaw_core::session::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::{Message, Said, Seen, ToolResult, mend};
-use crate::random::random_bytes;
+use crate::random::random_hex;
 
 /// The most that is read of a file; one that is larger is not resumed. Pictures are most of it.
 const LARGEST_BYTES: u64 = 64 * 1024 * 1024;
@@ -73,8 +73,8 @@ pub(super) enum NotOpened {
 impl Session {
     /// A session that begins; it has a file from its first line on.
     pub(super) fn new(folder: &Path) -> Self {
-        let name: String = random_bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
-        let id = SessionId::new(format!("native-{name}")).expect("it is short and has letters, digits and - only");
+        let id = SessionId::new(format!("native-{}", random_hex::<8>()))
+            .expect("it is short and has letters, digits and - only");
         let path = folder.join(format!("{id}.jsonl"));
         Self { id, path, state: State::default(), torn: false }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use nanoclaw_core::protocol::{
     agent::{AgentSettings, Effort, ModelApi},
-    environment::{GATEWAY_PORT, MODEL_AUTH, ModelAuth, upstream_variable},
+    environment::{GATEWAY_PORT, upstream_variable},
     output::FailureKind,
 };
 
@@ -52,8 +52,7 @@ impl Settings {
         let either = |name: &str| secret(name).or_else(|| text(name));
         let (address, window) = match &given.api {
             ModelApi::Anthropic => {
-                let oauth = text(MODEL_AUTH).as_deref().and_then(ModelAuth::of_word) == Some(ModelAuth::OAuth);
-                if oauth && either("ANTHROPIC_API_KEY").is_none() {
+                if model_access::is_for_claude_alone(|name| either(name).map(Into::into)) {
                     return Err(no_key());
                 }
                 // As init has it, for an agent that was started without init.
@@ -127,7 +126,11 @@ fn no_key() -> Failure {
 mod tests {
     use std::{collections::BTreeMap, path::PathBuf};
 
-    use nanoclaw_core::{group::GroupRole, mailbox::Mailbox, protocol::environment::AGENT};
+    use nanoclaw_core::{
+        group::GroupRole,
+        mailbox::Mailbox,
+        protocol::environment::{AGENT, MODEL_AUTH},
+    };
 
     use super::*;
     use crate::places::Places;

@@ -3,13 +3,13 @@
 use std::{io::Write as _, path::Path, process::Stdio, time::Duration};
 
 use nanoclaw_core::protocol::output::FailureKind;
-use rustix::process::{Pid, Signal};
 use tokio::{io::AsyncReadExt as _, process, time::timeout};
 
 use super::memory::Memory;
 use crate::{
     chat_tools::{ChatTools, Outcome},
     places::Places,
+    process_group::ProcessGroup,
     provider::Failure,
 };
 
@@ -249,14 +249,13 @@ impl Tools<'_> {
 async fn shell(command: &str, folder: &Path) -> std::io::Result<(i32, String)> {
     use std::os::unix::process::ExitStatusExt as _;
 
-    let mut child = process::Command::new("sh")
+    let mut shell = process::Command::new("sh");
+    shell
         .args(["-c", "exec 2>&1; eval \"$1\"", "sh", command])
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
-    let everybody = KillOnDrop(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
+        .stdout(Stdio::piped());
+    let (group, mut child) = ProcessGroup::start(&mut shell)?;
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = stdout.take(SAID_BYTES + 1);
@@ -265,21 +264,9 @@ async fn shell(command: &str, folder: &Path) -> std::io::Result<(i32, String)> {
         tokio::io::copy(&mut stdout.into_inner(), &mut tokio::io::sink()).await?;
     }
     let status = child.wait().await?;
-    // What it left in the background goes on, until the run ends.
-    std::mem::forget(everybody);
+    group.forget();
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok((code, shortened(&output)))
-}
-
-/// The group of a command that is given up in the middle.
-struct KillOnDrop(Option<Pid>);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
-        }
-    }
 }
 
 async fn connect(address: &str) -> String {

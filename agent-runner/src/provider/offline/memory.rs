@@ -10,7 +10,7 @@ use nanoclaw_core::session::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::prompt::Heard;
-use crate::random::random_bytes;
+use crate::random::random_hex;
 
 /// One session's conversation.
 #[derive(Debug)]
@@ -32,9 +32,8 @@ struct Line {
 impl Memory {
     /// A conversation that begins.
     pub(super) fn new(folder: PathBuf) -> Self {
-        let name: String = random_bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
-        let session =
-            SessionId::new(format!("offline-{name}")).expect("it is short and has letters, digits and - only");
+        let session = SessionId::new(format!("offline-{}", random_hex::<8>()))
+            .expect("it is short and has letters, digits and - only");
         Self { folder, session, lines: Vec::new(), kept: 0 }
     }
 

@@ -3,26 +3,23 @@
 
 use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncReadExt as _,
     net::unix::pipe,
     process::Command,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{
     Outcome, Tool, Workplace,
     limits::{Ends, TEXT_BYTES},
 };
-use crate::provider::native::conversation::Seen;
+use crate::{process_group::ProcessGroup, provider::native::conversation::Seen, random::random_hex};
 
 const USUAL_TIME: Duration = Duration::from_secs(120);
 const LONGEST_TIME: Duration = Duration::from_secs(600);
-/// How long a group may take to end when asked.
-const GRACE: Duration = Duration::from_millis(500);
 /// How long output is still read after the shell has ended, which something in the background may hold open.
 const REST_OF_OUTPUT: Duration = Duration::from_millis(200);
 
@@ -78,8 +75,7 @@ impl Tool for Bash {
 /// A name for a file that is not there yet.
 fn tempfile_in(folder: &Path) -> std::io::Result<std::path::PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let name: String = crate::random::random_bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(folder.join(format!("folder-{name}")))
+    Ok(folder.join(format!("folder-{}", random_hex::<8>())))
 }
 
 async fn run(command: &str, folder: &Path, place: &Path, time: Duration) -> Outcome {
@@ -93,12 +89,11 @@ async fn run(command: &str, folder: &Path, place: &Path, time: Duration) -> Outc
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(writer)
-        .stderr(errors)
-        .process_group(0);
-    let mut child = shell.spawn().map_err(|error| format!("no shell can be started in {folder:?}: {error}"))?;
+        .stderr(errors);
+    let (group, mut child) =
+        ProcessGroup::start(&mut shell).map_err(|error| format!("no shell can be started in {folder:?}: {error}"))?;
     // It holds the ends that are written to; while it has them there is no end of the output.
     drop(shell);
-    let group = Group(child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)));
     let mut reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))
         .map_err(|error| format!("the output cannot be read: {error}"))?;
     let mut output = Ends::new(TEXT_BYTES);
@@ -150,32 +145,6 @@ async fn rest(reader: &mut pipe::Receiver, output: &mut Ends) {
 
 fn shell() -> &'static str {
     ["/bin/bash", "/usr/bin/bash"].into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("/bin/sh")
-}
-
-/// A process group that is killed when nobody waits for it any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    async fn end(&self, child: &mut tokio::process::Child) {
-        let Some(group) = self.0 else { return };
-        let _ = kill_process_group(group, Signal::TERM);
-        let _ = timeout(GRACE, child.wait()).await;
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = child.wait().await;
-    }
-
-    /// What is in the background goes on.
-    fn forget(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -270,29 +270,7 @@ fn edit(path: &Path, input: &EditInput) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    struct Place {
-        folder: tempfile::TempDir,
-        workplace: Workplace,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let workplace = Workplace::new(folder.path(), folder.path());
-            Self { folder, workplace }
-        }
-
-        async fn call<T: Tool>(&self, input: Value) -> Result<String, String> {
-            let seen =
-                T::call(&self.workplace, serde_json::from_value(input).map_err(|error| error.to_string())?).await?;
-            match &seen[0] {
-                Seen::Text { text } => Ok(text.clone()),
-                Seen::Image { media_type, data } => Ok(format!("{media_type} {data}")),
-            }
-        }
-    }
+    use super::{super::place::Place, *};
 
     #[tokio::test]
     async fn a_file_is_written_read_with_numbers_and_changed_where_it_is_meant() {

@@ -8,6 +8,8 @@ mod chat;
 mod files;
 mod limits;
 pub(super) mod mcp;
+#[cfg(test)]
+mod place;
 mod search;
 mod web;
 
@@ -137,6 +139,7 @@ pub(super) struct Toolbox {
     own: Vec<Own>,
     chat: Chat,
     servers: Servers,
+    /// The first are those of `own`, in its order.
     specs: Vec<ToolSpec>,
 }
 
@@ -144,9 +147,10 @@ impl Toolbox {
     /// The tools that the settings permit. Servers are started; one that does not start is said in the log and to the
     /// model, and the others work.
     pub(super) async fn new(start: &Start, settings: &AgentSettings) -> Self {
-        let own: Vec<Own> = OWN.into_iter().filter(|own| settings.tools.permit(&own.spec().name)).collect();
+        let own = OWN.into_iter().map(|own| (own, own.spec()));
+        let (own, mut specs): (Vec<Own>, Vec<ToolSpec>) =
+            own.filter(|(_, spec)| settings.tools.permit(&spec.name)).unzip();
         let servers = Servers::start(start, settings).await;
-        let mut specs: Vec<ToolSpec> = own.iter().map(|own| own.spec()).collect();
         let chat = Chat::new(start);
         specs.extend(chat.specs().iter().filter(|spec| settings.tools.permit(&spec.name)).cloned());
         specs.extend(servers.specs().filter(|spec| settings.tools.permit(&spec.name)).cloned());
@@ -179,12 +183,12 @@ impl Toolbox {
     }
 
     async fn outcome(&self, used: &ToolUse) -> Outcome {
-        if !self.specs.iter().any(|spec| spec.name == used.name) {
+        let Some(place) = self.specs.iter().position(|spec| spec.name == used.name) else {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             return Err(format!("there is no tool {:?}; there are: {}", used.name, names.join(", ")));
-        }
+        };
         let input = used.input.clone();
-        if let Some(own) = self.own.iter().find(|own| own.spec().name == used.name) {
+        if let Some(own) = self.own.get(place) {
             own.call(&self.workplace, input).await
         } else if let Some(name) = used.name.strip_prefix(chat::PREFIX) {
             self.chat.call(name, input).await

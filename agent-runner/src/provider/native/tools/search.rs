@@ -269,40 +269,30 @@ fn changed(path: &Path) -> SystemTime {
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::place::Place, *};
 
-    struct Place {
-        folder: tempfile::TempDir,
-        workplace: Workplace,
+    /// A place with these files, each changed after the one before it.
+    fn place_with(files: &[(&str, &str)]) -> Place {
+        let place = Place::new();
+        for ((name, text), second) in files.iter().zip(1_u64..) {
+            let path = place.folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            let changed = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            fs::File::options().append(true).open(&path).unwrap().set_modified(changed).unwrap();
+        }
+        place
     }
 
-    impl Place {
-        /// With these files, each changed after the one before it.
-        fn with(files: &[(&str, &str)]) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            for ((name, text), second) in files.iter().zip(1_u64..) {
-                let path = folder.path().join(name);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(&path, text).unwrap();
-                let changed = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
-                fs::File::options().append(true).open(&path).unwrap().set_modified(changed).unwrap();
-            }
-            let workplace = Workplace::new(folder.path(), folder.path());
-            Self { folder, workplace }
-        }
-
-        /// What a tool tells, without the folder's name.
-        async fn call<T: Tool>(&self, input: Value) -> Result<String, String> {
-            let seen =
-                T::call(&self.workplace, serde_json::from_value(input).map_err(|error| error.to_string())?).await?;
-            let Seen::Text { text } = &seen[0] else { panic!("{seen:?}") };
-            Ok(text.replace(&format!("{}/", self.folder.path().display()), "").replace("./", ""))
-        }
+    /// What a tool tells, without the folder's name.
+    async fn call<T: Tool>(place: &Place, input: Value) -> Result<String, String> {
+        let text = place.call::<T>(input).await?;
+        Ok(text.replace(&format!("{}/", place.folder.path().display()), "").replace("./", ""))
     }
 
     #[tokio::test]
     async fn files_are_found_by_pattern_the_latest_first() {
-        let place = Place::with(&[
+        let place = place_with(&[
             ("a.md", ""),
             ("sub/b.md", ""),
             ("sub/deep/c.md", ""),
@@ -311,25 +301,25 @@ mod tests {
             ("sub/f.txt", ""),
         ]);
         std::os::unix::fs::symlink("a.md", place.folder.path().join("link.md")).unwrap();
-        let glob = |pattern: &str| place.call::<Glob>(json!({"pattern": pattern}));
+        let glob = |pattern: &str| call::<Glob>(&place, json!({"pattern": pattern}));
         assert_eq!(glob("**/*.md").await.unwrap(), ".hidden/d.md\nsub/deep/c.md\nsub/b.md\na.md\n");
         assert_eq!(glob("*.{md,txt}").await.unwrap(), "sub/f.txt\n.hidden/d.md\nsub/deep/c.md\nsub/b.md\na.md\n");
         assert_eq!(glob("sub/*.md").await.unwrap(), "sub/b.md\n");
         assert_eq!(glob("*.rs").await.unwrap(), "No file is found.");
         assert!(glob("{").await.unwrap_err().contains("cannot be used"));
-        assert!(place.call::<Glob>(json!({"pattern": "*", "path": "no"})).await.unwrap_err().contains("there is no"));
+        assert!(call::<Glob>(&place, json!({"pattern": "*", "path": "no"})).await.unwrap_err().contains("there is no"));
     }
 
     #[tokio::test]
     async fn lines_are_found_with_their_places_and_what_is_around_them() {
-        let place = Place::with(&[
+        let place = place_with(&[
             (".gitignore", "ignored\n"),
             ("a.txt", "one\nTwo\nthree\n"),
             ("b/c.rs", "two\n"),
             ("ignored", "two\n"),
             ("binary", "two\0two\n"),
         ]);
-        let grep = |input: Value| place.call::<Grep>(input);
+        let grep = |input: Value| call::<Grep>(&place, input);
         assert_eq!(grep(json!({"pattern": "tw."})).await.unwrap(), "b/c.rs:1:two\n");
         assert_eq!(
             grep(json!({"pattern": "^two$", "ignore_case": true})).await.unwrap(),
@@ -349,10 +339,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_matches_is_cut_and_says_so() {
-        let place = Place::with(&[("many", &"x\n".repeat(100_000)), ("wide", &"x".repeat(1_000_000))]);
-        let text = place.call::<Grep>(json!({"pattern": "x", "path": "many"})).await.unwrap();
+        let place = place_with(&[("many", &"x\n".repeat(100_000)), ("wide", &"x".repeat(1_000_000))]);
+        let text = call::<Grep>(&place, json!({"pattern": "x", "path": "many"})).await.unwrap();
         assert!(text.lines().count() == LINES + 1 && text.ends_with("[There is more; ask for less]\n"));
-        let text = place.call::<Grep>(json!({"pattern": "x", "path": "wide"})).await.unwrap();
+        let text = call::<Grep>(&place, json!({"pattern": "x", "path": "wide"})).await.unwrap();
         assert!(text.len() < LINE_BYTES + 100);
     }
 }
