@@ -1,8 +1,11 @@
 //! A panic is a fault of ours, and must not be the silent end of a worker that others rely on.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
+
+/// How long a worker waits before it begins anew after a panic, which may come again at once.
+pub(crate) const FAULT_PAUSE: Duration = Duration::from_millis(500);
 
 /// What somebody panicked with.
 #[derive(Debug, thiserror::Error)]

@@ -133,6 +133,27 @@ async fn accepted_is_said_only_after_the_commit() {
 }
 
 #[tokio::test]
+async fn a_fault_while_a_bridge_is_served_ends_its_connection_and_it_may_come_again() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    host.intake.panic_next();
+    bridge.say(message("1", "hello")).await;
+    assert_eq!(bridge.hear_end().await, None);
+    host.host.wait_for("remove telegram", 1).await;
+    soon("its name is free", async {
+        while !host.bridges.connected().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut bridge = host.telegram().await;
+    bridge.say(message("1", "hello")).await;
+    assert_eq!(bridge.hear().await["type"], "accepted");
+    assert_eq!(host.intake.texts(), ["hello"]);
+    assert!(!host.serving.is_finished());
+}
+
+#[tokio::test]
 async fn a_message_said_twice_is_accepted_twice_and_kept_once() {
     let host = Host::start();
     let mut bridge = host.telegram().await;

@@ -7,7 +7,7 @@ mod channel_fakes;
 use std::{
     io::Write,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -392,6 +392,41 @@ async fn when_notices_were_missed_the_state_is_asked_for() {
     // Only the state says 31.
     while terminal.hear().await != json!({"type": "answered", "through": 31}) {}
     outcome(sending).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fault_while_terminals_are_told_loses_no_notice_and_no_terminal() {
+    let host = Host::start();
+    let mut terminal = host.terminal().await;
+    *host.reception.answered.lock().unwrap() = AnsweredSoFar { through: Seq(31), unshown: None };
+    host.reception.panics_next.store(true, Ordering::SeqCst);
+    // More than the queue of notices holds, so that the reception is asked.
+    for through in 1..=30 {
+        host.answered(through, None);
+    }
+    while terminal.hear().await != json!({"type": "answered", "through": 31}) {}
+    assert!(!host.reception.panics_next.load(Ordering::SeqCst), "it was asked, and panicked");
+    let mut second = host.terminal().await;
+    host.answered(32, None);
+    assert_eq!(second.hear().await, json!({"type": "answered", "through": 32}));
+    assert!(!host.serving.is_finished());
+}
+
+#[tokio::test]
+async fn a_fault_while_a_terminal_is_served_ends_its_session_and_no_other() {
+    let host = Host::start();
+    let (mut first, mut second) = (host.terminal().await, host.terminal().await);
+    host.intake.panic_next();
+    first.say(say("a", "hello")).await;
+    assert_eq!(first.hear_end().await, None);
+    second.say(say("b", "hello")).await;
+    assert_eq!(second.hear().await["type"], "accepted");
+    drop(second);
+    // The first is not taken for one that is there and will show what is sent.
+    soon("nobody is there", async {
+        while !matches!(outcome(host.send(1, "x")).await, Err(SendError::NotConnected { reason }) if reason.starts_with("no terminal")) {}
+    })
+    .await;
 }
 
 #[tokio::test]

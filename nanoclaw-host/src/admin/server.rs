@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{net::UnixStream, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     handler::AdminHandler,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     json_lines::{Line, LineReader, to_line, write_line},
+    panics::{FAULT_PAUSE, caught},
     unix_socket::Listener,
 };
 
@@ -27,11 +28,33 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// Bad input gets an answer that says so; one client's trouble is nobody else's.
 pub async fn serve(listener: Listener, handler: Arc<dyn AdminHandler>, shutdown: CancellationToken) {
+    // Here, and not where it may fail: the socket stays open, and requests that are being answered go on.
     let mut clients = JoinSet::new();
+    while let Err(panicked) = caught(accept_all(&listener, &handler, &shutdown, &mut clients)).await {
+        error!(error = %panicked, "the control socket stopped to accept clients, and does so again in a moment");
+        tokio::time::sleep(FAULT_PAUSE).await;
+    }
+    // No new ones: the socket goes first.
+    drop(listener);
+    let drained = tokio::time::timeout(DRAIN_LIMIT, async { while clients.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!(left = clients.len(), "requests on the control socket were cut off by the shutdown");
+        clients.shutdown().await;
+    }
+}
+
+async fn accept_all(
+    listener: &Listener,
+    handler: &Arc<dyn AdminHandler>,
+    shutdown: &CancellationToken,
+    clients: &mut JoinSet<std::io::Result<()>>,
+) {
     loop {
+        #[cfg(feature = "failpoints")]
+        crate::failpoints::panic_if_asked("control.accept");
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => return,
             Some(ended) = clients.join_next() => log_end(ended),
             accepted = listener.accept() => match accepted {
                 Ok(stream) if clients.len() >= MAX_CLIENTS => {
@@ -47,13 +70,6 @@ pub async fn serve(listener: Listener, handler: Arc<dyn AdminHandler>, shutdown:
                 }
             },
         }
-    }
-    // No new ones: the socket goes first.
-    drop(listener);
-    let drained = tokio::time::timeout(DRAIN_LIMIT, async { while clients.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        warn!(left = clients.len(), "requests on the control socket were cut off by the shutdown");
-        clients.shutdown().await;
     }
 }
 
@@ -97,6 +113,6 @@ fn log_end(ended: Result<std::io::Result<()>, tokio::task::JoinError>) {
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a client of the control socket went away"),
-        Err(error) => warn!(%error, "answering a client of the control socket failed"),
+        Err(error) => error!(%error, "answering a client of the control socket failed"),
     }
 }

@@ -24,7 +24,10 @@ use nanoclaw_core::{
 use tokio::sync::watch;
 
 use super::choose::Chosen;
-use crate::launcher::Machine;
+use crate::{
+    launcher::Machine,
+    panics::{FAULT_PAUSE, caught},
+};
 
 /// The longest pause between two questions.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -124,10 +127,17 @@ impl Waiting {
         orchestrator.try_now(None).await;
     }
 
-    /// Asks, pauses for longer and longer, asks again; at once when its socket comes.
+    /// Asks, pauses for longer and longer, asks again; at once when its socket comes. A fault of ours costs a question.
     async fn until_here(&self) {
-        let mut socket = self.socket.as_deref().map(Socket::watch);
         let mut pauses = Pauses::default();
+        while let Err(panicked) = caught(self.until_answered(&mut pauses)).await {
+            tracing::error!(error = %panicked, "asking whether the runtime is there failed; it is asked again");
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+    }
+
+    async fn until_answered(&self, pauses: &mut Pauses) {
+        let mut socket = self.socket.as_deref().map(Socket::watch);
         loop {
             let pause = pauses.next();
             self.presence.send_modify(|presence| {
@@ -143,7 +153,7 @@ impl Waiting {
             };
             if tokio::time::timeout(pause, came).await.is_ok() {
                 // It may need a moment more until it answers.
-                pauses = Pauses::default();
+                *pauses = Pauses::default();
             }
             self.presence.send_modify(|presence| {
                 if let Err(away) = presence {
@@ -359,6 +369,23 @@ mod tests {
         tokio::join!(scene.waiting.until_here(), watching);
         assert!(heard.into_inner() > 0, "its latest words are passed on");
         assert_eq!(scene.runtime.list(&install).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_while_it_is_asked_for_costs_a_question() {
+        let mut scene = scene([]);
+        let ask = std::mem::replace(&mut scene.waiting.ask, Box::new(|| unreachable!()));
+        let questions = atomic::AtomicUsize::new(0);
+        scene.waiting.ask = Box::new(move || {
+            let number = questions.fetch_add(1, atomic::Ordering::Relaxed);
+            assert!(number >= 3, "a fault of ours");
+            ask()
+        });
+        let began = Instant::now();
+        scene.waiting.until_here().await;
+        assert!(scene.machine.borrow().is_ok());
+        assert!(scene.runtime.here().is_ok());
+        assert!(began.elapsed() > Duration::from_secs(1 + 2 + 4 + 8), "faults do not make it ask more often");
     }
 
     #[tokio::test]

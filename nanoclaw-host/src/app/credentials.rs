@@ -11,15 +11,13 @@ use crate::{
     config::Config,
     credentials::{Ask, CredentialKind, Credentials, watch::FileWatch},
     gateway::{self, Checked, Gateway, Upstream},
-    panics::caught,
+    panics::{FAULT_PAUSE, caught},
 };
 
 /// How long after its failure the command is asked again.
 const COMMAND_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How long after its failure the watch for changes is tried again.
 const WATCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// The wait after a fault of ours, which may come again at once.
-const FAULT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The model API as it is configured, with the credential as it is now.
 pub(crate) fn upstream(config: &Config) -> Upstream {

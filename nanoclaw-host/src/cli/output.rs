@@ -155,7 +155,8 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if is_dangerous(c) { '\u{fffd}' } else { c }).collect()
 }
 
-fn is_dangerous(c: char) -> bool {
+/// Whether [`clean`] replaces it.
+pub(super) fn is_dangerous(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }

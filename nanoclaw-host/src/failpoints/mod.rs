@@ -41,7 +41,8 @@ pub(crate) fn missing_wall() -> Option<&'static str> {
 }
 
 /// The variable that says where to panic, once: a point's name, `:`, and at which passing (the first is 1). Its points are in
-/// the loops that are to begin anew by themselves: `gateway.accept`, `credentials.reload`.
+/// the loops that are to begin anew by themselves: `gateway.accept`, `credentials.reload`, `control.accept`,
+/// `terminals.accept`, `bridges.accept`.
 pub const PANIC_AT: &str = "NANOCLAW_PANIC_AT";
 
 /// Passes such a point, or panics there.

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet};
 
 use super::{egress::tunnel::Tunnel, forward, session::Session};
-use crate::panics::caught;
+use crate::panics::{FAULT_PAUSE, caught};
 
 /// The read buffer of a connection, which bounds what it holds of a body. A request's head that does not fit is answered with
 /// 431, at twice this size at the latest: a last read may bring more than there was room for. So is a head with more
@@ -26,8 +26,7 @@ use crate::panics::caught;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// See [`BUFFER_BYTES`]. Claude Code was seen to send 18.
 const MAX_HEADERS: usize = 128;
-/// The wait after a failed accept: out of open files, most likely, which only time or the operator mends. The same after a
-/// fault of ours, which may come again at once.
+/// The wait after a failed accept: out of open files, most likely, which only time or the operator mends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Serves what `accept` accepts until it is dropped; then all its connections end.
@@ -44,7 +43,7 @@ pub(super) async fn serve(
             group = %session.group, error = %panicked,
             "the gateway stopped to accept connections, and does so again in a moment; those that are there go on"
         );
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+        tokio::time::sleep(FAULT_PAUSE).await;
     }
 }
 

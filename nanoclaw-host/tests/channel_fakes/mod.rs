@@ -5,7 +5,10 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,6 +58,7 @@ struct IntakeState {
     unregistered: HashSet<ChatId>,
     no_wake: HashSet<ChatId>,
     failing: bool,
+    panics_next: bool,
 }
 
 impl FakeIntake {
@@ -86,6 +90,11 @@ impl FakeIntake {
         self.state.lock().unwrap().failing = failing;
     }
 
+    /// The next message meets a fault of ours.
+    pub(crate) fn panic_next(&self) {
+        self.state.lock().unwrap().panics_next = true;
+    }
+
     pub(crate) fn hold_commits(&self, hold: bool) {
         self.open.send_replace(!hold);
     }
@@ -106,6 +115,10 @@ impl Intake for FakeIntake {
     async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError> {
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
         let mut state = self.state.lock().unwrap();
+        if std::mem::take(&mut state.panics_next) {
+            drop(state);
+            panic!("the intake was asked to panic");
+        }
         if state.failing {
             return Err(StoreError::Failed { action: "accept a message", reason: "the disk is full".to_owned() });
         }
@@ -196,13 +209,19 @@ impl ChannelHost for FakeHost {
 pub(crate) struct FakeReception {
     pub(crate) welcome: Mutex<Welcome>,
     pub(crate) answered: Mutex<AnsweredSoFar>,
+    /// Whether the next question meets a fault of ours.
+    pub(crate) panics_next: AtomicBool,
 }
 
 impl FakeReception {
     pub(crate) fn new() -> Arc<Self> {
         let welcome = Welcome { assistant: "Andy".to_owned(), registered: true, hint: None };
         let answered = AnsweredSoFar { through: Seq::ZERO, unshown: None };
-        Arc::new(Self { welcome: Mutex::new(welcome), answered: Mutex::new(answered) })
+        Arc::new(Self {
+            welcome: Mutex::new(welcome),
+            answered: Mutex::new(answered),
+            panics_next: AtomicBool::new(false),
+        })
     }
 }
 
@@ -213,6 +232,7 @@ impl Reception for FakeReception {
     }
 
     async fn answered(&self, _chat: &ChatId) -> Result<AnsweredSoFar, StoreError> {
+        assert!(!self.panics_next.swap(false, Ordering::SeqCst), "the reception was asked to panic");
         Ok(*self.answered.lock().unwrap())
     }
 }

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    place::{Place, on_each_runtime},
+    bridge::Bridge,
+    place::{On, Place, on_each_runtime},
     process::{Running, until},
 };
 
@@ -40,6 +41,32 @@ fn the_service_says_once_that_it_is_ready_serves_and_ends_clean(place: &Place) {
     assert!(ended.stderr.contains("runtime chosen") && !ended.stderr.contains("ERROR"), "{ended}");
     place.nothing_is_left();
     assert_eq!(place.rows("SELECT ending FROM runs"), ["stopped"]);
+}
+
+#[test]
+fn a_fault_where_clients_are_let_in_costs_them_a_moment() {
+    let Some(place) = Place::on(On::Sandbox) else { return };
+    for (point, told) in [
+        ("control.accept", "the control socket stopped to accept clients"),
+        ("terminals.accept", "terminals are not served for a moment"),
+        ("bridges.accept", "bridges are not let in for a moment"),
+    ] {
+        // Before the first client, and right after it was let in.
+        for passing in [1, 2] {
+            let service = place.service_that_panics_at(&format!("{point}:{passing}"));
+            assert_eq!(place.json(["ps", "--json"])["service"]["pid"], service.pid());
+            let mut bridge = Bridge::connect(&place);
+            bridge.message("1", "hello");
+            bridge.until("accepted");
+            assert_eq!(place.chat(&["hello"]).succeeded(), "heard hello\n");
+            service.until_stderr(|text| text.contains(told));
+            service.signal(Signal::TERM);
+            let ended = service.ended();
+            assert_eq!(ended.code, Some(0), "{ended}");
+            assert_eq!(ended.stderr.matches(told).count(), 1, "one line: {ended}");
+        }
+    }
+    place.nothing_is_left();
 }
 
 /// `nanoclaw run & nanoclaw chat`: whoever has the home starts or ends, and does not listen for a moment.

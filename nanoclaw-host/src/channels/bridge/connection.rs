@@ -20,9 +20,12 @@ use super::{
     pending::Outcome,
     wire::{self, Chat, FromBridge, Hello, Message, PROTOCOL, ToBridge},
 };
-use crate::channels::{
-    MAX_LINE_BYTES,
-    peer::{Heard, Peer},
+use crate::{
+    channels::{
+        MAX_LINE_BYTES,
+        peer::{Heard, Peer},
+    },
+    panics::caught,
 };
 
 /// How many lines may wait for a bridge to read them.
@@ -56,9 +59,16 @@ impl Connection {
         };
         let name = channel.name.clone();
         tracing::info!(bridge = %name, chats = %channel.claim, "a bridge connected");
-        self.shared.host.add_channel(Arc::clone(&channel) as _);
-        self.shared.host.channel_connected(&name);
-        let ending = self.listen(&channel).await;
+        // A fault of ours ends the connection, and must not leave the bridge's name taken.
+        let ending = caught(async {
+            self.shared.host.add_channel(Arc::clone(&channel) as _);
+            self.shared.host.channel_connected(&name);
+            self.listen(&channel).await
+        });
+        let ending = ending.await.unwrap_or_else(|panicked| {
+            tracing::error!(bridge = %name, error = %panicked, "serving a bridge failed; its connection is closed");
+            "serving it failed".to_owned()
+        });
         // In this order: nothing waits for a dead connection, nothing new goes to it, and only then may its successor come.
         channel.close();
         self.shared.host.remove_channel(&name);

@@ -29,6 +29,7 @@ use self::{channel::BridgeChannel, wire::ToBridge};
 use super::ports::{ChannelHost, Intake};
 use crate::{
     json_lines::to_line,
+    panics::{FAULT_PAUSE, caught},
     unix_socket::{Listener, SocketError},
 };
 
@@ -94,12 +95,30 @@ impl BridgeListener {
     /// Serves until `stop` is cancelled, then ends all connections and returns. Takes about a second at most to end, plus
     /// the commit of a message that was under way.
     pub async fn serve(self, stop: CancellationToken) {
+        // Here, and not where it may fail: the socket stays open, and the bridges that are there go on.
         let mut connections = JoinSet::new();
+        while let Err(panicked) = caught(self.accept_all(&mut connections, &stop)).await {
+            tracing::error!(error = %panicked, "bridges are not let in for a moment; those that are there go on");
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+        // No new ones: the socket goes first.
+        drop(self.listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn accept_all(&self, connections: &mut JoinSet<()>, stop: &CancellationToken) {
         loop {
+            #[cfg(feature = "failpoints")]
+            crate::failpoints::panic_if_asked("bridges.accept");
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
-                () = stop.cancelled() => break,
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the connection of a bridge failed and is closed");
+                    }
+                    continue;
+                }
+                () = stop.cancelled() => return,
             };
             match accepted {
                 Ok(stream) if connections.len() >= self.shared.config.max_connections => turn_away(stream),
@@ -112,9 +131,6 @@ impl BridgeListener {
                 }
             }
         }
-        // No new ones: the socket goes first.
-        drop(self.listener);
-        while connections.join_next().await.is_some() {}
     }
 }
 

@@ -27,7 +27,10 @@ use super::{
     bridge::Claim,
     ports::{ChannelHost, Intake, Reception},
 };
-use crate::unix_socket::{Listener, SocketError};
+use crate::{
+    panics::{FAULT_PAUSE, caught},
+    unix_socket::{Listener, SocketError},
+};
 
 /// How the ids of its chats begin.
 pub const PREFIX: &str = "local:";
@@ -89,12 +92,46 @@ impl LocalListener {
 
     /// Serves terminals and passes `notices` on to them until `stop` is cancelled, then disconnects them and returns.
     /// Takes about a second at most to end, plus the commit of a message that was under way.
-    pub async fn serve(self, mut notices: Receiver<Notice>, stop: CancellationToken) {
+    pub async fn serve(self, notices: Receiver<Notice>, stop: CancellationToken) {
         let Self { listener, shared } = self;
-        let mut terminals = JoinSet::new();
-        let mut number = 0;
-        let mut watching = true;
+        // Here, and not where it may fail: the socket stays open, and the terminals that are there go on.
+        let terminals = JoinSet::new();
+        let mut serving = Serving { shared, terminals, number: 0, notices, is_watching: true, has_missed: false };
+        while let Err(panicked) = caught(serving.serve(&listener, &stop)).await {
+            tracing::error!(error = %panicked, "terminals are not served for a moment; those that are there go on then");
+            serving.has_missed = true;
+            tokio::time::sleep(FAULT_PAUSE).await;
+        }
+        // No new ones: the socket goes first.
+        drop(listener);
+        while serving.terminals.join_next().await.is_some() {}
+    }
+}
+
+/// What becomes of the terminals and of what they are to be told.
+struct Serving {
+    shared: Arc<Shared>,
+    terminals: JoinSet<()>,
+    /// Of the terminal that came last.
+    number: u64,
+    notices: Receiver<Notice>,
+    /// Whether there will be notices.
+    is_watching: bool,
+    /// Whether notices may have been lost.
+    has_missed: bool,
+}
+
+impl Serving {
+    async fn serve(&mut self, listener: &Listener, stop: &CancellationToken) {
+        let Self { shared, terminals, number, notices, is_watching, has_missed } = self;
         loop {
+            #[cfg(feature = "failpoints")]
+            crate::failpoints::panic_if_asked("terminals.accept");
+            if std::mem::take(has_missed) {
+                for chat in shared.channel.attached_chats() {
+                    shared.catch_up(&chat).await;
+                }
+            }
             let late = shared.channel.next_late();
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -103,34 +140,33 @@ impl LocalListener {
                         drop(stream);
                     }
                     Ok(stream) => {
-                        number += 1;
-                        terminals.spawn(session::serve(stream, number, Arc::clone(&shared), stop.child_token()));
+                        *number += 1;
+                        terminals.spawn(session::serve(stream, *number, Arc::clone(shared), stop.child_token()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot take the connection of a terminal; trying again");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                notice = notices.recv(), if watching => match notice {
+                notice = notices.recv(), if *is_watching => match notice {
                     Ok(notice) => shared.channel.notice(&notice),
                     Err(RecvError::Lagged(missed)) => {
                         tracing::debug!(missed, "notices were missed; asking how far chats are answered");
-                        for chat in shared.channel.attached_chats() {
-                            shared.catch_up(&chat).await;
-                        }
+                        *has_missed = true;
                     }
-                    Err(RecvError::Closed) => watching = false,
+                    Err(RecvError::Closed) => *is_watching = false,
                 },
                 () = tokio::time::sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => {
                     shared.channel.release_late(Instant::now());
                 }
-                Some(_) = terminals.join_next() => {}
-                () = stop.cancelled() => break,
+                Some(ended) = terminals.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the connection of a terminal failed and is closed");
+                    }
+                }
+                () = stop.cancelled() => return,
             }
         }
-        // No new ones: the socket goes first.
-        drop(listener);
-        while terminals.join_next().await.is_some() {}
     }
 }
 

@@ -16,7 +16,10 @@ use super::{
     channel::Terminal,
     wire::{FromTerminal, PROTOCOL, ToTerminal},
 };
-use crate::channels::peer::{Heard, Peer};
+use crate::{
+    channels::peer::{Heard, Peer},
+    panics::caught,
+};
 
 /// How many lines may wait for a terminal to read them.
 const QUEUE_LINES: usize = 256;
@@ -46,11 +49,21 @@ impl Session {
             Err(reason) => return self.refuse(reason, None).await,
         };
         tracing::debug!(%chat, terminal = self.number, "a terminal attached");
+        // A fault of ours ends the session, and must not leave a terminal there that shows nothing.
+        if let Err(panicked) = caught(self.converse(&chat)).await {
+            tracing::error!(%chat, error = %panicked, "serving a terminal failed; its connection is closed");
+        }
+        self.shared.channel.detach(&chat, self.number);
+        tracing::debug!(%chat, terminal = self.number, "a terminal left");
+    }
+
+    /// Acts on each line until it leaves.
+    async fn converse(&mut self, chat: &ChatId) {
         while let Some(line) = self.next().await {
             match line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string())) {
-                Ok(FromTerminal::Say { id, text, sender_name }) => self.take(&chat, id, text, sender_name).await,
+                Ok(FromTerminal::Say { id, text, sender_name }) => self.take(chat, id, text, sender_name).await,
                 Ok(FromTerminal::Shown { key }) => {
-                    if self.shared.channel.shown(&chat, &key) {
+                    if self.shared.channel.shown(chat, &key) {
                         self.shared.host.channel_connected(&super::name());
                     }
                 }
@@ -58,8 +71,6 @@ impl Session {
                 Err(reason) => self.refuse(reason, None).await,
             }
         }
-        self.shared.channel.detach(&chat, self.number);
-        tracing::debug!(%chat, terminal = self.number, "a terminal left");
     }
 
     /// Takes the first line and attaches the terminal, or says why not.

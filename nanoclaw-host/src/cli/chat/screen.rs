@@ -7,6 +7,8 @@ use std::{
 
 use anstyle::{AnsiColor, Effects, Style};
 
+use crate::cli::output::{clean, is_dangerous};
+
 /// The style of the assistant's name.
 pub(super) const NAME: Style = AnsiColor::Cyan.on_default().effects(Effects::BOLD);
 
@@ -159,15 +161,10 @@ pub(super) fn colour_wanted() -> bool {
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// `text` without anything that a terminal would obey: what an agent writes must not move the cursor, change the title or
-/// hide a line.
+/// `text` without anything that a terminal would obey: what an agent writes must not move the cursor, change the title, hide a
+/// line or turn the order of letters around.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
-    let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if text.contains(obeyed) {
-        Cow::Owned(text.replace("\r\n", "\n").replace(obeyed, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.contains(is_dangerous) { Cow::Owned(clean(&text.replace("\r\n", "\n"))) } else { Cow::Borrowed(text) }
 }
 
 #[cfg(test)]
@@ -178,5 +175,8 @@ mod tests {
     fn what_a_terminal_would_obey_is_replaced() {
         assert_eq!(harmless("a\tb\r\nc \x1b]0;title\x07 \u{9b}2J"), "a\tb\nc \u{fffd}]0;title\u{fffd} \u{fffd}2J");
         assert!(matches!(harmless("Grüße ⠋\n"), Cow::Borrowed(_)));
+        for mark in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(harmless(&format!("pay {mark}Eve")), "pay \u{fffd}Eve", "{mark:?}");
+        }
     }
 }
