@@ -145,6 +145,8 @@ pub enum Trouble {
     Setup,
     /// The runtime, the store or the model's service does not work just now: mostly passes by itself.
     Host,
+    /// What the group's runs need is being made ready (its image is built or fetched): nobody has to act.
+    Preparing,
 }
 
 impl Trouble {
@@ -156,6 +158,7 @@ impl Trouble {
             Self::Quota => "quota",
             Self::Setup => "setup",
             Self::Host => "host",
+            Self::Preparing => "preparing",
         }
     }
 }

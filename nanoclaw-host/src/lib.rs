@@ -11,6 +11,7 @@ pub mod failpoints;
 pub mod gateway;
 mod held_folder;
 pub mod home;
+pub mod images;
 mod json_lines;
 pub mod launcher;
 pub mod mounts;

@@ -102,15 +102,19 @@ fn for_chat(pause: &Pause, zone: &TimeZone) -> String {
         Trouble::Quota => "what I may use of the model for now is used up",
         Trouble::Setup => "something is not set up on the machine that I run on, which somebody has to mend",
         Trouble::Host => "something that I need does not work just now",
+        Trouble::Preparing => "what I run in is still being made ready",
     };
     let next = match pause.trouble {
-        Trouble::Login | Trouble::Setup => "and is answered as soon as that is done",
+        Trouble::Login | Trouble::Setup | Trouble::Preparing => "and is answered as soon as that is done",
         Trouble::Quota => "and is answered when there is more",
         Trouble::Host => "and is answered as soon as it works again",
     };
-    format!(
-        "I cannot answer just now: {cause}. What you wrote is kept {next}; you need not write it again. (Next try {when}.)"
-    )
+    let when = match pause.trouble {
+        // It is looked at every few seconds.
+        Trouble::Preparing => String::new(),
+        _ => format!(" (Next try {when}.)"),
+    };
+    format!("I cannot answer just now: {cause}. What you wrote is kept {next}; you need not write it again.{when}")
 }
 
 fn for_owner(group: &GroupFolder, pause: &Pause, zone: &TimeZone, login_help: &str) -> String {
@@ -129,6 +133,7 @@ fn for_owner(group: &GroupFolder, pause: &Pause, zone: &TimeZone, login_help: &s
             "the machine, or the model's service, does not do its part",
             "Often this passes by itself; `nanoclaw doctor` checks the machine.",
         ),
+        Trouble::Preparing => ("what it runs in is being made ready", "Nothing has to be done."),
     };
     format!(
         "{group} is not answered: {what}. The run {reason}\n\n{remedy}\n\nNothing is lost: messages wait and the next try is \
@@ -206,6 +211,8 @@ mod tests {
             assert!(told.contains("is kept") && told.contains("in 10 minutes"), "{told}");
             assert!(!told.contains("nope:1"), "technical words are for the owner: {told}");
         }
+        let told = for_chat(&pause(Trouble::Preparing), &TimeZone::UTC);
+        assert!(told.contains("being made ready") && told.contains("is kept") && !told.contains("Next try"), "{told}");
     }
 
     #[test]
@@ -213,7 +220,7 @@ mod tests {
         let family = GroupFolder::new("family").unwrap();
         let told = |trouble| for_owner(&family, &pause(trouble), &TimeZone::UTC, "Put the key into the file.");
         assert!(told(Trouble::Login).contains("Put the key into the file."), "{}", told(Trouble::Login));
-        for trouble in [Trouble::Login, Trouble::Quota, Trouble::Setup, Trouble::Host] {
+        for trouble in [Trouble::Login, Trouble::Quota, Trouble::Setup, Trouble::Host, Trouble::Preparing] {
             let told = told(trouble);
             for part in ["family", "nope:1", "image build", "nanoclaw turns retry --all"] {
                 assert!(told.contains(part), "{part} is missing: {told}");

@@ -31,6 +31,7 @@ use nanoclaw_host::{
     config::{Config, environment_of},
     gateway::{Gateway, Upstream, tls},
     home::Home,
+    images::Images,
     launcher::{HostLauncher, Machine, MissingLimits, Told},
     stores::sqlite::SqliteStore,
 };
@@ -172,6 +173,7 @@ pub(crate) async fn launcher(home: &Home, config: &str, store: &SqliteStore, run
     };
     HostLauncher {
         told: Told::default(),
+        images: Images::new(home.root(), &config.images),
         home: home.clone(),
         config: Arc::new(config),
         machine: tokio::sync::watch::channel(Ok(Arc::new(machine))).1,

@@ -73,6 +73,12 @@ pub fn from_config(group: &Group, config: &Config) -> Explanation {
         Explained::new("skills", &*own.skills, &own.skills.source),
         Explained::new("overlay", *own.overlay, &own.overlay.source),
     ]);
+    if !own.packages.is_empty() {
+        settings.push(Explained::new("packages", own.packages.join(", "), &own.packages.source));
+    }
+    if let Some(dockerfile) = &own.dockerfile.value {
+        settings.push(Explained::new("dockerfile", dockerfile.display().to_string(), &own.dockerfile.source));
+    }
     Explanation { group: group.clone().into(), settings, mounts: Vec::new(), problems: Vec::new() }
 }
 

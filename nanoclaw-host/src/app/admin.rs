@@ -29,6 +29,7 @@ use crate::{
     credentials::Ask,
     gateway::GroupCounts,
     home,
+    images::Images,
 };
 
 pub(super) struct OnService {
@@ -38,6 +39,7 @@ pub(super) struct OnService {
     presence: Presence,
     bridges: Bridges,
     keeper: Keeper,
+    images: Images,
     started_at: Timestamp,
 }
 
@@ -49,8 +51,9 @@ impl OnService {
         presence: Presence,
         bridges: Bridges,
         keeper: Keeper,
+        images: Images,
     ) -> Self {
-        Self { on_store, orchestrator, runtime, presence, bridges, keeper, started_at: Timestamp::now() }
+        Self { on_store, orchestrator, runtime, presence, bridges, keeper, images, started_at: Timestamp::now() }
     }
 
     /// The runtime in words, and why nothing can run in it now if that is so.
@@ -183,6 +186,7 @@ impl AdminHandler for OnService {
     }
 
     async fn retry_turns(&self, id: Option<&str>) -> Result<Vec<TurnView>, AdminError> {
+        self.images.forget_failures();
         self.on_store.retry_with(id, self).await
     }
 

@@ -9,6 +9,7 @@ use super::machine::container_user;
 use crate::{
     config::{Config, ProcessEnvironment, RuntimeChoice, SelinuxRelabel},
     home::Home,
+    images::{Pull, says_where_from},
     launcher::image_for,
     programs::{self, Purpose},
     runtimes::{
@@ -224,7 +225,12 @@ async fn usable(
             let remedy = "`[container]` of nanoclaw.toml can say \"none\" for it".to_owned();
             return Err(RuntimeError::NotEnforced { what: what.to_owned(), remedy });
         }
-        runtime.ensure_image(&image_for(runtime.kind(), &config.container.image)).await?;
+        let image = image_for(runtime.kind(), &config.container.image);
+        match runtime.ensure_image(&image).await {
+            // It is fetched for the first run.
+            Err(RuntimeError::NoImage { .. }) if *config.images.pull != Pull::Never && says_where_from(&image) => {}
+            there => there?,
+        }
     }
     Ok((runtime, capabilities))
 }

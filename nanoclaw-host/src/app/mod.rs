@@ -54,6 +54,7 @@ use crate::{
     credentials::Ask,
     gateway::{Gateway, GatewayError, Resolve, SystemResolver, tls},
     home::{Home, HomeLock, initialise},
+    images::Images,
     launcher::{HostLauncher, MachineWatch, Told},
     stores::sqlite::SqliteStore,
     unix_socket::Listener,
@@ -132,6 +133,7 @@ pub async fn start_with(
     let gateway = Arc::new(gateway(&config, internet)?);
     let launcher = Arc::new(HostLauncher {
         told: Told::default(),
+        images: Images::new(home.root(), &config.images),
         machine,
         gateway: gateway.clone(),
         install: store.install_id().await?,
@@ -195,8 +197,9 @@ pub async fn start_with(
     });
 
     let control = Listener::bind(&home.admin_socket())?;
+    let images = launcher.images.clone();
     let handler =
-        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, keeper);
+        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, keeper, images);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));

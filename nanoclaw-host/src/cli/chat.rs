@@ -344,10 +344,17 @@ impl<'a> Talk<'a> {
             }
             Heard::Paused { trouble, reason, retry_in } => {
                 self.host_troubles += u32::from(trouble == Trouble::Host);
-                self.stuck = trouble != Trouble::Host || self.host_troubles >= HOST_TROUBLES;
+                self.stuck = match trouble {
+                    Trouble::Preparing => false,
+                    Trouble::Host => self.host_troubles >= HOST_TROUBLES,
+                    Trouble::Login | Trouble::Quota | Trouble::Setup => true,
+                };
+                let cause = match trouble {
+                    Trouble::Preparing => String::new(),
+                    trouble => format!(", because of a trouble with the {trouble}"),
+                };
                 self.display.note(&format!(
-                    "not answered yet, because of a trouble with the {trouble}: the run {reason}; it is kept, and tried again \
-                     in {}",
+                    "not answered yet{cause}: the run {reason}; it is kept, and tried again in {}",
                     in_words(retry_in)
                 ))?;
             }

@@ -72,6 +72,11 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{DIM}{}{DIM:#}", clean(text));
 }
 
+/// Tells on standard error that a part of something long begins.
+pub(super) fn step(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", clean(text));
+}
+
 /// Shows `text` in place of what was shown so before; an empty one ends that. For terminals.
 pub(super) fn rewrite(text: &str) {
     let mut out = anstream::stderr().lock();
@@ -194,6 +199,15 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
+/// The size of an image, in the units that engines use for them, which are those of its budget.
+pub(super) fn image_size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        1_000_000_000.. => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +250,6 @@ mod tests {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(188 << 20), "188.0 MiB");
         assert_eq!(size((64 << 30) + (200 << 20)), "64.2 GiB");
+        assert_eq!([900, 56_900_000, 1_359_000_000].map(image_size), ["1 kB", "56.9 MB", "1.36 GB"]);
     }
 }

@@ -134,7 +134,7 @@ fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// The engine that keeps the images: the configured one, or the first that answers.
-async fn engine(config: &Config) -> anyhow::Result<EngineRuntime> {
+pub(super) async fn engine(config: &Config) -> anyhow::Result<EngineRuntime> {
     let connect = |kind| async move { EngineRuntime::connect(kind, &EngineRuntime::default_socket(kind)).await };
     let docker = match *config.container.runtime {
         RuntimeChoice::Fixed(RuntimeKind::Podman) => return Ok(connect(RuntimeKind::Podman).await?),
@@ -160,44 +160,52 @@ pub(super) async fn build_image(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<image::LocalImage> {
     let engine = engine(config).await?;
-    let base = match base {
-        Some(text) => {
-            image::Base::of(text).map_err(|reason| with_help(reason, "give an image's name, a tar file or a folder"))?
-        }
-        None => image::Base::Image(find_base(&engine).await?),
-    };
+    let base = base_of(base, &engine, &KNOWN_BASES).await?;
     let build = image::Build { name: name.clone(), base, claude: claude.map(Path::to_owned) };
-    image::build(&engine, &build, &|step| progress(&step.to_string())).await.map_err(|error| {
-        match (&error, &build.base) {
-            // What debootstrap makes as root has files that nobody else can read.
-            (image::BuildError::Unreadable(reason), image::Base::Folder(folder))
-                if reason.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                let folder = folder.display();
-                let help =
-                    format!("`sudo tar -C {folder} -cf root.tar .` makes a tar file, which --base takes as well");
-                with_help(error.to_string(), help)
-            }
-            _ => error.into(),
-        }
-    })
+    image::build(&engine, &build, &|step| progress(&step.to_string()))
+        .await
+        .map_err(|error| with_remedy(error, &build.base))
 }
 
-async fn find_base(engine: &EngineRuntime) -> anyhow::Result<ImageRef> {
-    for name in KNOWN_BASES {
+/// Says what to do about a base that cannot be read.
+pub(super) fn with_remedy(error: image::BuildError, base: &image::Base) -> anyhow::Error {
+    match (&error, base) {
+        // What debootstrap makes as root has files that nobody else can read.
+        (image::BuildError::Unreadable(reason), image::Base::Folder(folder))
+            if reason.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            let folder = folder.display();
+            let help = format!("`sudo tar -C {folder} -cf root.tar .` makes a tar file, which --base takes as well");
+            with_help(error.to_string(), help)
+        }
+        _ => error.into(),
+    }
+}
+
+/// The base that was given, or the first of `known` that the engine has.
+pub(super) async fn base_of(
+    given: Option<&str>,
+    engine: &EngineRuntime,
+    known: &[&str],
+) -> anyhow::Result<image::Base> {
+    match given {
+        Some(text) => {
+            image::Base::of(text).map_err(|reason| with_help(reason, "give an image's name, a tar file or a folder"))
+        }
+        None => Ok(image::Base::Image(find_base(engine, known).await?)),
+    }
+}
+
+async fn find_base(engine: &EngineRuntime, known: &[&str]) -> anyhow::Result<ImageRef> {
+    for name in known {
         let name: ImageRef = name.parse()?;
         if engine.ensure_image(&name).await.is_ok() {
             return Ok(name);
         }
     }
     Err(with_help(
-        format!("no base was given, and the engine has none of {}", KNOWN_BASES.join(", ")),
+        format!("no base was given, and the engine has none of {}", known.join(", ")),
         "`docker pull debian:bookworm-slim` (or podman) fetches one; --base takes an image's name, a tar file or a root folder such as \
          debootstrap makes",
     ))
-}
-
-/// The images that were built here, the newest first.
-pub(super) async fn list_images(config: &Config) -> anyhow::Result<Vec<image::LocalImage>> {
-    Ok(image::list(&engine(config).await?).await?)
 }

@@ -1,6 +1,6 @@
 //! `[groups.<folder>]`: what is different for one group, and what comes out for it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use nanoclaw_core::{
     group::GroupFolder,
@@ -11,7 +11,7 @@ use nanoclaw_core::{
 use super::{
     Config,
     agent::{self, OverlayMode, Provider, ProviderChoice},
-    container, gateway, limits, mounts,
+    container, gateway, images, limits, mounts,
     reader::Section,
     setting::{Setting, Source},
     thinking::Thinking,
@@ -37,6 +37,10 @@ pub struct GroupOverrides {
     pub thinking: Thinking,
     /// See [`super::ContainerConfig::image`].
     pub image: Option<Setting<ImageRef>>,
+    /// Packages that are added to its image.
+    pub packages: Option<Setting<Vec<String>>>,
+    /// What its image is built by.
+    pub dockerfile: Option<Setting<Option<PathBuf>>>,
     /// See [`super::ContainerConfig::memory_bytes`].
     pub memory_bytes: Option<Setting<Option<u64>>>,
     /// See [`super::ContainerConfig::pids`].
@@ -70,6 +74,8 @@ impl GroupOverrides {
             overlay: agent::overlay(section),
             thinking: Thinking::read(section),
             image: container::image(section, None),
+            packages: images::packages(section),
+            dockerfile: images::dockerfile(section),
             memory_bytes: container::memory(section, "memory"),
             pids: container::processes(section, "pids"),
             milli_cpus: container::cpus(section, "cpus"),
@@ -98,8 +104,12 @@ pub struct GroupSettings {
     pub overlay: Setting<OverlayMode>,
     /// How it thinks.
     pub thinking: Thinking,
-    /// The image.
+    /// The image, or what its own is built on.
     pub image: Setting<ImageRef>,
+    /// Packages that are added to it; none by default.
+    pub packages: Setting<Vec<String>>,
+    /// The Dockerfile that its own image is built by, or the folder that it is in; none by default.
+    pub dockerfile: Setting<Option<PathBuf>>,
     /// Bytes of memory.
     pub memory_bytes: Setting<Option<u64>>,
     /// Processes and threads.
@@ -147,6 +157,8 @@ impl Config {
             overlay: pick(&own.overlay, &self.agent.overlay),
             thinking,
             image: pick(&own.image, &self.container.image),
+            packages: own.packages.clone().unwrap_or_else(|| Setting::default_to(Vec::new())),
+            dockerfile: own.dockerfile.clone().unwrap_or_else(|| Setting::default_to(None)),
             memory_bytes: pick(&own.memory_bytes, &self.container.memory_bytes),
             pids: pick(&own.pids, &self.container.pids),
             milli_cpus: pick(&own.milli_cpus, &self.container.milli_cpus),

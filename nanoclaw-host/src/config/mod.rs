@@ -14,6 +14,7 @@ mod delivery;
 mod environment;
 mod gateway;
 mod group;
+mod images;
 mod limits;
 mod log;
 mod mcp_servers;
@@ -41,6 +42,7 @@ pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};
 pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
 pub use group::{GroupOverrides, GroupSettings};
+pub use images::ImagesConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub(crate) use mistake::nearest;
@@ -67,6 +69,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// `[container]`.
     pub container: ContainerConfig,
+    /// `[images]`.
+    pub images: ImagesConfig,
     /// `[limits]`.
     pub limits: LimitsConfig,
     /// `[delivery]`.
@@ -119,6 +123,7 @@ impl Config {
             assistant: AssistantConfig::read(&mut reader),
             agent: AgentConfig::read(&mut reader),
             container: ContainerConfig::read(&mut reader),
+            images: ImagesConfig::read(&mut reader),
             limits: LimitsConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
@@ -141,6 +146,7 @@ impl Config {
 
         let mut found = reader.finish();
         found.extend(allowance::check(&config.container, &config.groups));
+        found.extend(images::check(&config.groups));
         let own: Vec<_> = config
             .groups
             .iter()

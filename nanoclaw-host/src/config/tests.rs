@@ -88,6 +88,11 @@ fn the_sample_names_every_key_at_its_default() {
         (*own.max_concurrent_containers, *own.idle_timeout, *own.run_timeout, *own.max_messages_per_prompt)
     );
     assert_eq!((*sample.turn_timeout, *sample.max_prompt_size), (*own.turn_timeout, *own.max_prompt_size));
+    assert!(from_sample.images.pull.is_explicit() && from_sample.images.build_network.is_explicit());
+    assert_eq!(
+        (*from_sample.images.pull, *from_sample.images.build_network),
+        (*default.images.pull, *default.images.build_network)
+    );
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
@@ -164,7 +169,7 @@ timeout = "5m"
       /home/x/nanoclaw.toml:28: there is no section limit; did you mean [limits]?
       /home/x/nanoclaw.toml:31: no group can have this table: group folder "../etc" must start with a letter or digit
       /home/x/nanoclaw.toml:35: groups.family.memory is "1GB of it"; it must be a size with its unit such as "512MiB" or "2GiB", from 16MiB to 4TiB, or "none" for no bound
-      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, overlay, api, model, effort, max_tokens, context_window, tools, mcp_servers, prompt, image, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
+      /home/x/nanoclaw.toml:36: there is no key groups.family.timeout; [groups.family] has provider, command, skills, overlay, api, model, effort, max_tokens, context_window, tools, mcp_servers, prompt, image, packages, dockerfile, memory, pids, cpus, tmp, idle_timeout, run_timeout, turn_timeout, max_messages_per_prompt, max_prompt_size, allow, mounts
       environment variable MAX_CONCURRENT_CONTAINERS: sets limits.max_concurrent_containers, but it is "many"; it must be a whole number from 1 to 1000
       environment variable NANOCLAW_LOG_FORMAT: sets log.format, but it is "xml"; it must be "text" or "json"
     "#);
@@ -699,4 +704,31 @@ fn a_secret_for_a_server_of_tools_is_refused_and_not_repeated() {
     let harmless = "env = { GITHUB_TOKEN = \"placeholder\", KEY = \"\", MODE = \"a-long-word-that-is-none\" }";
     let config = load(&format!("[agent]\nmcp_servers = {{ notes = {{ command = \"x\", {harmless} }} }}"), &nothing());
     assert!(config.is_ok(), "{config:?}");
+}
+
+#[test]
+fn a_groups_image_has_packages_or_a_dockerfile_and_not_both() {
+    use crate::images::{Pull, Source};
+    let config = load(
+        "[images]\npull = \"always\"\n[groups.a]\npackages = [\"jq\", \"libc6:amd64=2.36-9+deb12u4\"]\n[groups.b]\ndockerfile = \
+         \"images/b\"\nimage = \"base:1\"\n",
+        &nothing(),
+    )
+    .unwrap();
+    assert_eq!(*config.images.pull, Pull::Always);
+    let source = |folder| Source::of(&config.for_group(&group(folder)));
+    let image = |name: &str| name.parse::<nanoclaw_core::runtime::ImageRef>().unwrap();
+    let packages = vec!["jq".to_owned(), "libc6:amd64=2.36-9+deb12u4".to_owned()];
+    assert_eq!(source("a"), Source::Packages { base: image("nanoclaw-agent:latest"), packages });
+    assert_eq!(source("b"), Source::Dockerfile { base: image("base:1"), place: "/home/x/images/b".into() });
+    assert_eq!(source("c"), Source::Named(image("nanoclaw-agent:latest")));
+
+    let both = errors("[groups.a]\npackages = [\"jq\"]\ndockerfile = \"x\"\n", &nothing());
+    assert!(both.contains("nanoclaw.toml:2") && both.contains("in the Dockerfile"), "{both}");
+    for wrong in ["--allow-downgrades", "jq; reboot", "$(x)", "a b", "", "-y"] {
+        let told = errors(&format!("[groups.a]\npackages = [{wrong:?}]\n"), &nothing());
+        assert!(told.contains("groups.a.packages") && told.contains("a list of"), "{wrong}: {told}");
+    }
+    let told = errors("[images]\npull = \"sometimes\"\nbuild_network = \"bridge\"\n", &nothing());
+    assert!(told.contains(r#""missing" or "always" or "never""#) && told.contains(r#""host""#), "{told}");
 }

@@ -3,6 +3,7 @@
 //! [`plan`] decides and touches nothing, so that `nanoclaw explain` shows what is done; [`HostLauncher`] does it.
 
 mod folders;
+pub(crate) mod images;
 mod log;
 mod mounts;
 mod plan;
@@ -35,6 +36,7 @@ use crate::{
     config::Config,
     gateway::{Gateway, Policy},
     home::{self, Home},
+    images::Images,
     runtimes::sandbox::HOST_IMAGE,
 };
 
@@ -59,6 +61,8 @@ pub struct HostLauncher {
     pub install: InstallId,
     /// The way to the model.
     pub gateway: Arc<Gateway>,
+    /// Gets the groups' images.
+    pub images: Images,
     /// What the log was told of what runs go without.
     pub told: Told,
 }
@@ -101,6 +105,7 @@ impl Launcher for HostLauncher {
             );
             return Err(LaunchError { reason, retry: SETUP });
         }
+        let image = self.image_of(group, &machine).await?;
         let additional = self.additional_mounts(group, &machine).await?;
         let skills = self.group_skills(&group.folder).await?;
         let mut shortfalls = shortfalls::Shortfalls::default();
@@ -109,7 +114,9 @@ impl Launcher for HostLauncher {
             format!("`nanoclaw mounts check PATH --group {folder}` shows every rule.")
         });
         shortfalls.add(skills.shortfalls.clone(), || "`nanoclaw skills list` shows what there is.".to_owned());
+        shortfalls.add(image.remarks, || "`nanoclaw image list` shows which image each group has.".to_owned());
         let notices = shortfalls.notices(folder, &self.told);
+        plan.use_image(image.image);
         plan.add(&additional, &self.home);
         plan.add_skills(&skills);
         let this = self.clone();
@@ -259,12 +266,14 @@ mod tests {
         let home = Home::at(folder.path()).unwrap();
         let config = Config::parse(Path::new("nanoclaw.toml"), "", home.root(), &environment_of([])).unwrap();
         let (machine, watch) = watch::channel(Err(RuntimeError::TimedOut { action: "reach the engine" }));
+        let images = config.images.clone();
         let launcher = HostLauncher {
             home: home.clone(),
             config: Arc::new(config),
             machine: watch,
             install: InstallId::new("0123456789").unwrap(),
             gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
+            images: Images::new(home.root(), &images),
             told: Told::default(),
         };
         let group = Group {

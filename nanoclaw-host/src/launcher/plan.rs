@@ -206,6 +206,11 @@ pub fn plan(group: &Group, home: &Home, config: &Config, machine: &Machine) -> P
 }
 
 impl Plan {
+    /// Starts this image, which was made ready, instead of the one that is named.
+    pub fn use_image(&mut self, image: ImageRef) {
+        self.image = image;
+    }
+
     /// The container of one run.
     #[must_use]
     pub fn spec(&self, labels: Labels) -> ContainerSpec {

@@ -26,6 +26,7 @@ mod conversation;
 mod egress;
 mod foreign;
 mod gateway;
+mod images;
 mod limits;
 mod mounts;
 mod overlay;

@@ -17,6 +17,7 @@ use nanoclaw_core::{
 use nanoclaw_host::{
     config::{Config, environment_of},
     gateway::{Gateway, Upstream},
+    images::Images,
     launcher::{HostLauncher, Machine, MissingLimits, Told},
 };
 
@@ -157,6 +158,7 @@ async fn made_ready_then(place: &Place, between: impl FnOnce()) -> Result<(Exit,
     };
     let launcher = HostLauncher {
         told: Told::default(),
+        images: Images::new(home.root(), &config.images),
         home,
         config: Arc::new(config),
         machine: tokio::sync::watch::channel(Ok(Arc::new(machine))).1,

@@ -84,13 +84,15 @@ impl Dispatcher {
         }
         entry.troubled += 1;
         let retry_in = after.unwrap_or_else(|| match trouble {
-            Trouble::Host => run_retry_delay(entry.troubled, group),
+            Trouble::Host | Trouble::Preparing => run_retry_delay(entry.troubled, group),
             Trouble::Quota => Duration::from_secs(15 * 60),
             Trouble::Login | Trouble::Setup => Duration::from_secs(10 * 60),
         });
         let tell = match trouble {
             _ if entry.told => Tell::Nobody,
-            Trouble::Host if entry.troubled < QUIET_TRIES => Tell::Nobody,
+            Trouble::Host | Trouble::Preparing if entry.troubled < QUIET_TRIES => Tell::Nobody,
+            // Nobody has anything to do about it.
+            Trouble::Preparing => Tell::Chat,
             _ if owner_knows => Tell::Chat,
             _ => Tell::ChatAndOwner,
         };

@@ -324,6 +324,21 @@ fn f42_a_failure_that_only_a_person_can_mend_burns_no_tries_and_is_told_once() {
 }
 
 #[test]
+fn who_waits_for_an_image_that_is_being_made_hears_it_late_and_the_owner_never() {
+    let mut bench = Bench::new(1, &["a"]);
+    bench.message("a", 1);
+    let look_again = Duration::from_secs(5);
+    for number in 1..20 {
+        let (tell, retry_in) = pause_of(&bench.ends(run("a", number), troubled(Trouble::Preparing, Some(look_again))));
+        assert_eq!(tell, if number == 3 { Tell::Chat } else { Tell::Nobody }, "try {number}");
+        assert_eq!(retry_in, look_again);
+        assert_eq!(bench.wait(retry_in), [start("a", number + 1)]);
+    }
+    let failed = bench.ends(run("a", 20), troubled(Trouble::Setup, None));
+    assert_eq!(pause_of(&failed).0, Tell::ChatAndOwner, "that it failed is news");
+}
+
+#[test]
 fn a_quota_is_waited_for_until_the_time_that_was_told() {
     let mut bench = Bench::new(1, &["a"]);
     bench.message("a", 1);

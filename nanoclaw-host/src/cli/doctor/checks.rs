@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, mounts, provider, skills};
+use super::{Check, images, mounts, provider, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -40,6 +40,8 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             checks.append(&mut of_runtimes);
             checks.push(isolation(&home, &config, chosen.as_ref()));
             checks.push(image(&config, chosen.as_ref()).await);
+            let kind = chosen.as_ref().map(|working| working.runtime.kind());
+            checks.push(images::of_groups(&home, &config, kind).await);
             checks.push(runner(&config, chosen.as_ref()));
             checks.push(provider::check(&config, chosen.as_ref().map(Working::purpose)));
             let (home, config) = (home.clone(), config.clone());
@@ -57,6 +59,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
                 "runtime",
                 "isolation",
                 "image",
+                "group-images",
                 "runner",
                 "provider",
                 "mount-allowlist",
@@ -289,7 +292,10 @@ async fn image(config: &Config, chosen: Option<&Working>) -> Check {
         return Check::ok("image", format!("{kind} needs none"));
     }
     match working.runtime.ensure_image(&image).await {
-        Ok(()) => Check::ok("image", format!("{image} is there")),
+        Ok(()) => match images::outdated(config, kind, &image).await {
+            None => Check::ok("image", format!("{image} is there")),
+            Some(detail) => Check::ok("image", detail),
+        },
         Err(error) => Check::failed("image", error.to_string(), "`nanoclaw image build` builds it"),
     }
 }

@@ -1,10 +1,14 @@
 //! Images for agents, built through the engine from what is at hand: no registry, no build front end.
 //!
 //! A base (an image, a root folder or an archive of one) gets the few things that every agent needs: a user, the folders
-//! that mounts go to, and the Claude Code program if one is given. Nothing of the base is run.
+//! that mounts go to, and the Claude Code program if one is given. Nothing of the base is run. What runs a Dockerfile is in
+//! `dockerfile`, what fetches from registries in `pull`; [`crate::images`] says when.
 
 mod additions;
 mod archive;
+mod dockerfile;
+mod printed;
+mod pull;
 
 use std::{
     cmp::Reverse,
@@ -37,6 +41,15 @@ pub const IMAGE_LABEL: &str = "dev.nanoclaw.image";
 pub const BASE_LABEL: &str = "dev.nanoclaw.base";
 /// On images that bring the Claude Code program along.
 pub const CLAUDE_LABEL: &str = "dev.nanoclaw.claude";
+
+/// On images that are a flavour of ours: which.
+pub const FLAVOUR_LABEL: &str = "dev.nanoclaw.flavour";
+/// On images with our agent-runner in them: the hash of it.
+pub const RUNNER_LABEL: &str = "dev.nanoclaw.runner";
+/// On images that were built for a group: its folder.
+pub const GROUP_LABEL: &str = "dev.nanoclaw.group-image";
+/// On them as well: the home that they belong to.
+pub const INSTALL_LABEL: &str = "dev.nanoclaw.group-image.home";
 
 /// A gigabyte onto a slow disk takes minutes.
 const BUILD_WITHIN: Duration = Duration::from_secs(3600);
@@ -112,6 +125,9 @@ pub enum BuildStep {
     Committing,
 }
 
+pub use dockerfile::{FlavourBuild, build_flavour};
+pub(crate) use dockerfile::{hash_of, remove_unused, size_of};
+
 impl fmt::Display for BuildStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: &u64| bytes.div_ceil(1 << 20);
@@ -135,6 +151,9 @@ pub enum BuildError {
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] RuntimeError),
+    /// What a Dockerfile asks for failed.
+    #[error(transparent)]
+    Image(#[from] crate::images::ImageError),
 }
 
 /// An image that was built here.
@@ -152,6 +171,12 @@ pub struct LocalImage {
     pub base: Option<String>,
     /// Whether it brings the Claude Code program along.
     pub has_claude: bool,
+    /// Which flavour of ours it is, if one.
+    pub flavour: Option<String>,
+    /// The hash of the agent-runner in it, if it has one.
+    pub runner: Option<String>,
+    /// The group that it was built for, and the home that this group is of.
+    pub group: Option<(String, String)>,
 }
 
 /// Builds an image; `progress` hears what is going on, often.
@@ -168,36 +193,77 @@ pub async fn build(
         std::fs::File::open(claude).map_err(|error| BuildError::Unreadable(archive::named(claude)(error)))?;
     }
     let docker = engine.docker.clone().with_timeout(BUILD_WITHIN);
-    let (base, imported) = match &build.base {
-        Base::Image(image) => {
-            nanoclaw_core::runtime::ContainerRuntime::ensure_image(engine, image).await?;
-            (image.to_string(), false)
-        }
-        Base::Folder(folder) => (import(engine, &docker, archive::of_tree(folder.clone()), progress).await?, true),
-        Base::Archive(path) => (import(engine, &docker, archive::of_archive(path.clone()), progress).await?, true),
-    };
-    let built = build_on(engine, &docker, &base, build, progress).await;
-    if imported {
-        // Nobody can name it: with the image on top it goes when that goes, without it goes now.
-        let options = RemoveImageOptionsBuilder::default().build();
-        if let (Err(_), Err(error)) = (&built, docker.remove_image(&base, Some(options), None).await) {
-            tracing::warn!(image = base, %error, "a failed build left its imported base behind");
-        }
-    }
+    let base = bring_in(engine, &docker, &build.base, progress).await?;
+    let built = build_on(engine, &docker, &base.image, build, progress).await;
+    base.let_go(&docker, built.is_ok()).await;
     built?;
+    listed(engine, &build.name).await
+}
+
+/// An agent image that an engine was just asked for.
+async fn listed(engine: &EngineRuntime, name: &ImageRef) -> Result<LocalImage, BuildError> {
     let all = list(engine).await?;
-    all.into_iter().find(|image| same_name(&image.name, &build.name)).ok_or_else(|| {
-        let reason = format!("the engine took it and does not list {}", build.name);
+    all.into_iter().find(|image| same_name(&image.name, name)).ok_or_else(|| {
+        let reason = format!("the engine took it and does not list {name}");
         RuntimeError::Other { action: "build the image", reason }.into()
     })
 }
 
-/// The images that were built here, the newest first.
+/// A base that the engine has.
+struct BroughtIn {
+    image: String,
+    imported: bool,
+}
+
+async fn bring_in(
+    engine: &EngineRuntime,
+    docker: &Docker,
+    base: &Base,
+    progress: &(dyn Fn(BuildStep) + Send + Sync),
+) -> Result<BroughtIn, BuildError> {
+    let archive = match base {
+        Base::Image(image) => {
+            nanoclaw_core::runtime::ContainerRuntime::ensure_image(engine, image).await?;
+            return Ok(BroughtIn { image: image.to_string(), imported: false });
+        }
+        Base::Folder(folder) => archive::of_tree(folder.clone()),
+        Base::Archive(path) => archive::of_archive(path.clone()),
+    };
+    Ok(BroughtIn { image: import(engine, docker, archive, progress).await?, imported: true })
+}
+
+impl BroughtIn {
+    /// Nobody can name what was imported: with an image on top it goes when that goes, without it goes now.
+    async fn let_go(self, docker: &Docker, was_built_on: bool) {
+        if !self.imported {
+            return;
+        }
+        let options = RemoveImageOptionsBuilder::default().build();
+        let removed = docker.remove_image(&self.image, Some(options), None).await;
+        if let (false, Err(error)) = (was_built_on, removed) {
+            tracing::warn!(image = self.image, %error, "a failed build left its imported base behind");
+        }
+    }
+}
+
+/// The agent images that were built here, the newest first; not those of groups.
 ///
 /// # Errors
 /// Only when the engine itself fails.
 pub async fn list(engine: &EngineRuntime) -> Result<Vec<LocalImage>, RuntimeError> {
-    let filters = HashMap::from([("label", vec![IMAGE_LABEL])]);
+    Ok(list_labelled(engine, IMAGE_LABEL).await?.into_iter().filter(|image| image.group.is_none()).collect())
+}
+
+/// The images that were built here for groups, the newest first.
+///
+/// # Errors
+/// Only when the engine itself fails.
+pub async fn list_of_groups(engine: &EngineRuntime) -> Result<Vec<LocalImage>, RuntimeError> {
+    list_labelled(engine, GROUP_LABEL).await
+}
+
+async fn list_labelled(engine: &EngineRuntime, label: &str) -> Result<Vec<LocalImage>, RuntimeError> {
+    let filters = HashMap::from([("label", vec![label])]);
     let options = ListImagesOptionsBuilder::default().filters(&filters).build();
     let all = engine.docker.list_images(Some(options)).await.map_err(engine.error("list the images"))?;
     let mut images: Vec<LocalImage> = all
@@ -210,6 +276,9 @@ pub async fn list(engine: &EngineRuntime) -> Result<Vec<LocalImage>, RuntimeErro
                 size_bytes: u64::try_from(image.size).unwrap_or(0),
                 base: image.labels.get(BASE_LABEL).cloned(),
                 has_claude: image.labels.contains_key(CLAUDE_LABEL),
+                flavour: image.labels.get(FLAVOUR_LABEL).cloned(),
+                runner: image.labels.get(RUNNER_LABEL).cloned(),
+                group: image.labels.get(GROUP_LABEL).cloned().zip(image.labels.get(INSTALL_LABEL).cloned()),
                 id: image.id,
             })
         })

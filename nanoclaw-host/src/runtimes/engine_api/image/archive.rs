@@ -38,6 +38,7 @@ pub(super) struct Entry {
 pub(super) enum Content {
     Folder,
     Text(String),
+    Bytes(Arc<[u8]>),
     File(PathBuf),
 }
 
@@ -54,6 +55,7 @@ pub(super) fn of_entries(entries: Vec<Entry>) -> Archive {
     let size = |entry: &Entry| match &entry.content {
         Content::Folder => 0,
         Content::Text(text) => text.len() as u64,
+        Content::Bytes(bytes) => bytes.len() as u64,
         Content::File(path) => fs::metadata(path).map_or(0, |metadata| metadata.len()),
     };
     let total_bytes = entries.iter().map(size).sum();
@@ -181,6 +183,10 @@ fn write_entries(entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
             Content::Text(text) => {
                 header.set_size(text.len() as u64);
                 archive.append_data(&mut header, &entry.path, text.as_bytes())?;
+            }
+            Content::Bytes(bytes) => {
+                header.set_size(bytes.len() as u64);
+                archive.append_data(&mut header, &entry.path, &bytes[..])?;
             }
             Content::File(path) => append_file(&mut archive, &mut header, Path::new(&entry.path), path)?,
         }
