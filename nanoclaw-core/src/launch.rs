@@ -83,6 +83,13 @@ pub trait Launcher: Send + Sync + 'static {
     /// [`LaunchError`]; nothing is left open.
     async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
 
+    /// All that [`prepare`](Self::prepare) would make a container of now, as a text that is another one when anything of it is
+    /// another: a container that was started from the same is as good as a new one. Makes nothing.
+    ///
+    /// # Errors
+    /// [`LaunchError`]: what `prepare` would refuse.
+    async fn fingerprint(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<String, LaunchError>;
+
     /// What [`prepare`](Self::prepare) gives, for a container that exists already: opens the gateway again at the same place
     /// and goes on with the log. No folder is made, given away or emptied: there is an agent at work in them.
     ///

@@ -481,6 +481,13 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// [`RuntimeError::NoImage`] when it is not and cannot be fetched.
     async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError>;
 
+    /// What `image` is made of now, in a word that changes when it does; `None` when this runtime has nothing that could
+    /// change under a name.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoImage`], or a failure of the runtime itself.
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError>;
+
     /// Creates a container, attaches to it, registers the wait for its exit, and starts it, in this order, so that neither
     /// its first bytes nor its exit can be missed. Cleans up after itself when a step fails. The container removes itself
     /// when it has ended. Dropping the result leaves no process for ever, because its input ends; nothing else happens to it

@@ -134,6 +134,10 @@ impl ContainerRuntime for Faulty {
         self.sandbox.ensure_image(image).await
     }
 
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        self.sandbox.image_id(image).await
+    }
+
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         self.installs.lock().unwrap().push(spec.labels.install.clone());
         let mut spec = spec.clone();

@@ -52,6 +52,10 @@ impl Launcher for NoLauncher {
         Err(LaunchError { reason: "there are no runs here".to_owned(), retry: Retry::Never })
     }
 
+    async fn fingerprint(&self, _group: &Group, _run: &RunId, _kind: &RunKind) -> Result<String, LaunchError> {
+        Err(LaunchError { reason: "there are no runs here".to_owned(), retry: Retry::Never })
+    }
+
     async fn rejoin(&self, _group: &Group, _run: &RunId) -> Result<Rejoined, LaunchError> {
         Err(LaunchError { reason: "there are no runs here".to_owned(), retry: Retry::Never })
     }

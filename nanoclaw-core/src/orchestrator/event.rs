@@ -64,6 +64,13 @@ pub enum Event {
         /// What it says.
         word: RunWord,
     },
+    /// A group was last used in an earlier host's time.
+    UsedBefore {
+        /// Which.
+        group: GroupFolder,
+        /// How long ago.
+        ago: Duration,
+    },
     /// Messages were given up, with a notice in the outbox.
     GaveUp {
         /// Whose.
@@ -158,6 +165,17 @@ pub enum RunWord {
     Beats,
     /// Nothing is wanted of the container any more but that it goes, which takes a while.
     Ending,
+    /// The container that was started ahead waits for its prompt. May be said again.
+    StandsBy {
+        /// The bytes of memory that it takes; `None` when nobody knows.
+        memory_bytes: Option<u64>,
+    },
+    /// The container that was started ahead is gone, or dead, and its run is closed: nothing was handed to it, whatever it was
+    /// told to do.
+    Unused {
+        /// Whether it failed by itself: it did not start, or did not go on waiting.
+        failed: bool,
+    },
     /// The host ends, and the container goes on without it.
     Detached,
     /// The container is gone, or dead and of no use to anybody, and the run is closed.
@@ -176,6 +194,19 @@ pub enum Action {
         run: RunId,
         /// What for.
         kind: RunKind,
+        /// How much to hand over.
+        prompt: PromptSize,
+    },
+    /// Open a run and start its container, which waits for its prompt. It holds a slot until its worker says
+    /// [`RunWord::Unused`], or [`RunWord::Ended`] once it was used.
+    StandBy {
+        /// Its group and number.
+        run: RunId,
+    },
+    /// Use the container that was started ahead, or is being started: given once at most, and never after a stop.
+    Begin {
+        /// Which run.
+        run: RunId,
         /// How much to hand over.
         prompt: PromptSize,
     },
@@ -269,8 +300,8 @@ pub enum StopReason {
 pub struct GroupStatus {
     /// Which.
     pub group: GroupFolder,
-    /// The word for its state: idle, waiting, starting, busy, resting, stopping, backing off, paused, frozen, detached, and
-    /// held (back, until the runtime tells whether its run of an earlier host goes on).
+    /// The word for its state: idle, waiting, starting, busy, resting, stopping, backing off, paused, frozen, detached,
+    /// preparing and standby (its container is started ahead, and waits), and held (back, until the runtime tells whether its run of an earlier host goes on).
     pub state: &'static str,
     /// Its live run.
     pub run: Option<RunNumber>,

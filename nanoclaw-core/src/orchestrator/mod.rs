@@ -21,7 +21,7 @@ mod telling;
 pub use batch::PromptLimits;
 pub use control::{Orchestrator, Parts, Running, Settings, StartError};
 pub use deliverer::{DeliverySettings, HeardLate, WhenUnknown};
-pub use dispatcher::{DispatchSettings, Dispatcher};
+pub use dispatcher::{DispatchSettings, Dispatcher, StandbySettings};
 pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};
 pub use inbox::{Inbox, Receipt};
 pub use run::RunSettings;

@@ -125,6 +125,7 @@ struct State {
     started: Vec<ContainerSpec>,
     next_failures: VecDeque<RuntimeError>,
     next_list_failures: VecDeque<RuntimeError>,
+    image_id: Option<String>,
 }
 
 impl State {
@@ -383,6 +384,11 @@ impl FakeRuntime {
         Ok(Container { id, stdin: ContainerStdin::new(stdin), output, exit: seen })
     }
 
+    /// From now on every image is another one than before.
+    pub fn change_images(&self, id: &str) {
+        self.state().image_id = Some(id.to_owned());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -467,6 +473,10 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
         if self.has_images { Ok(()) } else { Err(RuntimeError::NoImage { image: image.clone() }) }
+    }
+
+    async fn image_id(&self, _image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        Ok(self.state().image_id.clone())
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {

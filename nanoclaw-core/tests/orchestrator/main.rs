@@ -11,6 +11,7 @@ mod limits;
 mod mounts;
 mod no_gateway;
 mod requests;
+mod standby;
 mod support;
 
 use std::{

@@ -20,7 +20,9 @@ use nanoclaw_core::{
     launch::{Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
     mailbox::{Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
-    orchestrator::{AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StartError},
+    orchestrator::{
+        AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StandbySettings, StartError,
+    },
     protocol::{
         alive::BEAT_FILE,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
@@ -121,12 +123,7 @@ pub(crate) async fn silent(mut agent: Agent) -> Exit {
 }
 
 impl Agent {
-    pub(crate) async fn new(mut container: FakeContainer) -> Self {
-        let bytes = container.read_input().await;
-        Self::of(container, serde_json::from_slice(&bytes).unwrap())
-    }
-
-    fn of(container: FakeContainer, input: ContainerInput) -> Self {
+    pub(crate) fn of(container: FakeContainer, input: ContainerInput) -> Self {
         let ipc = container.spec.mounts.iter().find(|mount| mount.target == "/workspace/ipc").unwrap();
         Self {
             prompt: input.prompt.clone(),
@@ -382,6 +379,7 @@ impl Channel for FakeChannel {
 // --- the house --------------------------------------------------------------------------------------------------------
 
 struct TestLauncher {
+    made_of: Arc<Mutex<String>>,
     panics: Arc<AtomicBool>,
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     root: PathBuf,
@@ -400,6 +398,10 @@ impl Launcher for TestLauncher {
 
     fn tuning(&self, _group: &GroupFolder) -> Tuning {
         Tuning::default()
+    }
+
+    async fn fingerprint(&self, _group: &Group, _run: &RunId, _kind: &RunKind) -> Result<String, LaunchError> {
+        Ok(self.made_of.lock().unwrap().clone())
     }
 
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
@@ -451,6 +453,8 @@ pub(crate) struct EmptyHouse {
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) channel: Arc<FakeChannel>,
     panics: Arc<AtomicBool>,
+    made_of: Arc<Mutex<String>>,
+    standby: StandbySettings,
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
@@ -464,6 +468,8 @@ pub(crate) struct House {
     pub(crate) orchestrator: Orchestrator,
     running: Mutex<Option<Running>>,
     panics: Arc<AtomicBool>,
+    made_of: Arc<Mutex<String>>,
+    standby: StandbySettings,
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
@@ -496,6 +502,11 @@ impl EmptyHouse {
         Self { runtime: Arc::new(change(runtime)), ..self }
     }
 
+    /// The same, whose host starts containers ahead for so many groups, and so many at all at a time.
+    pub(crate) fn with_standby(self, groups: usize, slots: usize) -> Self {
+        Self { standby: StandbySettings { groups, ..StandbySettings::default() }, slots, ..self }
+    }
+
     /// The same, whose host keeps tasks.
     pub(crate) fn with_tasks(self) -> (Self, Arc<MemoryTasks>) {
         let tasks = Arc::<MemoryTasks>::default();
@@ -523,6 +534,8 @@ impl EmptyHouse {
             runtime: self.runtime,
             channel: self.channel,
             panics: self.panics,
+            made_of: self.made_of,
+            standby: self.standby,
             notices: self.notices,
             orchestrator,
             running: Mutex::new(Some(running)),
@@ -536,6 +549,7 @@ impl EmptyHouse {
     pub(crate) async fn try_start(&self) -> Result<(Orchestrator, Running), StartError> {
         let launcher = TestLauncher {
             panics: self.panics.clone(),
+            made_of: self.made_of.clone(),
             notices: self.notices.clone(),
             root: self.folder.path().to_owned(),
             install: self.store.install_id().await.unwrap(),
@@ -546,8 +560,11 @@ impl EmptyHouse {
             launcher: Arc::new(launcher),
             tasks: self.tasks.clone().map(|tasks| tasks as Arc<dyn Tasks>),
         };
-        let dispatch =
-            DispatchSettings { max_containers: self.slots.try_into().unwrap(), ..DispatchSettings::default() };
+        let dispatch = DispatchSettings {
+            max_containers: self.slots.try_into().unwrap(),
+            standby: self.standby,
+            ..DispatchSettings::default()
+        };
         Orchestrator::start(parts, Settings { dispatch, ..Settings::default() }).await
     }
 }
@@ -575,13 +592,22 @@ impl House {
     ) -> EmptyHouse {
         let runtime = FakeRuntime::new(move |container| {
             let agent = agent.clone();
-            async move { agent(Agent::new(container).await).await }
+            async move {
+                let mut container = container;
+                // One that was started ahead and is not used reads no prompt.
+                match serde_json::from_slice(&container.read_input().await) {
+                    Ok(input) => agent(Agent::of(container, input)).await,
+                    Err(_) => Exit::Code(1),
+                }
+            }
         });
         EmptyHouse {
             store: Arc::new(MemoryStore::new()),
             runtime: Arc::new(runtime),
             channel: Arc::new(FakeChannel::new()),
             panics: Arc::default(),
+            made_of: Arc::default(),
+            standby: StandbySettings::default(),
             notices: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
@@ -656,6 +682,11 @@ impl House {
         *self.notices.lock().unwrap() = notices;
     }
 
+    /// What containers are made of from now on is something else.
+    pub(crate) fn change_configuration(&self, made_of: &str) {
+        made_of.clone_into(&mut self.made_of.lock().unwrap());
+    }
+
     /// The next run's worker panics.
     pub(crate) fn panic_at_next_launch(&self) {
         self.panics.store(true, Ordering::SeqCst);
@@ -711,6 +742,8 @@ impl House {
             runtime: self.runtime,
             channel: self.channel,
             panics: self.panics,
+            made_of: self.made_of,
+            standby: self.standby,
             notices: self.notices,
             folder: self.folder,
             slots: self.slots,

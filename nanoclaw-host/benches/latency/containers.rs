@@ -123,19 +123,28 @@ impl Bridge {
         number: usize,
         passed_over: impl Fn(&Value) -> bool,
     ) -> Result<Duration, String> {
-        let chat = format!("bench:{group}");
         let begun = Instant::now();
         self.message(group, number)?;
-        let (reply, took) = loop {
+        Ok(self.reply_where(group, passed_over)?.duration_since(begun))
+    }
+
+    /// When the reply to a message came.
+    pub(crate) fn reply(&mut self, group: usize) -> Result<Instant, String> {
+        self.reply_where(group, |_| false)
+    }
+
+    fn reply_where(&mut self, group: usize, passed_over: impl Fn(&Value) -> bool) -> Result<Instant, String> {
+        let chat = format!("bench:{group}");
+        let (reply, came) = loop {
             let reply = self.hear("send")?;
-            let took = begun.elapsed();
+            let came = Instant::now();
             self.say(&json!({"type": "sent", "key": reply["key"]}))?;
             if self.sent.insert(reply["key"].to_string()) && !passed_over(&reply) {
-                break (reply, took);
+                break (reply, came);
             }
         };
         match (reply["chat"] == chat.as_str(), reply["text"].as_str()) {
-            (true, Some("heard hello")) => Ok(took),
+            (true, Some("heard hello")) => Ok(came),
             _ => Err(format!("{chat} was told {reply}")),
         }
     }

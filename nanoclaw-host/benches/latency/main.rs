@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|restart …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|standby|native|restart …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -13,6 +13,8 @@
 //! * [`throughput`]: messages a second with every commit synced, and commits a message;
 //! * [`service`]: the real program with much in its store: ready when, and what it uses idle;
 //! * [`containers`]: the real program with real containers, for context;
+//! * [`standby`]: until the first byte of a prompt is inside, to containers that were started ahead and to such that were not;
+//! * [`native`]: our own small agent, beside the engine's own start of the same image; its memory, beside Claude Code's;
 //! * [`hostile`]: the real program with an agent that attacks its mailbox, and what another group feels of it;
 //! * [`restart`]: the real program after `kill -9`, with containers of its predecessor.
 
@@ -31,9 +33,11 @@ mod hostile;
 mod house;
 mod machine;
 mod messages;
+mod native;
 mod program;
 mod restart;
 mod service;
+mod standby;
 mod throughput;
 
 use std::path::PathBuf;
@@ -98,6 +102,10 @@ enum Part {
     Service,
     /// Real containers: sandbox, and Docker when it is there
     Containers,
+    /// Real containers, started ahead and not
+    Standby,
+    /// The agent `native` in real containers, started ahead and not, beside raw starts; memory at rest
+    Native,
     /// From SIGKILL to serving again
     Restart,
     /// A group's follow-ups while another group's agent attacks its mailbox
@@ -125,6 +133,12 @@ fn main() {
     }
     if wanted(Part::Containers) {
         all.extend(containers::measure(&args.program, args.containers));
+    }
+    if wanted(Part::Standby) {
+        all.extend(standby::measure(&args.program, args.containers));
+    }
+    if wanted(Part::Native) {
+        all.extend(native::measure(&args.program, args.containers));
     }
     if wanted(Part::Restart) {
         all.extend(restart::measure(&args.program, args.containers, args.kills));

@@ -52,30 +52,39 @@ impl Installation {
 
     /// One with `groups` groups of the chats `bench:0` and so on, and a slot for each, whose offline agents run in `runtime`.
     pub(crate) fn with_groups(program: &Path, runtime: &str, groups: usize) -> Self {
+        let limits = format!("max_concurrent_containers = {groups}\n");
+        Self::with(program, runtime, groups, "provider = \"offline\"\n", &limits)
+    }
+
+    /// One with one group, its `[agent]`, and this at the end of its configuration, which begins among the limits.
+    pub(crate) fn with_one_group(program: &Path, runtime: &str, agent: &str, limits: &str) -> Self {
+        Self::with(program, runtime, 1, agent, limits)
+    }
+
+    fn with(program: &Path, runtime: &str, groups: usize, agent: &str, limits: &str) -> Self {
         let installation = Self::new(
             program,
-            &format!(
-                "[container]\nruntime = \"{runtime}\"\n\n[agent]\nprovider = \"offline\"\n\n[limits]\nmax_concurrent_containers = {groups}\n"
-            ),
+            &format!("[container]\nruntime = \"{runtime}\"\n\n[agent]\n{agent}\n[limits]\n{limits}"),
         );
         for number in 0..groups {
             let chat = format!("bench:{number}");
+            let folder = format!("group{number}");
             let added = installation
-                .command(&[
-                    "groups",
-                    "add",
-                    &chat,
-                    "--name",
-                    &chat,
-                    "--folder",
-                    &format!("group{number}"),
-                    "--no-trigger",
-                ])
+                .command(&["groups", "add", &chat, "--name", &chat, "--folder", &folder, "--no-trigger"])
                 .stdout(Stdio::null())
                 .status();
             assert!(added.unwrap().success(), "cannot add the group of {chat}");
         }
         installation
+    }
+
+    /// Writes the credential's file, as people do.
+    pub(crate) fn credential(&self, line: &str) {
+        let folder = self.folder.path().join(".config/nanoclaw");
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("credentials");
+        fs::write(&file, format!("{line}\n")).unwrap();
+        fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     /// Starts the service; returns when it has said that it is ready, with how long that took.

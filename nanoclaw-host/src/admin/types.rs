@@ -312,6 +312,10 @@ pub enum GroupState {
     Idle,
     /// There is something to do, and no slot.
     Waiting,
+    /// It is started ahead, before anybody has asked anything.
+    Preparing,
+    /// It was started ahead and waits for its first prompt.
+    Standby,
     /// It is being started.
     Starting,
     /// It works.
@@ -334,8 +338,10 @@ impl GroupState {
     /// The state that core's word is for.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
-        use GroupState::{BackingOff, Busy, Frozen, Held, Idle, Paused, Resting, Starting, Stopping, Waiting};
-        [Idle, Waiting, Starting, Busy, Resting, Stopping, BackingOff, Paused, Frozen, Held]
+        use GroupState::{
+            BackingOff, Busy, Frozen, Held, Idle, Paused, Preparing, Resting, Standby, Starting, Stopping, Waiting,
+        };
+        [Idle, Waiting, Preparing, Standby, Starting, Busy, Resting, Stopping, BackingOff, Paused, Frozen, Held]
             .into_iter()
             .find(|state| state.word() == word)
     }
@@ -346,6 +352,8 @@ impl GroupState {
         match self {
             Self::Idle => "idle",
             Self::Waiting => "waiting",
+            Self::Preparing => "preparing",
+            Self::Standby => "standby",
             Self::Starting => "starting",
             Self::Busy => "busy",
             Self::Resting => "resting",

@@ -107,8 +107,9 @@ impl AdminHandler for OnService {
         let standings = standings(&known);
         let states: HashMap<_, _> = known.into_iter().map(|status| (status.group, status.state)).collect();
         let (runtime, runtime_away, memory) = self.about_runtime().await;
-        let containers =
-            states.values().filter(|state| matches!(**state, "starting" | "busy" | "resting" | "stopping" | "held"));
+        let containers = states.values().filter(|state| {
+            matches!(**state, "preparing" | "standby" | "starting" | "busy" | "resting" | "stopping" | "held")
+        });
         status.service = Some(ServiceStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

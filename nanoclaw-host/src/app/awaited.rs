@@ -78,6 +78,10 @@ impl ContainerRuntime for AwaitedRuntime {
         self.here()?.ensure_image(image).await
     }
 
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        self.here()?.image_id(image).await
+    }
+
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         self.here()?.start(spec).await
     }

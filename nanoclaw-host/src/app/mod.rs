@@ -146,6 +146,7 @@ pub async fn start_with(
                 .ok()
                 .and_then(std::num::NonZeroUsize::new)
                 .context("limits.max_concurrent_containers must be at least 1")?,
+            standby: config.standby.settings(),
             ..DispatchSettings::default()
         },
         run: RunSettings {

@@ -23,6 +23,7 @@ mod model;
 mod mounts;
 mod reader;
 mod setting;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod thinking;
@@ -50,6 +51,7 @@ pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;
 pub use mounts::MountsConfig;
 pub use setting::{Setting, Source};
+pub use standby::StandbyConfig;
 pub use thinking::Thinking;
 pub use time::TimeConfig;
 pub use value::{show_duration, show_size};
@@ -73,6 +75,8 @@ pub struct Config {
     pub images: ImagesConfig,
     /// `[limits]`.
     pub limits: LimitsConfig,
+    /// `[standby]`.
+    pub standby: StandbyConfig,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[model]`.
@@ -125,6 +129,7 @@ impl Config {
             container: ContainerConfig::read(&mut reader),
             images: ImagesConfig::read(&mut reader),
             limits: LimitsConfig::read(&mut reader),
+            standby: StandbyConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
             gateway: GatewayConfig::read(&mut reader),

@@ -93,6 +93,9 @@ fn the_sample_names_every_key_at_its_default() {
         (*from_sample.images.pull, *from_sample.images.build_network),
         (*default.images.pull, *default.images.build_network)
     );
+    assert!(from_sample.standby.groups.is_explicit() && from_sample.standby.within.is_explicit());
+    assert!(from_sample.standby.memory.is_explicit());
+    assert_eq!(from_sample.standby.settings(), default.standby.settings());
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
@@ -731,4 +734,17 @@ fn a_groups_image_has_packages_or_a_dockerfile_and_not_both() {
     }
     let told = errors("[images]\npull = \"sometimes\"\nbuild_network = \"bridge\"\n", &nothing());
     assert!(told.contains(r#""missing" or "always" or "never""#) && told.contains(r#""host""#), "{told}");
+}
+
+#[test]
+fn how_many_containers_stand_by_and_for_how_long_is_read_and_checked() {
+    let read = |text: &str| load(text, &nothing()).unwrap().standby.settings();
+    assert_eq!(read("").groups, 0, "none unless somebody asks for them");
+    let settings = read("[standby]\ngroups = 3\nmemory = \"64MiB\"\nwithin = \"2h\"\n");
+    assert_eq!((settings.groups, settings.memory_bytes), (3, 64 << 20));
+    assert_eq!(settings.within, Duration::from_secs(7200));
+    for wrong in ["groups = -1", "groups = 1001", "memory = \"1KiB\"", "within = \"1s\"", "group = 1"] {
+        let told = errors(&format!("[standby]\n{wrong}\n"), &nothing());
+        assert!(told.contains("standby.") && told.contains(":2: "), "{wrong}: {told}");
+    }
 }

@@ -106,6 +106,7 @@ pass_on! {
         fn kind(&self) -> RuntimeKind;
         async fn probe(&self) -> Result<Capabilities, RuntimeError>;
         async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError>;
+        async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError>;
         async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError>;
         async fn adopt(&self, id: &ContainerId) -> Result<AdoptedContainer, RuntimeError>;
         async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<StopOutcome, RuntimeError>;
@@ -118,6 +119,7 @@ pass_on! {
         fn group_folder(&self, group: &GroupFolder) -> PathBuf;
         fn tuning(&self, group: &GroupFolder) -> Tuning;
         async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
+        async fn fingerprint(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<String, LaunchError>;
         async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;
     }
     "channel": Channel {

@@ -151,6 +151,15 @@ impl Images {
         Ok(Some(recipe.name(&ids, &install_of(&self.home))))
     }
 
+    /// The name that a group's next run's image has now, as [`name_for`](Self::name_for) says it.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn name_now(&self, source: &Source, runtime: RuntimeKind) -> Result<Option<ImageRef>, ImageError> {
+        let engine = self.engines.of(runtime).await?;
+        self.name_for(source, &*engine).await
+    }
+
     /// What failed lately is tried again when it is wanted next: somebody says that it is worth a try.
     pub fn forget_failures(&self) {
         self.workshop.forget_failures();

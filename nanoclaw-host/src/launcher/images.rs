@@ -27,6 +27,16 @@ impl HostLauncher {
         let obtained = self.images.for_group(&group.folder, &source, machine.runtime, PATIENCE).await;
         obtained.map_err(|error| LaunchError { reason: error.to_string(), retry: error.retry() })
     }
+
+    /// The image that is built for the group, by the name that it has now; `None` when none is, or what it is built on is away.
+    pub(super) async fn image_now(&self, group: &Group, machine: &Machine) -> Result<Option<ImageRef>, LaunchError> {
+        let source = Source::of(&self.config.for_group(&group.folder));
+        if !source.is_built() || matches!(machine.runtime, RuntimeKind::Sandbox | RuntimeKind::Fake) {
+            return Ok(None);
+        }
+        let named = self.images.name_now(&source, machine.runtime).await;
+        named.map_err(|error| LaunchError { reason: error.to_string(), retry: error.retry() })
+    }
 }
 
 /// What is said where a group has packages or a Dockerfile and the runtime has no images.

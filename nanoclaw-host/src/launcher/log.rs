@@ -27,7 +27,8 @@ impl RunLog {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
-        old.sort();
+        // Those with nothing in them first: of containers that were started ahead and never used.
+        old.sort_by_cached_key(|path| (fs::metadata(path).is_ok_and(|found| found.len() > 0), path.clone()));
         let excess = (old.len() + 1).saturating_sub(KEPT);
         for path in &old[..excess] {
             fs::remove_file(path)?;
@@ -109,5 +110,16 @@ mod tests {
         names.sort();
         assert_eq!(names.len(), KEPT);
         assert_eq!(names[0], "0000000011.log");
+    }
+
+    #[test]
+    fn logs_with_nothing_in_them_push_out_none_that_say_something() {
+        let folder = tempfile::tempdir().unwrap();
+        RunLog::create(folder.path(), RunNumber(1)).unwrap().write_all(b"words\n").unwrap();
+        for number in 2..=50 {
+            RunLog::create(folder.path(), RunNumber(number)).unwrap();
+        }
+        assert!(path_of(folder.path(), RunNumber(1)).exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
     }
 }

@@ -9,6 +9,7 @@ mod mounts;
 mod plan;
 mod shortfalls;
 mod skills;
+mod standby;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -94,9 +95,7 @@ impl Launcher for HostLauncher {
     async fn prepare(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<Launch, LaunchError> {
         let machine = self.machine()?;
         let mut plan = plan(group, &self.home, &self.config, &machine);
-        if let Some(problem) = plan.problems.first() {
-            return Err(LaunchError { reason: problem.clone(), retry: SETUP });
-        }
+        plan_is_sound(&plan)?;
         if let Some(missing) = machine.runner.as_deref().filter(|runner| !runner.is_file()) {
             let reason = format!(
                 "there is no agent-runner at {}; build it with `cargo build --release -p agent-runner`, or correct \
@@ -107,7 +106,7 @@ impl Launcher for HostLauncher {
         }
         let image = self.image_of(group, &machine).await?;
         let additional = self.additional_mounts(group, &machine).await?;
-        let skills = self.group_skills(&group.folder).await?;
+        let skills = self.group_skills(&group.folder, skills::LayOut::Yes).await?;
         let mut shortfalls = shortfalls::Shortfalls::default();
         let folder = &group.folder;
         shortfalls.add(additional.shortfalls(), || {
@@ -132,6 +131,10 @@ impl Launcher for HostLauncher {
         let guard = Box::new((guard, additional));
         let mailbox = self.home.mailbox(&run.group);
         Ok(Launch { spec: plan.spec(labels), mailbox, log: Box::new(log), guard, notices })
+    }
+
+    async fn fingerprint(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<String, LaunchError> {
+        self.fingerprint_of(group, run).await
     }
 
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {
@@ -222,6 +225,13 @@ impl Explain for HostLauncher {
                 explanation
             }
         })
+    }
+}
+
+fn plan_is_sound(plan: &Plan) -> Result<(), LaunchError> {
+    match plan.problems.first() {
+        Some(problem) => Err(LaunchError { reason: problem.clone(), retry: SETUP }),
+        None => Ok(()),
     }
 }
 

@@ -24,6 +24,13 @@ pub(super) struct GroupSkills {
     pub(super) faults: Vec<String>,
 }
 
+/// Whether skills are put where a container finds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LayOut {
+    Yes,
+    No,
+}
+
 impl GroupSkills {
     /// What a run would begin with now; `lay_out` puts it there. Blocking.
     pub(super) fn of(home: &Home, config: &Config, group: &GroupFolder, lay_out: bool) -> std::io::Result<Self> {
@@ -50,13 +57,15 @@ impl GroupSkills {
 }
 
 impl HostLauncher {
-    /// Lays out what the group is to have. Off the async threads.
-    pub(super) async fn group_skills(&self, group: &GroupFolder) -> Result<GroupSkills, LaunchError> {
+    /// What the group is to have, laid out for its container, or not. Off the async threads.
+    pub(super) async fn group_skills(&self, group: &GroupFolder, lay_out: LayOut) -> Result<GroupSkills, LaunchError> {
         let (home, config, group) = (self.home.clone(), self.config.clone(), group.clone());
-        let work = tokio::task::spawn_blocking(move || GroupSkills::of(&home, &config, &group, true));
+        let work = tokio::task::spawn_blocking(move || GroupSkills::of(&home, &config, &group, lay_out == LayOut::Yes));
         let made = work.await.map_err(|error| failed("lay out the group's skills", &error))?;
         let skills = made.map_err(|error| failed("lay out the group's skills", &error))?;
-        self.told.faults(skills.faults.clone());
+        if lay_out == LayOut::Yes {
+            self.told.faults(skills.faults.clone());
+        }
         Ok(skills)
     }
 }

@@ -152,6 +152,10 @@ impl ContainerRuntime for ProvenRuntime {
         self.inner.ensure_image(image).await
     }
 
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        self.inner.image_id(image).await
+    }
+
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         self.prove(&spec.profile(), &spec.image).await?;
         self.inner.start(spec).await

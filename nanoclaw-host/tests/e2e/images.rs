@@ -137,6 +137,32 @@ fn is_running(arguments: &[&str]) -> bool {
 }
 
 #[test]
+fn what_was_started_ahead_is_not_used_when_the_groups_dockerfile_has_changed() {
+    let Some(place) = Place::on(On::Docker) else { return };
+    place.configure(
+        "[standby]\ngroups = 1\n[limits]\nidle_timeout = \"0s\"\n[groups.own]\ndockerfile = \"images/own\"\n",
+    );
+    dockerfile(&place, "echo first > /proof");
+    place.run(ADD).succeeded();
+    let service = place.service();
+    let ask = || place.run(["chat", "--chat", "local:own", "-m", "!run cat /proof"]).succeeded();
+    let answered = ask();
+    assert!(answered.contains("first"), "{answered}");
+    until("a container waits", || {
+        let groups = place.json(["ps", "--json"])["groups"].as_array().unwrap().clone();
+        groups.iter().any(|group| group["state"] == "standby").then_some(())
+    });
+    dockerfile(&place, "echo second > /proof");
+    let answered = ask();
+    assert!(answered.contains("second"), "{answered}");
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+    place.configure("");
+    nothing_of_it_is_left(&place);
+}
+
+#[test]
 fn the_sandbox_says_that_it_has_no_images_and_the_group_is_answered() {
     let Some(place) = Place::on(On::Sandbox) else { return };
     place.configure("[groups.main]\npackages = [\"jq\"]\n");

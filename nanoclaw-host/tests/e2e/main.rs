@@ -35,4 +35,5 @@ mod podman;
 mod providers;
 mod service;
 mod skills;
+mod standby;
 mod trouble;

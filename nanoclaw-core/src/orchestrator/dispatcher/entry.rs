@@ -43,12 +43,31 @@ pub(super) struct Entry {
     pub(super) turn_began: Instant,
     pub(super) frozen: bool,
     pub(super) removed: bool,
+    /// What is known of it that decides about containers started ahead.
+    pub(super) standby: StandbyHistory,
+}
+
+/// A group's part in what is started ahead.
+#[derive(Debug, Default)]
+pub(super) struct StandbyHistory {
+    /// When it was last asked or answered something.
+    pub(super) used_at: Option<Instant>,
+    /// What its container took when it last stood by.
+    pub(super) memory_bytes: Option<u64>,
+    /// Containers in a row that failed before they were of use.
+    pub(super) failures: u32,
+    /// None is started before.
+    pub(super) not_before: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
     Idle,
     Waiting,
+    /// Its container is started ahead.
+    Preparing,
+    /// Its container waits for its prompt.
+    Standby,
     Starting {
         kind: RunKind,
     },
@@ -72,6 +91,8 @@ impl State {
         match self {
             Self::Idle => "idle",
             Self::Waiting => "waiting",
+            Self::Preparing => "preparing",
+            Self::Standby => "standby",
             Self::Starting { .. } => "starting",
             Self::Busy { .. } => "busy",
             Self::Resting => "resting",
@@ -84,7 +105,24 @@ impl State {
     }
 
     pub(super) fn holds_container(&self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Busy { .. } | Self::Resting | Self::Stopping { .. })
+        match self {
+            Self::Preparing
+            | Self::Standby
+            | Self::Starting { .. }
+            | Self::Busy { .. }
+            | Self::Resting
+            | Self::Stopping { .. } => true,
+            Self::Idle | Self::Waiting | Self::BackingOff | Self::Paused | Self::Frozen | Self::Detached => false,
+        }
+    }
+
+    /// Whether it holds a container that nobody has asked anything.
+    pub(super) fn stands_by(&self) -> bool {
+        matches!(self, Self::Preparing | Self::Standby)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self, Self::Stopping { .. })
     }
 
     /// What the live run is for; a resting container is the chat's.
@@ -119,6 +157,7 @@ impl Entry {
             turn_began: now,
             frozen: false,
             removed: false,
+            standby: StandbyHistory::default(),
         }
     }
 

@@ -28,8 +28,7 @@ impl Dispatcher {
         entry.feeding = false;
         if entry.removed {
             self.enter(group, State::Idle, None, now);
-            self.groups.remove(group);
-            return;
+            return self.forget(group);
         }
         // A task's failure is the scheduler's affair; it says nothing about the chat.
         let owes = entry.newest > entry.answered;

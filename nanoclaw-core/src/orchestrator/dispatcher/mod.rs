@@ -9,16 +9,20 @@
 //!    └───────────── ended ◀──── stopping ◀────────────────────┴──────────────────────┴── idle, evicted ──┘
 //!                     │
 //!                     └─ failed ──▶ backing off, paused ── delay over ──▶ waiting   (frozen: none of this until thawed)
+//!
+//!   idle ── used recently ──▶ preparing ──▶ standby ── message ──▶ starting      (see [`standby`]; off by default)
 //! ```
 //!
 //! What it knows of a group's messages are three places in the inbox: the newest that wakes, up to where the live agent was
 //! handed them, up to where they are answered. `newest > handed` is work to hand over; `handed > answered` is an agent at
 //! work; when a run ends, `handed` falls back to `answered`, and what was not answered is pending again.
 //!
-//! What a failure means is in [`failing`], what is kept of a group in [`entry`].
+//! What a failure means is in [`failing`], what is kept of a group in [`entry`], who has a container started ahead in
+//! [`standby`].
 
 mod entry;
 mod failing;
+mod standby;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -27,7 +31,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::entry::{Entry, State};
+pub use self::standby::StandbySettings;
+use self::{
+    entry::{Entry, State},
+    standby::Keeper,
+};
 use super::event::{Action, AtShutdown, Event, GroupStatus, PromptSize, RunWord, StopReason};
 use crate::{
     group::GroupFolder,
@@ -44,12 +52,19 @@ pub struct DispatchSettings {
     pub max_failures: u32,
     /// After how many failures in a row messages are handed over one by one, to find the one that fails.
     pub single_after: u32,
+    /// For whom a container is started ahead.
+    pub standby: StandbySettings,
 }
 
 impl Default for DispatchSettings {
     /// The defaults of NanoClaw v1: 5 containers, the first try and five more. The last three of them one by one.
     fn default() -> Self {
-        Self { max_containers: NonZeroUsize::new(5).expect("five is not zero"), max_failures: 6, single_after: 3 }
+        Self {
+            max_containers: NonZeroUsize::new(5).expect("five is not zero"),
+            max_failures: 6,
+            single_after: 3,
+            standby: StandbySettings::default(),
+        }
     }
 }
 
@@ -66,6 +81,8 @@ pub struct Dispatcher {
     live: BTreeSet<GroupFolder>,
     /// Containers that live, or may, and are no group's: they take slots.
     left_over: usize,
+    /// Who was used when, and when to look again for whom to start a container ahead.
+    keeper: Keeper,
     shutting_down: bool,
 }
 
@@ -80,6 +97,7 @@ impl Dispatcher {
             deadlines: BTreeSet::new(),
             live: BTreeSet::new(),
             left_over: 0,
+            keeper: Keeper::default(),
             shutting_down: false,
         }
     }
@@ -93,6 +111,7 @@ impl Dispatcher {
         for group in self.live.clone() {
             self.settle(&group, now, &mut actions);
         }
+        self.keep_standbys(now, &mut actions);
         self.evict(now, &mut actions);
         actions
     }
@@ -100,7 +119,8 @@ impl Dispatcher {
     /// When [`Event::Tick`] is due next; `None` when nothing waits for time to pass.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let of_groups = self.deadlines.first().map(|(at, _)| *at);
+        of_groups.into_iter().chain(self.keeper.look_again_at()).min()
     }
 
     /// How many containers there are, from create to removed.
@@ -181,6 +201,11 @@ impl Dispatcher {
             Event::Freeze { group } => self.freeze(&group, now, actions),
             Event::Thaw { group } => self.thaw(&group, now),
             Event::Run { run, word } => self.run_says(&run, word, now, actions),
+            Event::UsedBefore { group, ago } => {
+                if let Some(at) = now.checked_sub(ago) {
+                    self.used(&group, at);
+                }
+            }
             Event::GaveUp { group, through } => self.gave_up(&group, through, now),
             Event::TryNow { group } => self.try_now(group.as_ref(), now),
             Event::LeftOver { containers } => self.left_over = containers,
@@ -220,7 +245,14 @@ impl Dispatcher {
             self.stop(group, StopReason::Wanted, now, actions);
         } else {
             self.enter(group, State::Idle, None, now);
-            self.groups.remove(group);
+            self.forget(group);
+        }
+    }
+
+    /// The last that is known of a group that is removed goes.
+    fn forget(&mut self, group: &GroupFolder) {
+        if let Some(entry) = self.groups.remove(group) {
+            self.keeper.forget(group, entry.standby.used_at);
         }
     }
 
@@ -247,6 +279,10 @@ impl Dispatcher {
         for group in self.live.clone() {
             match (containers, &self.groups[&group].state) {
                 (AtShutdown::Stop, _) => self.stop(&group, StopReason::Wanted, now, actions),
+                // The next host has no use for what was started ahead for this one.
+                (AtShutdown::Leave, state) if state.stands_by() => {
+                    self.stop(&group, StopReason::Wanted, now, actions);
+                }
                 // One that is being ended goes on ending.
                 (AtShutdown::Leave, State::Stopping { .. }) => {
                     actions.push(Action::Detach { run: self.groups[&group].run(&group) });
@@ -286,6 +322,7 @@ impl Dispatcher {
             RunWord::Handed { through } => {
                 entry.handed = entry.handed.max(through);
                 entry.feeding = false;
+                self.used(&run.group, now);
             }
             RunWord::Full => (entry.feeding, entry.full) = (false, true),
             RunWord::Answered { through } => {
@@ -293,6 +330,7 @@ impl Dispatcher {
                 entry.full = false;
                 entry.failures = 0;
                 let mended = entry.trouble.take();
+                self.used(&run.group, now);
                 self.progress(&run.group, Progress::Answer, now);
                 if let Some(trouble) = mended {
                     self.mended(trouble, now);
@@ -310,6 +348,8 @@ impl Dispatcher {
                 let kind = entry.state.kind();
                 self.enter(&run.group, State::Stopping { kind }, None, now);
             }
+            RunWord::StandsBy { memory_bytes } => self.stands_by(&run.group, memory_bytes, now),
+            RunWord::Unused { failed } => self.unused(&run.group, failed, now),
             RunWord::Detached => self.enter(&run.group, State::Detached, None, now),
             RunWord::Ended { ending } => self.ended(run, &ending, now, actions),
         }
@@ -332,6 +372,9 @@ impl Dispatcher {
     fn settle(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
         let slot_wanted = self.slot_wanted();
         let entry = self.groups.get_mut(group).expect("live groups are known");
+        if entry.state.stands_by() && entry.has_work() {
+            return self.begin(group, now, actions);
+        }
         if !matches!(entry.state, State::Busy { kind: RunKind::Chat } | State::Resting) {
             return;
         }
@@ -368,9 +411,10 @@ impl Dispatcher {
             match self.groups[&group].state {
                 State::Starting { .. } | State::Busy { .. } => self.stop(&group, StopReason::TimedOut, now, actions),
                 State::Resting => self.close(&group, now, actions),
+                State::Preparing | State::Standby => self.stop(&group, StopReason::Wanted, now, actions),
                 State::BackingOff | State::Paused => self.rest_or_wait(&group, now),
                 State::Idle | State::Waiting | State::Stopping { .. } | State::Frozen | State::Detached => {
-                    unreachable!("only starting, busy, resting, backing off and paused have a deadline")
+                    unreachable!("only starting, busy, resting, standby, backing off and paused have a deadline")
                 }
             }
         }
@@ -426,6 +470,7 @@ impl Dispatcher {
         let (run, deadline) = (entry.run(group), now + entry.times.run);
         self.enter(group, State::Starting { kind: kind.clone() }, Some(deadline), now);
         actions.push(Action::Start { run, kind, prompt });
+        self.used(group, now);
     }
 
     fn close(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {

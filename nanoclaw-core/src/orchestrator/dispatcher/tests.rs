@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod fairness;
+mod standby;
 
 struct Bench {
     dispatcher: Dispatcher,
@@ -632,6 +633,10 @@ struct ModelRun {
     handed: i64,
     fed: bool,
     ending: bool,
+    /// Started ahead, and not used yet.
+    standby: bool,
+    /// Started ahead.
+    was_standby: bool,
 }
 
 impl Model {
@@ -653,14 +658,28 @@ impl Model {
                         }
                         RunKind::Chat => assert!(due.is_empty(), "a task waits while messages are served"),
                     }
-                    let run_of =
-                        ModelRun { number: run.number.0, kind, started: false, handed: 0, fed: false, ending: false };
-                    self.live.insert(run.group, run_of);
+                    self.live.insert(run.group, ModelRun::new(run.number.0, kind, false));
                     assert!(self.live.len() <= cap, "over the cap");
+                }
+                Action::StandBy { run } => {
+                    assert!(!self.live.contains_key(&run.group), "two live runs of {}", run.group);
+                    assert!(!self.frozen.contains(&run.group), "a frozen group was started");
+                    let last = self.last_run.entry(run.group.clone()).or_default();
+                    assert!(run.number.0 > *last, "run numbers rise");
+                    *last = run.number.0;
+                    self.live.insert(run.group, ModelRun::new(run.number.0, RunKind::Chat, true));
+                    assert!(self.live.len() < cap, "the last slot is left for who comes");
+                }
+                Action::Begin { run, .. } => {
+                    let live = self.live.get_mut(&run.group).expect("only a live run is begun");
+                    assert_eq!(live.number, run.number.0);
+                    assert!(live.standby && !live.ending, "what was started ahead is used once, and not when it ends");
+                    live.standby = false;
                 }
                 Action::Feed { run } => {
                     let live = self.live.get_mut(&run.group).expect("only a live run is fed");
                     assert!(live.number == run.number.0 && live.kind == RunKind::Chat && live.started && !live.ending);
+                    assert!(!live.standby, "what nobody has asked anything gets no follow-up");
                     live.fed = true;
                 }
                 Action::Close { run } | Action::Stop { run, .. } | Action::Detach { run } => {
@@ -686,6 +705,16 @@ impl Model {
         let live = self.live.get_mut(group)?;
         let number = live.number;
         let word = match what {
+            0 | 1 if live.standby => RunWord::StandsBy { memory_bytes: Some(10 << 20) },
+            5 if live.was_standby && !live.started && live.handed == 0 && (live.ending || !live.standby) => {
+                self.live.remove(group);
+                RunWord::Unused { failed: false }
+            }
+            6 | 7 if live.standby => {
+                self.live.remove(group);
+                RunWord::Unused { failed: true }
+            }
+            _ if live.standby => return None,
             0 | 1 if !live.started => {
                 if live.kind == RunKind::Chat && live.handed == 0 {
                     live.handed = newest;
@@ -723,6 +752,12 @@ impl Model {
     }
 }
 
+impl ModelRun {
+    fn new(number: u32, kind: RunKind, standby: bool) -> Self {
+        Self { number, kind, started: false, handed: 0, fed: false, ending: false, standby, was_standby: standby }
+    }
+}
+
 struct Simulation {
     dispatcher: Dispatcher,
     model: Model,
@@ -732,9 +767,12 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(cap: usize) -> Self {
-        let settings =
-            DispatchSettings { max_containers: NonZeroUsize::new(cap).unwrap(), ..DispatchSettings::default() };
+    fn new(cap: usize, standby: usize) -> Self {
+        let settings = DispatchSettings {
+            max_containers: NonZeroUsize::new(cap).unwrap(),
+            standby: StandbySettings { groups: standby, ..StandbySettings::default() },
+            ..DispatchSettings::default()
+        };
         let mut simulation =
             Self { dispatcher: Dispatcher::new(settings), model: Model::default(), now: Instant::now(), cap, seq: 0 };
         for name in NAMES {
@@ -762,6 +800,10 @@ impl Simulation {
         let (waiting, resting, stopping) = (count("waiting"), count("resting"), count("stopping"));
         assert!(waiting == 0 || self.model.live.len() == self.cap, "someone waits while a slot is free");
         assert!(waiting <= stopping || resting == 0, "a container rests while someone waits for its slot");
+        let standing = count("preparing") + count("standby");
+        let live = self.model.live.len();
+        assert!(standing == 0 || live - stopping + waiting < self.cap, "one stands by in the place of who comes");
+        assert!(standing <= self.dispatcher.settings.standby.groups, "more stand by than may");
     }
 
     fn step(&mut self, step: &Step) {
@@ -825,7 +867,7 @@ impl Simulation {
                     }
                 }
             }
-            if self.dispatcher.status().iter().all(|status| matches!(status.state, "idle" | "resting")) {
+            if self.dispatcher.status().iter().all(|status| matches!(status.state, "idle" | "resting" | "standby")) {
                 return;
             }
             self.now += Duration::from_secs(1);
@@ -839,10 +881,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// At most one live run a group, never over the cap, tasks before messages, a resting container yields, no slot stays
-    /// free while someone waits (all asserted at each step); and in the end everything is answered and every task ran.
+    /// free while someone waits, what was started ahead is used once or goes, and goes first (all asserted at each step); and in the end everything is answered and every task ran.
     #[test]
-    fn the_invariants_hold_under_any_history_and_nobody_starves(cap in 1..4_usize, steps in steps()) {
-        let mut simulation = Simulation::new(cap);
+    fn the_invariants_hold_under_any_history_and_nobody_starves(
+        cap in 1..4_usize, standby in 0..3_usize, steps in steps(),
+    ) {
+        let mut simulation = Simulation::new(cap, standby);
         for step in &steps {
             simulation.step(step);
         }

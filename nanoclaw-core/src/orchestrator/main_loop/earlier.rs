@@ -1,7 +1,10 @@
 //! The loop's part in what an earlier host left, and in what nobody knows for certain: surveys, again and again until nothing
 //! is held and nothing is in doubt.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,10 +25,13 @@ use crate::{
     },
     run::{RunEnding, RunId},
     store::{GroupRecovery, StoredRun},
+    time::Timestamp,
 };
 
 /// How many surveys try soon to remove what is dead and hurts nobody, and the pause between the later ones.
 const DEAD_SURVEYS: u32 = 6;
+/// How many runs are looked at to learn which groups were used of late.
+const RUNS_REMEMBERED: u32 = 100;
 const DEAD_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 impl Loop {
@@ -83,8 +89,29 @@ impl Loop {
             };
             self.handle(event).await;
         }
+        if self.dispatcher.starts_ahead() {
+            self.tell_who_was_used().await?;
+        }
         self.look_again(0);
         Ok(caught_up)
+    }
+
+    /// Says when the groups were last used, the latest first, as far as their runs of late tell. A run of which nothing was
+    /// asked is no use.
+    async fn tell_who_was_used(&mut self) -> Result<(), StartError> {
+        let now = Timestamp::now().as_ms();
+        let mut seen = BTreeSet::new();
+        for run in self.context.store.runs(None, RUNS_REMEMBERED).await? {
+            if seen.contains(&run.id.group) {
+                continue;
+            }
+            let Some(turn) = self.context.store.turns(&run.id).await?.pop() else { continue };
+            seen.insert(run.id.group.clone());
+            let last = turn.ended_at.map_or(turn.handed_at, |ended| ended.max(turn.handed_at));
+            let ago = Duration::from_millis(u64::try_from(now.saturating_sub(last.as_ms())).unwrap_or(0));
+            self.handle(Event::UsedBefore { group: run.id.group, ago }).await;
+        }
+        Ok(())
     }
 
     /// Starts the worker of an adopted run. What it is to do waits in `commands`, be it that its group was removed meanwhile.

@@ -33,8 +33,8 @@ use crate::{
     store::StoredRun,
 };
 
-/// Commands that may wait for a worker: one feed, one close, one stop, one detach, and one to spare.
-const COMMANDS: usize = 5;
+/// Commands that may wait for a worker: one begin, one feed, one close, one stop, one detach, and one to spare.
+const COMMANDS: usize = 6;
 
 /// Owns the dispatcher and every run's worker.
 pub(super) struct Loop {
@@ -228,6 +228,18 @@ impl Loop {
                 });
                 self.running.insert(worker.id(), (run, Work::Run));
             }
+            Action::StandBy { run } => {
+                let (sender, commands) = mpsc::channel(COMMANDS);
+                self.runs.insert(run.clone(), sender);
+                let group = self.directory.get(&run.group);
+                let (context, events, id) = (self.context.clone(), self.events.clone(), run.clone());
+                let worker = self.workers.spawn(async move {
+                    let Some(group) = group else { return Ended::Run(RunWord::Unused { failed: false }) };
+                    Ended::Run(run::stand_by(context, group, id, commands, events).await)
+                });
+                self.running.insert(worker.id(), (run, Work::Run));
+            }
+            Action::Begin { run, prompt } => self.command(&run, Command::Begin(prompt)),
             Action::Feed { run } => self.command(&run, Command::Feed),
             Action::Close { run } => self.command(&run, Command::Close),
             Action::Stop { run, why } => self.command(&run, Command::Stop(why)),

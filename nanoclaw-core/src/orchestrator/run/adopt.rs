@@ -12,6 +12,7 @@ use super::{
     Command, RunContext, Words, close, leave,
     leftover::{Fate, Leftover},
     live::{Held, Left, Live},
+    note_closed,
     requests::finish_requests,
 };
 use crate::{
@@ -118,6 +119,16 @@ pub(in crate::orchestrator) async fn finish(
     known: Option<RunEnding>,
 ) -> Result<RunEnding, StoreError> {
     // Nobody listens: there is no loop yet, or it knows nothing of this run.
+    if turns.is_empty() && known.is_none() {
+        // Its container was started ahead, or not at all. It was asked nothing, so nothing that it said is of use: most agents
+        // only complain that their input ended.
+        let fenced = Mailbox::new(context.launcher.mailbox(&group.folder)).fence(run.id.number.next());
+        if let Err(error) = fenced {
+            tracing::warn!(run = %run.id, %error, "cannot fence the run; the group's next one does");
+        }
+        note_closed(&*context.store, &run.id, &RunEnding::HostEnded).await;
+        return Ok(RunEnding::HostEnded);
+    }
     let words = Words { run: run.id.clone(), events: mpsc::channel(1).0 };
     let mailbox = Mailbox::new(context.launcher.mailbox(&group.folder));
     // Its container may be one of another runtime, which nobody asks now: then this ends it.

@@ -31,7 +31,8 @@ use crate::{
     pace::Pace,
     protocol::{PROTOCOL_VERSION, input::ContainerInput, markers::Decoder},
     run::{Retry, RunEnding, RunId, RunKind},
-    runtime::{Container, ContainerId, ContainerStdin, Exit, ExitWatch, Output},
+    runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, ExitWatch, Output},
+    session::SessionId,
     store::SessionContext,
     time::Timestamp,
 };
@@ -39,8 +40,8 @@ use crate::{
 /// How long output may still come after the container has ended; the runtimes promise two seconds.
 const OUTPUT_AFTER_EXIT: Duration = Duration::from_secs(5);
 
-/// How many of a group's runs are looked at for one whose agent spoke.
-const RUNS_LOOKED_AT: u32 = 8;
+/// How many of a group's runs are looked at for one whose agent spoke. Some may have been started ahead and never used.
+const RUNS_LOOKED_AT: u32 = 32;
 
 /// A run whose container is alive.
 pub(super) struct Live<'a> {
@@ -93,6 +94,13 @@ pub(in crate::orchestrator) struct Held {
     pub(in crate::orchestrator) exit: ExitWatch,
 }
 
+/// Whether a container took its prompt, as far as its pipe tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    No,
+}
+
 /// How a worker leaves its container.
 pub(super) enum Left {
     Ended(RunEnding),
@@ -109,6 +117,26 @@ impl<'a> Live<'a> {
         batch: &Batch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
+        let (mut live, spec) = Self::prepare(context, group, id, words).await?;
+        live.ledger = Ledger::new(batch.handed, named_before(context, group).await?);
+        live.prompt = prompt;
+        let session = context.store.session(&group.folder, &SessionContext::Chat).await;
+        let session = session.map_err(|error| not_started(&error, HOST))?;
+        context.store.hand_over(id, batch.handed, Timestamp::now()).await.map_err(|error| not_started(&error, HOST))?;
+        let mut container = start_container(context, &spec).await?;
+        let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
+        let _ = live.hand_prompt(stdin, batch, session).await;
+        let Container { id, output, exit, .. } = container;
+        Ok((live, Held { id, output: Some(output), exit }))
+    }
+
+    /// All that can be made ready before anybody knows what the agent will be asked.
+    pub(super) async fn prepare(
+        context: &'a RunContext,
+        group: &'a Group,
+        id: &'a RunId,
+        words: &'a Words,
+    ) -> Result<(Self, ContainerSpec), RunEnding> {
         let launch = context
             .launcher
             .prepare(group, id, &RunKind::Chat)
@@ -119,8 +147,6 @@ impl<'a> Live<'a> {
         let in_house = |error: MailboxError| not_started(&error, HOST);
         let mailbox = Mailbox::new(mailbox);
         let mut live = Self::new(context, group, id, words, &mailbox, log, guard).map_err(in_house)?;
-        live.ledger = Ledger::new(batch.handed, named_before(context, group).await?);
-        live.prompt = prompt;
         // A container that nobody can reach shares the mailbox; from here on it takes nothing that is meant for this run.
         mailbox.fence(id.number).map_err(in_house)?;
         context.settle_doubts(&group.folder).await?;
@@ -136,17 +162,17 @@ impl<'a> Live<'a> {
             tracing::warn!(run = %id, %error, "cannot clear away the answers to an earlier run");
         }
         live.beats = live.beats.after_earlier_run(&live.folders.alive);
-        let session = context.store.session(&group.folder, &SessionContext::Chat).await;
-        let session = session.map_err(|error| not_started(&error, HOST))?;
-        context.store.hand_over(id, batch.handed, Timestamp::now()).await.map_err(|error| not_started(&error, HOST))?;
-        let mut container = context.runtime.start(&spec).await.map_err(|error| {
-            let retry = retry_of(&error);
-            if retry == HOST {
-                // It may have got further than the runtime could tell, or clear away.
-                context.doubts.note(&group.folder);
-            }
-            not_started(&error, retry)
-        })?;
+        Ok((live, spec))
+    }
+
+    /// Writes the first prompt, a turn that is noted. Whether the container took it.
+    pub(super) async fn hand_prompt(
+        &mut self,
+        stdin: ContainerStdin,
+        batch: &Batch,
+        session: Option<SessionId>,
+    ) -> Taken {
+        let Self { context, group, id, .. } = self;
         let input = ContainerInput {
             prompt: batch.text.clone(),
             session_id: session,
@@ -161,13 +187,11 @@ impl<'a> Live<'a> {
             first_seq: Some(batch.handed.first),
             last_seq: Some(batch.handed.last),
         };
-        live.words.say(RunWord::Handed { through: batch.handed.last }).await;
-        live.typing.show(Typing::On);
-        let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
-        live.write_prompt(stdin, &input).await;
-        live.words.say(RunWord::Started).await;
-        let Container { id, output, exit, .. } = container;
-        Ok((live, Held { id, output: Some(output), exit }))
+        self.words.say(RunWord::Handed { through: batch.handed.last }).await;
+        self.typing.show(Typing::On);
+        let taken = self.write_prompt(stdin, &input).await;
+        self.words.say(RunWord::Started).await;
+        taken
     }
 
     /// A run of which nothing was handed over yet.
@@ -217,15 +241,22 @@ impl<'a> Live<'a> {
 
     /// A container that does not take its prompt has ended, or will be stopped: how it ended tells more than the pipe does
     /// (fault F29).
-    async fn write_prompt(&mut self, mut stdin: ContainerStdin, input: &ContainerInput) {
+    async fn write_prompt(&mut self, mut stdin: ContainerStdin, input: &ContainerInput) -> Taken {
         let json = serde_json::to_vec(input).expect("a container input has text keys and plain values");
         match stdin.send(&json, self.context.settings.stdin_limit).await {
-            Ok(()) => stdin.close().await,
+            Ok(()) => {
+                stdin.close().await;
+                Taken::Yes
+            }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 let limit = self.context.settings.stdin_limit;
                 self.lost = Some(format!("the agent did not read its prompt within {limit:?}"));
+                Taken::No
             }
-            Err(error) => tracing::debug!(run = %self.id, %error, "the container did not take its prompt"),
+            Err(error) => {
+                tracing::debug!(run = %self.id, %error, "the container did not take its prompt");
+                Taken::No
+            }
         }
     }
 
@@ -271,6 +302,8 @@ impl<'a> Live<'a> {
                 },
                 () = self.typing.keep_shown() => {}
                 Some(command) = commands.recv() => match command {
+                    // It was used, which it is once.
+                    Command::Begin(_) => {}
                     Command::Feed => self.feed().await,
                     Command::Close => {
                         self.closing = true;
@@ -325,8 +358,19 @@ impl<'a> Live<'a> {
     }
 }
 
+pub(super) async fn start_container(context: &RunContext, spec: &ContainerSpec) -> Result<Container, RunEnding> {
+    context.runtime.start(spec).await.map_err(|error| {
+        let retry = retry_of(&error);
+        if retry == HOST {
+            // It may have got further than the runtime could tell, or clear away.
+            context.doubts.note(&spec.labels.run.group);
+        }
+        not_started(&error, retry)
+    })
+}
+
 /// Whether the last of the group's agents that spoke named messages.
-async fn named_before(context: &RunContext, group: &Group) -> Result<Option<bool>, RunEnding> {
+pub(super) async fn named_before(context: &RunContext, group: &Group) -> Result<Option<bool>, RunEnding> {
     let runs = context.store.runs(Some(&group.folder), RUNS_LOOKED_AT).await;
     let runs = runs.map_err(|error| not_started(&error, HOST))?;
     Ok(runs.into_iter().find_map(|run| run.names_messages))

@@ -21,6 +21,7 @@ mod hand;
 mod leftover;
 mod live;
 mod requests;
+mod standby;
 mod tries;
 mod typing;
 mod words;
@@ -61,6 +62,7 @@ pub(super) use self::{
     files::off_the_loop,
     leftover::{Known, remedy},
     live::Held,
+    standby::stand_by,
 };
 
 /// The numbers and names that runs go by.
@@ -130,6 +132,8 @@ impl RunContext {
 /// What the dispatcher asks of a run's worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
+    /// Use the container that was started ahead.
+    Begin(PromptSize),
     Feed,
     Close,
     Stop(StopReason),
@@ -190,7 +194,7 @@ async fn start_and_serve(
         let _ = context.store.close_run(id, &ending, Timestamp::now()).await;
         return Left::Ended(ending);
     }
-    tracing::info!(run = %id, runtime = %new_run.runtime, "run opened");
+    tracing::info!(run = %id, runtime = %new_run.runtime, standby = false, "run opened");
     let left = match Live::start(context, group, id, prompt, &batch, words).await {
         Ok((live, container)) => live.serve(container, commands).await,
         Err(ending) => Left::Ended(ending),
@@ -223,6 +227,10 @@ async fn close(store: &dyn Store, id: &RunId, ending: &RunEnding) {
     } else {
         tracing::info!(run = %id, "the run {ending}");
     }
+    note_closed(store, id, ending).await;
+}
+
+async fn note_closed(store: &dyn Store, id: &RunId, ending: &RunEnding) {
     for pause in CLOSE_PAUSES.into_iter().map(Some).chain([None]) {
         let Err(error) = store.close_run(id, ending, Timestamp::now()).await else { return };
         tracing::error!(run = %id, %error, "cannot note that the run has ended");

@@ -12,6 +12,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// Another stream of the same seed, for what was added later: what was drawn before stays as it was.
+    pub(super) fn aside(&self) -> Self {
+        Self(self.0 ^ 0x5DEE_CE66_D1CE_4E5B)
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

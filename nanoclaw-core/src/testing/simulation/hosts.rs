@@ -182,7 +182,11 @@ async fn host_life(
 
 fn settings(world: &World) -> Settings {
     Settings {
-        dispatch: DispatchSettings { max_containers: world.plan.cap, ..DispatchSettings::default() },
+        dispatch: DispatchSettings {
+            max_containers: world.plan.cap,
+            standby: world.plan.standby,
+            ..DispatchSettings::default()
+        },
         run: RunSettings {
             close_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(5),

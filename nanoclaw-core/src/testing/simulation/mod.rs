@@ -8,7 +8,7 @@
 //! along, or does not answer for minutes while they go on, or names them twice, or starts one when the host that asked for it is
 //! gone; containers that can be neither stopped nor removed for minutes, dead or alive; a commit that comes after its host's
 //! death, when others serve; a clock that jumps; journals with rubbish, lies and links in them; groups that are removed,
-//! added again, frozen and thawed; operators who decide about turns and messages, not always rightly. Then the faults stop,
+//! added again, frozen and thawed; containers that are started ahead, in half of the seeds, of what changes meanwhile; operators who decide about turns and messages, not always rightly. Then the faults stop,
 //! things settle, and it is checked that
 //!
 //! * every message that wakes is answered once, or given up with a notice in its chat, and never both;

@@ -157,6 +157,8 @@ impl Operator {
         self.world.chats().frozen.remove(&folder);
         self.world.note(|| format!("an operator thaws {folder}"));
         self.ask(async |host| host.thaw(&folder).await).await;
+        // It may have taken a while to reach a host, one in which somebody else has frozen it meanwhile.
+        self.world.chats().frozen.remove(&folder);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use super::dice::{Dice, Rate};
 use crate::{
     channel::Repeat,
-    orchestrator::WhenUnknown,
+    orchestrator::{StandbySettings, WhenUnknown},
     store::{Resolution, TurnResolution},
 };
 
@@ -35,6 +35,10 @@ pub(super) struct Plan {
     pub(super) when_unknown: WhenUnknown,
     /// Whether the engine names each container twice.
     pub(super) lists_twice: bool,
+    /// For whom containers are started ahead.
+    pub(super) standby: StandbySettings,
+    /// How often it changes what containers are made of.
+    pub(super) changes_every: Option<Duration>,
     pub(super) rates: Rates,
 }
 
@@ -159,6 +163,7 @@ pub(super) struct Rates {
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
+        let mut aside = dice.aside();
         let stormy = Duration::from_secs(dice.between(60, 240));
         let count = dice.between(2, 8);
         let cap = usize::try_from(dice.between(1, 3)).unwrap_or(1);
@@ -186,6 +191,12 @@ impl Plan {
             rates: Rates::draw(dice),
             engine_away: dice.chance(2500).then(|| (within(dice, stormy), Duration::from_secs(dice.between(2, 180)))),
             keeps_dead: dice.chance(5000),
+            standby: StandbySettings {
+                groups: aside.one_of(&[0, 0, 0, 1, 2, 3]),
+                within: Duration::from_secs(aside.one_of(&[15, 40, 90])),
+                ..StandbySettings::default()
+            },
+            changes_every: aside.one_of(&[None, None, Some(Duration::from_secs(20))]),
         }
     }
 }

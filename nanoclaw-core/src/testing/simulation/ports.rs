@@ -348,6 +348,10 @@ impl ContainerRuntime for SimulatedRuntime {
         self.inner.ensure_image(image).await
     }
 
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        self.call(format!("identify {image}"), self.inner.image_id(image)).await
+    }
+
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         self.check_frozen(&spec.labels.run.group);
         if self.host.world.fault(|rates| rates.start_hopeless) {
@@ -438,6 +442,13 @@ impl Launcher for SimulatedLauncher {
         let faults = CallFaults { fails: |rates| rates.launch_fails, lies: |rates| rates.launch_fails };
         let refuse = |reason| LaunchError { reason, retry: Retry::Later };
         self.host.call(|| format!("prepare {run}"), faults, self.make(group, run), refuse).await
+    }
+
+    async fn fingerprint(&self, group: &Group, run: &RunId, _kind: &RunKind) -> Result<String, LaunchError> {
+        let faults = CallFaults { fails: |rates| rates.launch_fails, lies: |rates| rates.launch_fails };
+        let refuse = |reason| LaunchError { reason, retry: Retry::Later };
+        let text = async { Ok(self.host.world.configured(&group.folder)) };
+        self.host.call(|| format!("fingerprint {run}"), faults, text, refuse).await
     }
 
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError> {

@@ -18,7 +18,7 @@ use super::{
     dice::{Dice, Rate},
     plan::{Plan, Rates},
 };
-use crate::{mailbox::Watcher, runtime::ContainerId};
+use crate::{group::GroupFolder, mailbox::Watcher, runtime::ContainerId};
 
 /// How long containers may be stuck after the last fault.
 pub(super) const STUCK_BEYOND: Duration = Duration::from_secs(60);
@@ -116,6 +116,12 @@ impl World {
 
     pub(super) fn is_stuck(&self, container: &ContainerId) -> bool {
         lock(&self.stuck).get(container).is_some_and(|until| self.elapsed() < *until)
+    }
+
+    /// What the containers of a group are made of now.
+    pub(super) fn configured(&self, group: &GroupFolder) -> String {
+        let changes = self.plan.changes_every.map_or(0, |every| self.elapsed().as_secs() / every.as_secs().max(1));
+        format!("{group} {changes}")
     }
 
     /// Whether this goes wrong now.

@@ -260,6 +260,14 @@ impl ContainerRuntime for EngineRuntime {
         }
     }
 
+    async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
+        match self.docker.inspect_image(image.as_str()).await {
+            Ok(found) => Ok(found.id),
+            Err(error) if errors::is_not_there(&error) => Err(RuntimeError::NoImage { image: image.clone() }),
+            Err(error) => Err(self.error("look for the image")(error)),
+        }
+    }
+
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {
         self.start_for(spec, Purpose::Run).await
     }
