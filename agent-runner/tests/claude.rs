@@ -75,6 +75,31 @@ fn a_message_a_tool_a_follow_up_and_the_session_in_the_next_run() {
     assert_eq!(agent.code(), 0, "{}", agent.errors());
 }
 
+/// The pictures in the last request, in base64.
+fn pictures_shown(api: &Api) -> Vec<String> {
+    let body = api.fake.model_requests().last().unwrap().json();
+    let blocks = body["messages"].as_array().unwrap().iter().flat_map(|message| message["content"].as_array());
+    let images = blocks.flatten().filter(|block| block["type"] == "image" && block["source"]["type"] == "base64");
+    images.map(|block| block["source"]["data"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_picture_that_came_with_a_message_is_shown_to_the_model_and_one_with_a_follow_up_too() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    let files = vec![common::picture(&home, "1-1-a.png")];
+    let mut agent = api.agent(&home, &program, &ContainerInput { files, ..input(&message("look"), 1) });
+    // The program says after the words where it keeps a copy of the picture, which is what the fake repeats.
+    assert_answer(&agent.block(), "echo: ", 1);
+    assert_eq!(pictures_shown(&api), [common::PNG]);
+    assert!(api.fake.model_requests().last().unwrap().json().to_string().contains(">look</message>"));
+    home.follow_up_with(&message("and this"), 2, vec![common::picture(&home, "2-1-b.png")]);
+    assert_answer(&agent.block(), "echo: ", 2);
+    assert_eq!(pictures_shown(&api), [common::PNG, common::PNG]);
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
 #[test]
 fn the_placeholder_makes_the_program_ask_as_the_hosts_credential_needs_it() {
     let Some(program) = real() else { return };

@@ -719,3 +719,50 @@ fn a_recorded_answer_of_chat_completions_is_understood() {
     assert_eq!((&messages[3]["tool_call_id"], &messages[3]["content"]), (&json!("call_a"), &json!("milk\n")));
     assert_eq!((&messages[4]["tool_call_id"], &messages[4]["content"]), (&json!("call_b"), &json!("tea\n")));
 }
+
+/// The pictures in a request, whatever its form.
+fn pictures_shown(body: &Value) -> usize {
+    let blocks = body["messages"].as_array().unwrap().iter().flat_map(|message| message["content"].as_array());
+    let shown = |block: &&Value| {
+        block["source"]["data"] == common::PNG
+            || block["image_url"]["url"].as_str().is_some_and(|url| url.ends_with(common::PNG))
+    };
+    blocks.flatten().filter(shown).count()
+}
+
+#[test]
+fn a_picture_that_came_with_a_message_is_shown_to_the_model_and_one_with_a_follow_up_too() {
+    for kind in ["anthropic", "openai"] {
+        let (home, api) = (Home::new(), Api::start(Script::echo()));
+        let settings = if kind == "openai" { openai(&api) } else { defaults() };
+        let files = vec![common::picture(&home, "1-1-a.png")];
+        let mut agent = api.agent(&home, &settings, &ContainerInput { files, ..input(&message("look"), 1) });
+        assert_answer(&agent.block(), "echo: look", 1);
+        assert_eq!(api.asked().iter().map(pictures_shown).collect::<Vec<_>>(), [1], "{kind}");
+        home.follow_up_with(&message("and this"), 2, vec![common::picture(&home, "2-1-b.png")]);
+        assert_answer(&agent.block(), "echo: and this", 2);
+        assert_eq!(api.asked().iter().map(pictures_shown).collect::<Vec<_>>(), [1, 2], "{kind}");
+        home.close();
+        assert_eq!(agent.code(), 0, "{}", agent.errors());
+    }
+}
+
+#[test]
+fn a_picture_that_the_model_refuses_does_not_cost_the_message_its_answer() {
+    let home = Home::new();
+    let refused = Turn::Error {
+        status: 400,
+        kind: "invalid_request_error".to_owned(),
+        message: "Could not process image".to_owned(),
+        retry_after: None,
+    };
+    let api = Api::answers(vec![refused, Turn::Text("I cannot see it".to_owned())]);
+    let files = vec![common::picture(&home, "1-1-a.png")];
+    let mut agent = api.agent(&home, &defaults(), &ContainerInput { files, ..input(&message("look"), 1) });
+    assert_answer(&agent.block(), "I cannot see it", 1);
+    let asked = api.asked();
+    assert_eq!(asked.iter().map(pictures_shown).collect::<Vec<_>>(), [1, 0]);
+    assert!(asked[1].to_string().contains("could not be shown"), "{}", asked[1]);
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::{
+    attachment::NewFile,
     group::{Group, GroupFolder},
     orchestrator::{GroupTimes, PromptLimits},
     run::{Retry, RunId, RunKind},
@@ -96,4 +97,12 @@ pub trait Launcher: Send + Sync + 'static {
     /// # Errors
     /// [`LaunchError`]; nothing is left open.
     async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;
+
+    /// Puts files that came with messages from the host's spool into a group's folder, each whole under its path, where the
+    /// group's agent can read it. What the agent has put into a file's place is replaced, and no link is followed. The same
+    /// file again changes nothing. Called only after [`prepare`](Self::prepare) or [`rejoin`](Self::rejoin) for a run of the
+    /// group, and before a prompt that names the files.
+    ///
+    /// Returned is, for each file in order, why it is not there, as it follows "not fetched: "; `None` when it is there.
+    async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>>;
 }

@@ -2,8 +2,8 @@
 //!
 //! A tour, in the order in which a message meets the parts:
 //!
-//! * [`chat`], [`message`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the nouns: what things
-//!   are, each with an id type of its own.
+//! * [`chat`], [`message`], [`attachment`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the
+//!   nouns: what things are, each with an id type of its own.
 //! * [`trigger`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, how messages read to it, and what
 //!   of the machine a group may be shown.
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
@@ -15,6 +15,7 @@
 //!
 //! Core knows no chat service, no container engine and no SQL.
 
+pub mod attachment;
 pub mod causes;
 pub mod channel;
 pub mod chat;

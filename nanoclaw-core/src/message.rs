@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attachment::Attachment,
     chat::{ChannelName, ChatId, ChatKind},
     text_id::{plain_text, text_id},
     time::Timestamp,
@@ -64,17 +65,6 @@ pub struct Quote {
     pub text: Option<String>,
 }
 
-/// A file that came with a message and was fetched into the group's `attachments/`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// What it is, in the service's words ("photo", "voice", "document").
-    pub kind: String,
-    /// Path relative to the group's folder; `None` when it was not fetched.
-    pub path: Option<String>,
-    /// The name the sender gave it.
-    pub name: Option<String>,
-}
-
 /// A message as a channel hands it in. Nothing is promised until [`Inbox::accept`](crate::orchestrator::Inbox::accept)
 /// has returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +89,7 @@ pub struct InboundMessage {
     pub sent_at: Timestamp,
     /// What it replies to.
     pub quote: Option<Quote>,
-    /// Files that came with it.
+    /// Files that came with it, in the sender's order.
     pub attachments: Vec<Attachment>,
 }
 

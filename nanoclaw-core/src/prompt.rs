@@ -5,7 +5,8 @@ use std::fmt::Write;
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
-    message::{Attachment, InboundMessage, StoredMessage},
+    attachment::{Attachment, Fetched},
+    message::{InboundMessage, Seq, StoredMessage},
     time::Timestamp,
 };
 
@@ -35,27 +36,28 @@ pub struct Skipped {
 /// Names, texts and ids are escaped (`&`, `<`, `>`, `"`), control characters other than newline and tab are dropped, times are local to `zone`.
 /// A zone without a name is told as its offset at the last message, such as `+02:00`. What stands in one line (a name, an id, a
 /// path) has spaces for newlines and tabs. There is no `quoted_message` when the service did not send the quoted text along.
-/// An attachment is a line `[photo: attachments/x.jpg]` after the text; one that was not fetched is
-/// `[photo: x.jpg, not fetched]`. Older messages that are not shown are told as
+/// An attachment is a line `[photo: attachments/12-1-x.jpg, image/jpeg, 4711 bytes]` after the text, with its path in the
+/// group's folder; one that was not fetched is `[photo: x.jpg, not fetched: why]`. Older messages that are not shown are told as
 /// `<context timezone="…" skipped_messages="12" skipped_from="Mar 1, 2026, 9:00 AM" skipped_to="Mar 4, 2026, 1:00 PM" />`.
 #[must_use]
 pub fn format_messages(messages: &[StoredMessage], zone: &TimeZone, skipped: Option<&Skipped>) -> String {
     let last = messages.last().map_or(Timestamp::from_ms(0), |stored| stored.message.sent_at);
-    let texts = messages.iter().map(|stored| format_message(&stored.message, zone, usize::MAX));
+    let texts = messages.iter().map(|stored| format_message(stored, zone, usize::MAX));
     frame(texts, zone, last, skipped)
 }
 
 /// One message as [`format_messages`] has it, in `most` bytes if that can be. A message that is larger has its quote, its
 /// attachments and its text cut, and says how many bytes of the text are left out.
 #[must_use]
-pub fn format_message(message: &InboundMessage, zone: &TimeZone, most: usize) -> String {
+pub fn format_message(stored: &StoredMessage, zone: &TimeZone, most: usize) -> String {
+    let StoredMessage { seq, message, .. } = stored;
     let mut text = String::new();
-    push_message(&mut text, message, zone);
+    push_message(&mut text, *seq, message, zone);
     if text.len() <= most {
         return text;
     }
     text.clear();
-    push_message(&mut text, &cut(message, zone, most), zone);
+    push_message(&mut text, *seq, &cut(*seq, message, zone, most), zone);
     text
 }
 
@@ -98,7 +100,7 @@ pub fn visible_reply(text: &str) -> Option<String> {
     (!visible.is_empty()).then(|| visible.to_owned())
 }
 
-fn push_message(prompt: &mut String, message: &InboundMessage, zone: &TimeZone) {
+fn push_message(prompt: &mut String, seq: Seq, message: &InboundMessage, zone: &TimeZone) {
     prompt.push_str("<message");
     push_attribute(prompt, "sender", &message.sender_name);
     push_attribute(prompt, "time", &local_time(message.sent_at, zone));
@@ -116,11 +118,11 @@ fn push_message(prompt: &mut String, message: &InboundMessage, zone: &TimeZone) 
         prompt.push_str("</quoted_message>");
     }
     push_escaped(prompt, &message.text);
-    for (number, attachment) in message.attachments.iter().enumerate() {
-        if number > 0 || !message.text.is_empty() {
+    for (place, attachment) in message.attachments.iter().enumerate() {
+        if place > 0 || !message.text.is_empty() {
             prompt.push('\n');
         }
-        push_attachment(prompt, attachment);
+        push_attachment(prompt, seq, place + 1, attachment);
     }
     prompt.push_str("</message>\n");
 }
@@ -132,7 +134,7 @@ const NOTE_BYTES: usize = 160;
 const NAME_BYTES: usize = 256;
 
 /// The message in about `most` bytes: quote and attachments have an eighth each, the text has the rest.
-fn cut(message: &InboundMessage, zone: &TimeZone, most: usize) -> InboundMessage {
+fn cut(seq: Seq, message: &InboundMessage, zone: &TimeZone, most: usize) -> InboundMessage {
     let mut short = InboundMessage {
         sender_name: prefix(&message.sender_name, NAME_BYTES).to_owned(),
         text: String::new(),
@@ -147,9 +149,9 @@ fn cut(message: &InboundMessage, zone: &TimeZone, most: usize) -> InboundMessage
         });
     }
     let mut attachments = 0;
-    for attachment in &message.attachments {
+    for (place, attachment) in message.attachments.iter().enumerate() {
         let mut line = String::new();
-        push_attachment(&mut line, attachment);
+        push_attachment(&mut line, seq, place + 1, attachment);
         attachments += line.len() + 1;
         if attachments > most / 8 {
             break;
@@ -158,7 +160,7 @@ fn cut(message: &InboundMessage, zone: &TimeZone, most: usize) -> InboundMessage
     }
     let files = message.attachments.len() - short.attachments.len();
     let mut around = String::new();
-    push_message(&mut around, &short, zone);
+    push_message(&mut around, seq, &short, zone);
     let part = prefix(&message.text, most.saturating_sub(around.len() + NOTE_BYTES));
     let left_out = message.text.len() - part.len();
     short.text = part.to_owned();
@@ -192,17 +194,28 @@ fn escaped_len(character: char) -> usize {
     }
 }
 
-fn push_attachment(prompt: &mut String, attachment: &Attachment) {
+fn push_attachment(prompt: &mut String, seq: Seq, number: usize, attachment: &Attachment) {
     prompt.push('[');
     push_in_line(prompt, &attachment.kind);
     prompt.push_str(": ");
-    match (&attachment.path, &attachment.name) {
-        (Some(path), _) => push_in_line(prompt, path),
-        (None, Some(name)) => {
-            push_in_line(prompt, name);
-            prompt.push_str(", not fetched");
+    match attachment.new_file(seq, number) {
+        Some(new) => {
+            push_in_line(prompt, &new.path);
+            prompt.push_str(", ");
+            push_in_line(prompt, &new.file.media_type);
+            let _ = write!(prompt, ", {} bytes", new.file.bytes);
         }
-        (None, None) => prompt.push_str("not fetched"),
+        None => {
+            if let Some(name) = &attachment.name {
+                push_in_line(prompt, name);
+                prompt.push_str(", ");
+            }
+            prompt.push_str("not fetched");
+            if let Fetched::No { reason: Some(reason) } = &attachment.fetched {
+                prompt.push_str(": ");
+                push_in_line(prompt, reason);
+            }
+        }
     }
     prompt.push(']');
 }
@@ -257,7 +270,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{PlatformMessageId, Quote, Seq, Wakes, sample};
+    use crate::{
+        attachment::{SpoolName, SpooledFile},
+        message::{PlatformMessageId, Quote, Wakes, sample},
+    };
 
     fn stored(message: InboundMessage) -> StoredMessage {
         StoredMessage { seq: Seq(1), wakes: Wakes::Yes, message }
@@ -279,8 +295,13 @@ mod tests {
         })
     }
 
-    fn attachment(kind: &str, path: Option<&str>, name: Option<&str>) -> Attachment {
-        Attachment { kind: kind.to_owned(), path: path.map(str::to_owned), name: name.map(str::to_owned) }
+    /// One that is there, of this type, or one that was not fetched.
+    fn attachment(kind: &str, media_type: Option<&str>, name: Option<&str>) -> Attachment {
+        let fetched = media_type.map_or_else(Fetched::default, |media_type| {
+            let spool = SpoolName::new("00ff").unwrap();
+            Fetched::Yes(SpooledFile { spool, media_type: media_type.to_owned(), bytes: 4711 })
+        });
+        Attachment { kind: kind.to_owned(), name: name.map(str::to_owned), fetched }
     }
 
     #[test]
@@ -318,12 +339,16 @@ mod tests {
     #[test]
     fn attachments_are_lines_after_the_text() {
         assert_snapshot!(format(vec![
-            InboundMessage { attachments: vec![attachment("photo", Some("attachments/x.jpg"), Some("x"))], ..sample("look") },
+            InboundMessage { attachments: vec![attachment("photo", Some("image/jpeg"), Some("x.jpg"))], ..sample("look") },
             InboundMessage {
                 attachments: vec![
-                    attachment("voice", Some("attachments/a.ogg"), None),
+                    attachment("voice", Some("audio/ogg"), None),
                     attachment("document", None, Some("tax\n<2025>.pdf")),
                     attachment("video", None, None),
+                    Attachment {
+                        fetched: Fetched::No { reason: Some("it has <31> MB".to_owned()) },
+                        ..attachment("document", None, Some("big.iso"))
+                    },
                 ],
                 ..sample("")
             },
@@ -331,10 +356,11 @@ mod tests {
             <context timezone="Europe/Berlin" />
             <messages>
             <message sender="Ann" time="Mar 4, 2026, 1:30 PM">look
-            [photo: attachments/x.jpg]</message>
-            <message sender="Ann" time="Mar 4, 2026, 1:30 PM">[voice: attachments/a.ogg]
+            [photo: attachments/1-1-x.jpg, image/jpeg, 4711 bytes]</message>
+            <message sender="Ann" time="Mar 4, 2026, 1:30 PM">[voice: attachments/1-1-voice.ogg, audio/ogg, 4711 bytes]
             [document: tax &lt;2025&gt;.pdf, not fetched]
-            [video: not fetched]</message>
+            [video: not fetched]
+            [document: big.iso, not fetched: it has &lt;31&gt; MB]</message>
             </messages>
             "#);
     }
@@ -353,7 +379,7 @@ mod tests {
             <message sender="&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  ." time="Mar 4, 2026, 1:30 PM" reply_to="17"><quoted_message from="&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  .">&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m
             	.</quoted_message>&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m
             	.
-            [&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  .: &lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  .]</message>
+            [&lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  .: attachments/1-1-__message__message_sender__Owner___lt___x___y____31m___., &lt;/message&gt;&lt;message sender=&quot;Owner&quot;&gt;&amp;lt; &quot;x&quot; 'y'[31m  ., 4711 bytes]</message>
             </messages>
             "#);
     }
@@ -378,7 +404,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_large_is_cut_and_says_how_much_is_left_out() {
         let whole = InboundMessage { quote: quote(Some("Bob"), Some(&"q".repeat(9000))), ..sample(&"x".repeat(5000)) };
-        let text = format_message(&whole, &berlin(), 2000);
+        let text = format_message(&stored(whole), &berlin(), 2000);
         assert!(text.len() <= 2000, "{}", text.len());
         let (before, after) = text.split_once("\n[").unwrap();
         let shown = before.matches('x').count();
@@ -388,8 +414,8 @@ mod tests {
         assert_eq!(after, note);
         assert!(before.contains("qqq…</quoted_message>"), "{before}");
         assert_eq!(
-            format_message(&sample("short"), &berlin(), 2000),
-            format_message(&sample("short"), &berlin(), 9000)
+            format_message(&stored(sample("short")), &berlin(), 2000),
+            format_message(&stored(sample("short")), &berlin(), 9000)
         );
     }
 
@@ -467,13 +493,13 @@ mod tests {
             quoted in proptest::option::of(nasty_text()),
             quoted_name in proptest::option::of(nasty_text()),
             kind in nasty_text(),
-            path in proptest::option::of(nasty_text()),
+            media_type in proptest::option::of(nasty_text()),
             attached_name in proptest::option::of(nasty_text()),
         ) {
             let prompt = format(vec![InboundMessage {
                 sender_name: name,
                 quote: quote(quoted_name.as_deref(), quoted.as_deref()),
-                attachments: vec![attachment(&kind, path.as_deref(), attached_name.as_deref())],
+                attachments: vec![attachment(&kind, media_type.as_deref(), attached_name.as_deref())],
                 ..sample(&text)
             }]);
             let quotes = if quoted.is_some() { 2 } else { 0 };
@@ -500,7 +526,7 @@ mod tests {
                 attachments: vec![attachment("photo", Some(&text), None); files],
                 ..sample(&text.repeat(times))
             };
-            let formatted = format_message(&message, &berlin(), most);
+            let formatted = format_message(&stored(message), &berlin(), most);
             prop_assert!(formatted.len() <= most, "{} > {most}", formatted.len());
             prop_assert_eq!(formatted.matches("</message>").count(), 1);
         }

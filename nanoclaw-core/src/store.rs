@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 
 use crate::{
+    attachment::SpoolName,
     chat::{ChatId, ChatMetadata},
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
@@ -451,6 +452,10 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoGroup`].
     async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// The names of the spooled files of messages that are not done with: those beyond their group's cursor, and those that
+    /// were set aside and are kept. In no order.
+    async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError>;
 
     // --- runs, turns, sessions --------------------------------------------------------------------------------------
 

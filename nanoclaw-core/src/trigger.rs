@@ -62,8 +62,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        attachment::{Attachment, Fetched},
         group::GroupFolder,
-        message::{Attachment, Author, sample},
+        message::{Author, sample},
         time::Timestamp,
     };
 
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn f22_a_message_of_media_alone_wakes_and_one_without_anything_never_does() {
-        let photo = Attachment { kind: "photo".to_owned(), path: None, name: None };
+        let photo = Attachment { kind: "photo".to_owned(), name: None, fetched: Fetched::default() };
         let media_alone = InboundMessage { attachments: vec![photo], ..sample("") };
         for (group, media_wakes) in [
             (group(GroupRole::Main, TriggerPolicy::AssistantName), Wakes::Yes),

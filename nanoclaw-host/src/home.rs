@@ -125,6 +125,12 @@ impl Home {
         self.store().join("covers")
     }
 
+    /// The spool of files that came with messages.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.store().join("files")
+    }
+
     /// A group's mailbox.
     #[must_use]
     pub fn mailbox(&self, group: &GroupFolder) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod credentials;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+pub mod files;
 pub mod gateway;
 mod held_folder;
 pub mod home;

@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use channel_fakes::{Client, PATIENCE};
 use nanoclaw_core::{
+    attachment::NewFile,
     delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupFolder},
     launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
@@ -58,6 +59,10 @@ impl Launcher for NoLauncher {
 
     async fn rejoin(&self, _group: &Group, _run: &RunId) -> Result<Rejoined, LaunchError> {
         Err(LaunchError { reason: "there are no runs here".to_owned(), retry: Retry::Never })
+    }
+
+    async fn bring_files(&self, _group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>> {
+        files.iter().map(|_| Some("there are no runs here".to_owned())).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use nanoclaw_core::{
     causes::with_causes,
     mailbox::{Claimed, Folder, FolderWatch, Limits, Mailbox, MailboxError, Watcher},
     message::Seq,
-    protocol::input::{CLOSE_FILE, FollowUp},
+    protocol::input::{CLOSE_FILE, FileInPrompt, FollowUp},
 };
 
 use crate::log::say;
@@ -21,6 +21,8 @@ pub(crate) struct FollowUps {
 pub(crate) struct Taken {
     /// The formatted messages, in the order of the files' names.
     pub(crate) texts: Vec<String>,
+    /// The files that they name.
+    pub(crate) files: Vec<FileInPrompt>,
     /// The newest message among them, where the host counts.
     pub(crate) last: Option<Seq>,
 }
@@ -76,8 +78,9 @@ impl FollowUps {
                 Ok(FollowUp::Message { last_seq, .. }) if last_seq.is_some() && last_seq <= handed.max(taken.last) => {
                     say!("the follow-up {name:?} was answered by an earlier run or is in this one's prompt; dropped");
                 }
-                Ok(FollowUp::Message { text, last_seq, .. }) => {
+                Ok(FollowUp::Message { text, last_seq, files, .. }) => {
                     taken.texts.push(text);
+                    taken.files.extend(files);
                     taken.last = taken.last.max(last_seq);
                 }
                 Err(reason) => say!("the follow-up {name:?} is no message and was removed: {reason}"),

@@ -41,7 +41,7 @@ use crate::{
     log::say,
     overlay::{self, Overlay, hooks::Hooks},
     places::{Places, set},
-    provider::{self, Failure, Provider, Said, Start},
+    provider::{self, Failure, Prompt, Provider, Said, Start},
 };
 
 /// The exit code after a failure that a block tells of.
@@ -159,7 +159,7 @@ async fn run() -> anyhow::Result<u8> {
         answered: input.last_seq.map(|_| Seq(input.first_seq.map_or(0, |first| first.0 - 1))),
         session: None,
     };
-    let code = agent.live(text, &input, &mut stop).await;
+    let code = agent.live(Prompt { text, files: input.files.clone() }, &input, &mut stop).await;
     // A run can be over before it was its turn.
     let _ = timeout(TELLING, telling).await;
     code
@@ -206,34 +206,35 @@ enum Next {
 }
 
 impl Agent {
-    async fn live(mut self, first: String, input: &ContainerInput, stop: &mut Stop) -> anyhow::Result<u8> {
-        let mut text = first;
+    async fn live(mut self, first: Prompt, input: &ContainerInput, stop: &mut Stop) -> anyhow::Result<u8> {
+        let mut prompt = first;
         if let Some(follow_ups) = &mut self.follow_ups {
             follow_ups.forget_old_close();
             let taken = follow_ups.take(input.last_seq);
             for more in &taken.texts {
-                text.push('\n');
-                text.push_str(more);
+                prompt.text.push('\n');
+                prompt.text.push_str(more);
             }
+            prompt.files.extend(taken.files);
             self.handed = self.handed.max(taken.last);
         }
         let group = self.start.places.group.clone();
         if unless_stopped(&mut self.beat, stop, self.hooks.before_first_prompt(&group)).await.is_none()
-            || self.hooked(&mut text, stop).await.is_none()
+            || self.hooked(&mut prompt.text, stop).await.is_none()
         {
             return Ok(0);
         }
-        let mut busy = self.ask(text.clone())?;
+        let mut busy = self.ask(prompt.clone())?;
 
         loop {
             while !busy {
-                match self.between_turns(&mut text)? {
+                match self.between_turns(&mut prompt)? {
                     Next::Turn => {
-                        if self.hooked(&mut text, stop).await.is_none() {
+                        if self.hooked(&mut prompt.text, stop).await.is_none() {
                             self.provider.stop().await;
                             return Ok(0);
                         }
-                        busy = self.ask(text.clone())?;
+                        busy = self.ask(prompt.clone())?;
                     }
                     Next::Wait => break,
                     Next::Close => return self.close(stop).await,
@@ -264,9 +265,9 @@ impl Agent {
                         say!("{}; starting a new session", failure.reason);
                         self.provider.stop().await;
                         self.start.session = None;
-                        text = format!("{NEW_SESSION_NOTICE}\n\n{text}");
+                        prompt.text = format!("{NEW_SESSION_NOTICE}\n\n{}", prompt.text);
                         self.provider = Provider::new(self.start.clone());
-                        busy = self.ask(text.clone())?;
+                        busy = self.ask(prompt.clone())?;
                     }
                     Err(failure) => return self.fail(&failure).await,
                 },
@@ -286,24 +287,24 @@ impl Agent {
 
     /// Hands a prompt to the provider; whether that began a turn. Nothing to say to a provider is nothing to answer: an
     /// empty prompt is answered by silence at once, as the model's API would refuse it (fault F22).
-    fn ask(&mut self, text: String) -> anyhow::Result<bool> {
-        if text.trim().is_empty() {
+    fn ask(&mut self, prompt: Prompt) -> anyhow::Result<bool> {
+        if prompt.text.trim().is_empty() {
             self.answered = self.handed;
             self.output.write(&silent(self.session.clone(), self.answered))?;
             return Ok(false);
         }
-        self.provider.ask(text);
+        self.provider.ask(prompt);
         Ok(true)
     }
 
-    /// Takes what lies in the mailbox into `text`.
-    fn between_turns(&mut self, text: &mut String) -> anyhow::Result<Next> {
+    /// Takes what lies in the mailbox into `prompt`.
+    fn between_turns(&mut self, prompt: &mut Prompt) -> anyhow::Result<Next> {
         let Some(follow_ups) = &mut self.follow_ups else { return Ok(Next::Close) };
         // Asked for before the messages are looked at: then every message that was there before the request is seen.
         let close = follow_ups.close_asked();
         let taken = follow_ups.take(self.handed);
         if !taken.texts.is_empty() {
-            *text = taken.texts.join("\n");
+            *prompt = Prompt { text: taken.texts.join("\n"), files: taken.files };
             self.handed = self.handed.max(taken.last);
             return Ok(Next::Turn);
         }

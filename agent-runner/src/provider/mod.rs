@@ -8,6 +8,7 @@ mod archive;
 mod claude;
 mod native;
 mod offline;
+mod pictures;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use nanoclaw_core::{
     protocol::{
         agent::AgentSettings,
         environment::{AGENT, PROVIDER},
+        input::FileInPrompt,
         output::FailureKind,
     },
     secret::Secret,
@@ -61,6 +63,15 @@ pub(crate) fn from_environment() -> Result<(String, AgentSettings), Failure> {
         })?,
     };
     Ok((provider, settings))
+}
+
+/// What a provider is asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Prompt {
+    /// The words.
+    pub(crate) text: String,
+    /// The files that they name, which lie in the group's folder. Pictures among them are shown.
+    pub(crate) files: Vec<FileInPrompt>,
 }
 
 /// Something to say.
@@ -117,11 +128,11 @@ impl Provider {
     }
 
     /// Hands over a prompt. The last one must have been answered.
-    pub(crate) fn ask(&mut self, prompt: String) {
+    pub(crate) fn ask(&mut self, prompt: Prompt) {
         match self {
             Self::Claude(claude) => claude.ask(prompt),
             Self::Native(native) => native.ask(prompt),
-            Self::Offline(offline) => offline.ask(prompt),
+            Self::Offline(offline) => offline.ask(prompt.text),
             Self::Unknown { .. } => {}
         }
     }

@@ -24,7 +24,7 @@ use nanoclaw_core::{
     message::Seq,
     protocol::{
         environment::{EXTRA_DIR, GLOBAL_DIR, GROUP_DIR, IPC_DIR, OVERLAY_DIR, PROVIDER, RUN},
-        input::{CLOSE_FILE, ContainerInput, FollowUp, follow_up_name},
+        input::{CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp, follow_up_name},
         markers::{Decoder, Found},
         output::{Block, JournalEntry, Status},
         requests::Answer,
@@ -90,8 +90,13 @@ impl Home {
 
     /// Leaves a follow-up as the host does.
     pub(crate) fn follow_up(&self, text: &str, last: i64) {
+        self.follow_up_with(text, last, Vec::new());
+    }
+
+    /// The same, naming files.
+    pub(crate) fn follow_up_with(&self, text: &str, last: i64, files: Vec<FileInPrompt>) {
         let follow_up =
-            FollowUp::Message { text: text.to_owned(), first_seq: Some(Seq(last)), last_seq: Some(Seq(last)) };
+            FollowUp::Message { text: text.to_owned(), first_seq: Some(Seq(last)), last_seq: Some(Seq(last)), files };
         let name = follow_up_name(Seq(last));
         self.mailbox.input().unwrap().write(&name, &serde_json::to_vec(&follow_up).unwrap()).unwrap();
     }
@@ -186,6 +191,19 @@ pub(crate) fn input(prompt: &str, last: i64) -> ContainerInput {
     }))
     .unwrap()
 }
+
+/// A picture in the group's folder, as a prompt names it: 2 by 2 points of red.
+pub(crate) fn picture(home: &Home, name: &str) -> FileInPrompt {
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, PNG).unwrap();
+    fs::create_dir_all(home.path("group/attachments")).unwrap();
+    fs::write(home.path("group/attachments").join(name), &bytes).unwrap();
+    let path = format!("attachments/{name}");
+    FileInPrompt { path, media_type: "image/png".to_owned(), bytes: bytes.len() as u64 }
+}
+
+/// That picture in base64.
+pub(crate) const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg==";
 
 /// One message, formatted.
 pub(crate) fn message(text: &str) -> String {

@@ -13,7 +13,7 @@ use rustix::{
 use super::{Folder, MailboxError, names::Names};
 
 /// How many bytes of a file tell its type.
-const TELLING_BYTES: u64 = 8192;
+pub const TELLING_BYTES: usize = 8192;
 /// How many names a path may have.
 const MOST_NAMES: usize = 64;
 
@@ -139,14 +139,17 @@ fn is_link(folder: &OwnedFd, name: &str) -> bool {
 }
 
 fn beginning(file: &File) -> Result<Vec<u8>, FileRefused> {
-    let mut bytes = vec![0; usize::try_from(TELLING_BYTES).unwrap_or_default()];
+    let mut bytes = vec![0; TELLING_BYTES];
     // At its place, so that whoever sends the file begins at its beginning.
     let read = std::os::unix::fs::FileExt::read_at(file, &mut bytes, 0).map_err(FileRefused::Unreadable)?;
     bytes.truncate(read);
     Ok(bytes)
 }
 
-fn media_type(beginning: &[u8]) -> &'static str {
+/// The type of a file by what is in it, of which [`TELLING_BYTES`] tell: `image/png`; `text/plain` for what is text, and
+/// `application/octet-stream` for what nobody knows.
+#[must_use]
+pub fn media_type(beginning: &[u8]) -> &'static str {
     if let Some(known) = infer::get(beginning) {
         return known.mime_type();
     }

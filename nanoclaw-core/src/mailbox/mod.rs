@@ -15,7 +15,7 @@ mod write;
 
 pub use claim::{Claimed, Limits, Refused};
 pub use folder::{FileMark, Folder, Mailbox, MailboxError};
-pub use group_file::{FileRefused, GroupFile};
+pub use group_file::{FileRefused, GroupFile, TELLING_BYTES, media_type};
 #[cfg(feature = "testing")]
 pub use watch::in_process;
 pub use watch::{FolderWatch, RESCAN, RESCAN_WITHOUT_WATCH, Watcher};

@@ -1,11 +1,16 @@
 //! What an agent is handed next: which messages, as one prompt.
 
-use std::collections::VecDeque;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+};
 
 use jiff::tz::TimeZone;
 
 use crate::{
+    attachment::{Fetched, NewFile},
     group::GroupFolder,
+    launch::Launcher,
     message::{Seq, StoredMessage, Wakes},
     prompt::{self, Skipped},
     run::Handed,
@@ -40,6 +45,21 @@ pub(super) struct Batch {
     pub(super) text: String,
     /// How many messages it has from the first that wakes on.
     pub(super) messages: usize,
+    /// The files that the text names.
+    pub(super) files: Vec<NewFile>,
+}
+
+/// Files that cannot be put where the agent finds them, and why: by message, and place among its attachments, from 1.
+pub(super) type Missing = BTreeMap<(Seq, usize), String>;
+
+/// Which messages are wanted, and how they are put together.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) group: &'a GroupFolder,
+    /// Those beyond this one.
+    pub(super) after: Seq,
+    pub(super) limits: PromptLimits,
+    pub(super) zone: &'a TimeZone,
 }
 
 /// How many messages are read from the store at a time. A message has up to a mebibyte, and a backlog any number of them.
@@ -48,18 +68,16 @@ const PAGE: u32 = 32;
 /// What of a prompt's bytes one message of context may take: a quarter.
 const CONTEXT_SHARE: usize = 4;
 
-/// The next batch beyond `after`; `None` when nothing that wakes waits there.
+/// The next batch; `None` when nothing that wakes waits there. The text says of what is `missing` that it is not there.
 pub(super) async fn next_batch(
     store: &dyn Store,
-    group: &GroupFolder,
-    after: Seq,
-    limits: PromptLimits,
-    zone: &TimeZone,
+    wanted: Wanted<'_>,
+    missing: &Missing,
 ) -> Result<Option<Batch>, StoreError> {
-    let mut filling = Filling::new(limits, zone);
-    let mut after = after;
+    let mut filling = Filling::new(wanted.limits, wanted.zone, missing);
+    let mut after = wanted.after;
     loop {
-        let page = store.messages_after(group, after, PAGE).await?;
+        let page = store.messages_after(wanted.group, after, PAGE).await?;
         let last_page = page.len() < PAGE as usize;
         for message in page {
             after = message.seq;
@@ -73,6 +91,33 @@ pub(super) async fn next_batch(
     }
 }
 
+/// Puts the files of a batch where the agent finds them. When one cannot be put there, the batch is made anew and says so.
+/// Returned is the batch whose files all lie there; `None` when its messages wait no longer.
+pub(super) async fn bring_files(
+    launcher: &dyn Launcher,
+    store: &dyn Store,
+    wanted: Wanted<'_>,
+    batch: Batch,
+) -> Result<Option<Batch>, StoreError> {
+    let mut missing = Missing::new();
+    let mut batch = batch;
+    // Each round adds to what is missing, and nothing that is missing is asked for again.
+    while !batch.files.is_empty() {
+        let refused = launcher.bring_files(wanted.group, &batch.files).await;
+        let refused = batch.files.iter().zip(refused).filter_map(|(new, why)| Some(((new.seq, new.number), why?)));
+        let known = missing.len();
+        missing.extend(refused);
+        if missing.len() == known {
+            break;
+        }
+        match next_batch(store, wanted, &missing).await? {
+            Some(anew) => batch = anew,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(batch))
+}
+
 /// Whether more can be taken.
 #[derive(PartialEq, Eq)]
 enum Full {
@@ -84,8 +129,9 @@ enum Full {
 struct Filling<'a> {
     limits: PromptLimits,
     zone: &'a TimeZone,
-    context: VecDeque<(Timestamp, String)>,
-    chosen: Vec<String>,
+    missing: &'a Missing,
+    context: VecDeque<(Timestamp, Formatted)>,
+    chosen: Vec<Formatted>,
     /// Of both, formatted.
     bytes: usize,
     skipped: Option<Skipped>,
@@ -93,11 +139,18 @@ struct Filling<'a> {
     last: Option<(Seq, Timestamp)>,
 }
 
+/// A message as the prompt has it.
+struct Formatted {
+    text: String,
+    files: Vec<NewFile>,
+}
+
 impl<'a> Filling<'a> {
-    fn new(limits: PromptLimits, zone: &'a TimeZone) -> Self {
+    fn new(limits: PromptLimits, zone: &'a TimeZone, missing: &'a Missing) -> Self {
         Self {
             limits,
             zone,
+            missing,
             context: VecDeque::new(),
             chosen: Vec::new(),
             bytes: prompt::FRAME_BYTES,
@@ -111,30 +164,44 @@ impl<'a> Filling<'a> {
         let room = self.limits.bytes.saturating_sub(prompt::FRAME_BYTES);
         let at = stored.message.sent_at;
         if self.chosen.is_empty() && stored.wakes == Wakes::No {
-            let text = prompt::format_message(&stored.message, self.zone, room / CONTEXT_SHARE);
-            self.bytes += text.len();
-            self.context.push_back((at, text));
+            let formatted = self.format(stored, room / CONTEXT_SHARE);
+            self.bytes += formatted.text.len();
+            self.context.push_back((at, formatted));
             self.first.get_or_insert(stored.seq);
             self.make_room(self.limits.context);
             return Full::No;
         }
-        let text = prompt::format_message(&stored.message, self.zone, room);
-        if !self.chosen.is_empty() && self.bytes + text.len() > self.limits.bytes {
+        let formatted = self.format(stored, room);
+        if !self.chosen.is_empty() && self.bytes + formatted.text.len() > self.limits.bytes {
             return Full::Yes;
         }
         self.first.get_or_insert(stored.seq);
         self.last = Some((stored.seq, at));
-        self.bytes += text.len();
-        self.chosen.push(text);
+        self.bytes += formatted.text.len();
+        self.chosen.push(formatted);
         self.make_room(self.limits.context);
         if self.chosen.len() >= self.limits.messages.max(1) { Full::Yes } else { Full::No }
+    }
+
+    fn format(&self, stored: &StoredMessage, most: usize) -> Formatted {
+        let mut stored = Cow::Borrowed(stored);
+        let mut files = Vec::new();
+        for place in 0..stored.message.attachments.len() {
+            let number = place + 1;
+            if let Some(reason) = self.missing.get(&(stored.seq, number)) {
+                let reason = Some(reason.clone());
+                stored.to_mut().message.attachments[place].fetched = Fetched::No { reason };
+            }
+            files.extend(stored.message.attachments[place].new_file(stored.seq, number));
+        }
+        Formatted { text: prompt::format_message(&stored, self.zone, most), files }
     }
 
     /// Drops context, the oldest first, and counts it.
     fn make_room(&mut self, most: usize) {
         while self.context.len() > most || self.bytes > self.limits.bytes {
-            let Some((at, text)) = self.context.pop_front() else { return };
-            self.bytes -= text.len();
+            let Some((at, dropped)) = self.context.pop_front() else { return };
+            self.bytes -= dropped.text.len();
             let skipped = self.skipped.get_or_insert(Skipped { count: 0, from: at, to: at });
             skipped.count += 1;
             skipped.to = at;
@@ -145,8 +212,13 @@ impl<'a> Filling<'a> {
         let (last, at) = self.last?;
         let handed = Handed { first: self.first?, last };
         let messages = self.chosen.len();
-        let texts = self.context.into_iter().map(|(_, text)| text).chain(self.chosen);
+        let mut files = Vec::new();
+        let formatted = self.context.into_iter().map(|(_, formatted)| formatted).chain(self.chosen);
+        let texts = formatted.map(|Formatted { text, files: of_it }| {
+            files.extend(of_it);
+            text
+        });
         let text = prompt::frame(texts, self.zone, at, self.skipped.as_ref());
-        Some(Batch { handed, text, messages })
+        Some(Batch { handed, text, messages, files })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{group::GroupFolder, message::Seq, run::RunNumber, session::SessionId};
+use crate::{attachment::NewFile, group::GroupFolder, message::Seq, run::RunNumber, session::SessionId};
 
 /// The one JSON object on standard input, followed by end of file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,28 @@ pub struct ContainerInput {
     /// Ours: the last message in the prompt; a block with this as [`super::output::Block::answered_seq`] answers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seq: Option<Seq>,
+    /// Ours: the files that the prompt names. They lie in the group's folder; an agent that passes over this reads their
+    /// paths in the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileInPrompt>,
+}
+
+/// A file that a prompt names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileInPrompt {
+    /// Where it lies, relative to the group's folder.
+    pub path: String,
+    /// Its type by what is in it: `image/png`.
+    pub media_type: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+impl From<NewFile> for FileInPrompt {
+    fn from(new: NewFile) -> Self {
+        Self { path: new.path, media_type: new.file.media_type, bytes: new.file.bytes }
+    }
 }
 
 /// A follow-up: the content of `input/<name>.json` in the mailbox.
@@ -57,6 +79,9 @@ pub enum FollowUp {
         /// Ours: the last message in it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_seq: Option<Seq>,
+        /// Ours: the files that it names, as [`ContainerInput::files`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<FileInPrompt>,
     },
 }
 

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     PROTOCOL_VERSION,
-    input::{CLOSE_FILE, ContainerInput, FollowUp, follow_up_name},
+    input::{CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp, follow_up_name},
     output::{Block, FailureKind, JournalEntry, Status},
     requests::{Answer, MessageRequest},
 };
@@ -44,7 +44,12 @@ fn least_input() -> ContainerInput {
         run_number: None,
         first_seq: None,
         last_seq: None,
+        files: Vec::new(),
     }
+}
+
+fn photo() -> FileInPrompt {
+    FileInPrompt { path: "attachments/43-1-x.jpg".to_owned(), media_type: "image/jpeg".to_owned(), bytes: 9 }
 }
 
 fn silent_block() -> Block {
@@ -82,6 +87,7 @@ fn container_input() {
         run_number: Some(RunNumber(7)),
         first_seq: Some(Seq(41)),
         last_seq: Some(Seq(43)),
+        files: vec![photo()],
         ..least
     };
     comes_back(&full);
@@ -98,7 +104,14 @@ fn container_input() {
           "protocol": 1,
           "runNumber": 7,
           "firstSeq": 41,
-          "lastSeq": 43
+          "lastSeq": 43,
+          "files": [
+            {
+              "path": "attachments/43-1-x.jpg",
+              "mediaType": "image/jpeg",
+              "bytes": 9
+            }
+          ]
         }
         "#);
 }
@@ -137,12 +150,17 @@ fn f55_container_input_with_a_folder_that_leads_elsewhere_is_refused() {
 
 #[test]
 fn follow_up() {
-    let least = FollowUp::Message { text: "more".to_owned(), first_seq: None, last_seq: None };
+    let least = FollowUp::Message { text: "more".to_owned(), first_seq: None, last_seq: None, files: Vec::new() };
     comes_back(&least);
     assert_snapshot!(serde_json::to_string(&least).unwrap(), @r#"{"type":"message","text":"more"}"#);
-    let full = FollowUp::Message { text: "more".to_owned(), first_seq: Some(Seq(44)), last_seq: Some(Seq(45)) };
+    let full = FollowUp::Message {
+        text: "more".to_owned(),
+        first_seq: Some(Seq(44)),
+        last_seq: Some(Seq(45)),
+        files: vec![photo()],
+    };
     comes_back(&full);
-    assert_snapshot!(serde_json::to_string(&full).unwrap(), @r#"{"type":"message","text":"more","firstSeq":44,"lastSeq":45}"#);
+    assert_snapshot!(serde_json::to_string(&full).unwrap(), @r#"{"type":"message","text":"more","firstSeq":44,"lastSeq":45,"files":[{"path":"attachments/43-1-x.jpg","mediaType":"image/jpeg","bytes":9}]}"#);
     assert_eq!(read::<FollowUp>(r#"{"type":"message","text":"more","future":true}"#), least);
     assert!(serde_json::from_str::<FollowUp>(r#"{"type":"reaction","text":"more"}"#).is_err());
 }

@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    attachment::{Fetched, SpoolName},
     chat::{ChatId, ChatMetadata},
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole},
@@ -427,6 +428,20 @@ impl Store for MemoryStore {
         let chat = &state.registration(group)?.group.chat;
         let given_up = |stored: &&StoredMessage| stored.message.chat == *chat && state.given_up.contains(&stored.seq);
         Ok(state.messages.iter().rev().filter(given_up).take(limited(limit)).cloned().collect())
+    }
+
+    async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError> {
+        let state = self.read();
+        let waiting = state.groups.iter().flat_map(|known| state.beyond_cursor(known));
+        let kept = state.set_aside.iter().filter(|one| one.state == SetAsideState::Kept);
+        let kept = kept.flat_map(|one| state.between(&one.chat, one.messages));
+        let attachments = waiting.chain(kept).flat_map(|stored| &stored.message.attachments);
+        Ok(attachments
+            .filter_map(|attachment| match &attachment.fetched {
+                Fetched::Yes(file) => Some(file.spool.clone()),
+                Fetched::No { .. } => None,
+            })
+            .collect())
     }
 
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {

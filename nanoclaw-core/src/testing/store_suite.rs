@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a check is a test: it fails by panicking")]
 
 use crate::{
+    attachment::{Attachment, Fetched, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
-    message::{Attachment, Author, InboundMessage, PlatformMessageId, Quote, SenderId, Seq, StoredMessage, Wakes},
+    message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId, Seq, StoredMessage, Wakes},
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{Exit, RuntimeKind},
     session::SessionId,
@@ -74,6 +75,7 @@ macro_rules! store_suite {
             giving_up_again_changes_nothing
             giving_up_what_was_answered_changes_nothing
             giving_up_goes_no_further_than_the_inbox
+            files_are_in_use_until_their_message_is_done_with
             f06_what_is_given_up_is_set_aside_with_its_reason_and_drops_nothing
             dropping_what_waits_marks_it_and_tells_nobody
             what_was_set_aside_is_said_again_at_the_end_of_the_inbox
@@ -245,8 +247,13 @@ pub async fn a_message_comes_back_whole(store: &dyn Store) {
             text: Some("earlier".into()),
         }),
         attachments: vec![
-            Attachment { kind: "photo".into(), path: Some("attachments/1.jpg".into()), name: Some("beach.jpg".into()) },
-            Attachment { kind: "voice".into(), path: None, name: None },
+            Attachment { kind: "photo".into(), name: Some("beach.jpg".into()), fetched: fetched("a0") },
+            Attachment { kind: "voice".into(), name: None, fetched: Fetched::default() },
+            Attachment {
+                kind: "video".into(),
+                name: None,
+                fetched: Fetched::No { reason: Some("too \"large\"".into()) },
+            },
         ],
         ..message("one", "m-1")
     };
@@ -867,6 +874,45 @@ pub async fn giving_up_goes_no_further_than_the_inbox(store: &dyn Store) {
     assert_eq!(store.cursor(&folder("one")).await.unwrap(), seq);
     told(store, "one", "m-2").await;
     assert_eq!(texts(store, "one").await, ["text of m-2"], "what comes later is not lost");
+}
+
+/// See [`Store::files_in_use`].
+pub async fn files_are_in_use_until_their_message_is_done_with(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    assert!(store.files_in_use().await.unwrap().is_empty());
+    let with_files = |group: &str, id: &str, names: &[&str]| {
+        let attachment = |name| Attachment { kind: "photo".into(), name: None, fetched: fetched(name) };
+        let unfetched = Attachment { kind: "video".into(), name: None, fetched: Fetched::default() };
+        let attachments = names.iter().copied().map(attachment).chain([unfetched]).collect();
+        InboundMessage { attachments, ..message(group, id) }
+    };
+    let mut told = Vec::new();
+    for (group, id, names) in [("one", "m-1", &["a1", "a2"][..]), ("one", "m-2", &["a3"]), ("two", "m-1", &["b1"])] {
+        told.push(stored(store.accept(&with_files(group, id, names), Wakes::Yes, at(1)).await));
+    }
+    assert_eq!(in_use(store).await, ["a1", "a2", "a3", "b1"]);
+    // Set aside, and kept; the group's other messages wait.
+    let through = told[0];
+    store.give_up(&folder("one"), &giving_up(through, &delivery("gave-up", "tg:one")), at(2)).await.unwrap();
+    assert_eq!(in_use(store).await, ["a1", "a2", "a3", "b1"]);
+    store.give_up(&folder("one"), &GiveUp::dropped(told[1]), at(3)).await.unwrap();
+    assert_eq!(in_use(store).await, ["a1", "a2", "b1"], "what was dropped is done with");
+    store.resolve_set_aside(&folder("one"), through, TurnResolution::Retry, at(4)).await.unwrap();
+    assert_eq!(in_use(store).await, ["a1", "a2", "b1"], "said again");
+    store.remove_group(&folder("two")).await.unwrap();
+    assert_eq!(in_use(store).await, ["a1", "a2"]);
+}
+
+async fn in_use(store: &dyn Store) -> Vec<String> {
+    let mut names: Vec<String> = store.files_in_use().await.unwrap().into_iter().map(Into::into).collect();
+    names.sort();
+    names
+}
+
+fn fetched(name: &str) -> Fetched {
+    let spool = SpoolName::new(name).unwrap();
+    Fetched::Yes(SpooledFile { spool, media_type: "image/jpeg".into(), bytes: 4711 })
 }
 
 /// See [`Store::give_up`] and [`Store::set_aside`].

@@ -127,7 +127,7 @@ async fn rested_and_killed(texts: &[&str]) -> super::support::EmptyHouse {
 fn follow_up(text: &str, seq: i64) -> Vec<u8> {
     let text = format!("<message sender=\"Ann\">{text}</message>");
     let (first_seq, last_seq) = (Some(Seq(seq)), Some(Seq(seq)));
-    serde_json::to_vec(&FollowUp::Message { text, first_seq, last_seq }).unwrap()
+    serde_json::to_vec(&FollowUp::Message { text, first_seq, last_seq, files: Vec::new() }).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod feeding;
+mod files;
 mod found_by_simulation;
 mod gone;
 mod hostile;

@@ -9,12 +9,14 @@ use std::{
 };
 
 use nanoclaw_core::{
+    attachment::{Attachment, Fetched, SpoolName, SpooledFile},
+    message::InboundMessage,
     runtime::{Exit, RuntimeError},
     store::Store,
     testing::fake_runtime::FakeContainer,
 };
 
-use crate::support::{Agent, EmptyHouse, House, folder, main_group, waiting};
+use crate::support::{Agent, EmptyHouse, House, block, folder, main_group, waiting};
 
 /// Answers one prompt with `heard …` and ends, so that its group is idle again.
 async fn answers_once(mut agent: Agent) -> Exit {
@@ -295,5 +297,33 @@ async fn a_prompt_that_a_dying_container_did_not_take_goes_to_the_next_and_is_no
     assert_eq!(endings(&house).await[..3], ["finished", "host_ended", "finished"]);
     assert_eq!(house.store.recover().await.unwrap()[0].failures, 0);
     assert_eq!(house.channel.texts(), ["heard one", "heard two"], "nobody was told of anything");
+    house.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_with_the_session_and_has_the_files_of_its_messages() {
+    let house = House::empty(|mut agent| async move {
+        let session = agent.input.session_id.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        let said = block(Some(&format!("{session}, {} files", agent.files.len())))
+            .answered(agent.input.last_seq)
+            .session("s-1");
+        agent.write(&said).await;
+        Exit::Code(0)
+    });
+    let house = house.await.with_standby(1, 5);
+    house.store.add_group(&main_group()).await.unwrap();
+    let house = house.start().await;
+    house.write("one").await;
+    house.shown(&["none, 0 files"]).await;
+    house.state("standby").await;
+    let spool = SpoolName::new("content").unwrap();
+    let file = SpooledFile { spool, media_type: "image/png".to_owned(), bytes: 7 };
+    let photo = Attachment { kind: "photo".to_owned(), name: Some("a.png".to_owned()), fetched: Fetched::Yes(file) };
+    let message = InboundMessage { attachments: vec![photo], ..house.message("test:main", "two") };
+    house.orchestrator.inbox().accept(message).await.unwrap();
+    house.shown(&["none, 0 files", "s-1, 1 files"]).await;
+    assert_eq!(house.group_file("main", "attachments/2-1-a.png"), "content");
+    assert_eq!(started(&house)[..2], [1, 2]);
+    assert_eq!(endings(&house).await[..2], ["finished", "finished"]);
     house.shut_down().await;
 }

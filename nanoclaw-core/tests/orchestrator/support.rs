@@ -13,6 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::{ATTACHMENTS_DIR, NewFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
@@ -25,7 +26,7 @@ use nanoclaw_core::{
     },
     protocol::{
         alive::BEAT_FILE,
-        input::{CLOSE_FILE, ContainerInput, FollowUp},
+        input::{CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp},
         markers,
         output::{Block, FailureKind, JournalEntry, Status},
     },
@@ -75,6 +76,8 @@ pub(crate) struct Agent {
     pub(crate) mailbox: Mailbox,
     pub(crate) stop: CancellationToken,
     prompt: String,
+    /// Those that the prompt at hand names.
+    pub(crate) files: Vec<FileInPrompt>,
     last: Option<Seq>,
     watcher: Watcher,
 }
@@ -127,6 +130,7 @@ impl Agent {
         let ipc = container.spec.mounts.iter().find(|mount| mount.target == "/workspace/ipc").unwrap();
         Self {
             prompt: input.prompt.clone(),
+            files: input.files.clone(),
             last: input.last_seq,
             mailbox: Mailbox::new(&ipc.source),
             output: container.output,
@@ -207,8 +211,10 @@ impl Agent {
         loop {
             if let Some(file) = input.claim(&Limits::default()).unwrap().into_iter().next() {
                 input.remove(&file.name).unwrap();
-                let FollowUp::Message { text, last_seq, .. } = serde_json::from_slice(&file.content.unwrap()).unwrap();
+                let FollowUp::Message { text, last_seq, files, .. } =
+                    serde_json::from_slice(&file.content.unwrap()).unwrap();
                 self.prompt = text;
+                self.files = files;
                 self.last = last_seq;
                 return true;
             }
@@ -438,6 +444,21 @@ impl Launcher for TestLauncher {
         let mailbox = self.mailbox(&group.folder);
         Ok(Rejoined { mailbox, log: self.log(run), guard: Box::new(()) })
     }
+
+    async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>> {
+        // As a real one needs it: the folder is there once a run was made ready.
+        assert!(self.mailbox(group).is_dir(), "files are brought before there is a place for them");
+        let folder = self.group_folder(group);
+        let bring = |new: &NewFile| match new.file.spool.as_str() {
+            "gone" => Some("it is gone".to_owned()),
+            content => {
+                std::fs::create_dir_all(folder.join(ATTACHMENTS_DIR)).unwrap();
+                std::fs::write(folder.join(&new.path), content).unwrap();
+                None
+            }
+        };
+        files.iter().map(bring).collect()
+    }
 }
 
 impl TestLauncher {
@@ -621,6 +642,11 @@ impl House {
 
     pub(crate) fn mailbox(&self, group: &str) -> Mailbox {
         Mailbox::new(self.folder.path().join(group))
+    }
+
+    /// What is in a file of a group's folder.
+    pub(crate) fn group_file(&self, group: &str, path: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join("groups").join(group).join(path)).unwrap()
     }
 
     /// The log of a run.

@@ -52,6 +52,7 @@ use crate::{
     },
     config::Config,
     credentials::Ask,
+    files::{Spool, sweep},
     gateway::{Gateway, GatewayError, Resolve, SystemResolver, tls},
     home::{Home, HomeLock, initialise},
     images::Images,
@@ -182,7 +183,15 @@ pub async fn start_with(
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
     sockets.spawn(terminals.serve(orchestrator.notices(), stop_intake.clone()));
 
-    let bridges = BridgeListener::bind(&home.bridge_socket(), BridgeConfig::default(), intake, channel_host)?;
+    let spool = Spool::open(&home.files(), config.files.limits())
+        .with_context(|| format!("cannot make {}, where files wait that come with messages", home.files().display()))?;
+    let spool = Arc::new(spool);
+    let sweeping = stop_intake.clone().run_until_cancelled_owned(sweep::keep(spool.clone(), store.clone()));
+    sockets.spawn(async move {
+        sweeping.await;
+    });
+    let bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
+    let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake, channel_host)?;
     let connected = bridges.bridges();
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 

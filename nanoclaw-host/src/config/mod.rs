@@ -12,6 +12,7 @@ mod container;
 mod credentials;
 mod delivery;
 mod environment;
+mod files;
 mod gateway;
 mod group;
 mod images;
@@ -41,6 +42,7 @@ pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::CredentialsConfig;
 pub use delivery::DeliveryConfig;
 pub use environment::{Environment, ProcessEnvironment, of as environment_of};
+pub use files::FilesConfig;
 pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
 pub use group::{GroupOverrides, GroupSettings};
 pub use images::ImagesConfig;
@@ -79,6 +81,8 @@ pub struct Config {
     pub standby: StandbyConfig,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
+    /// `[files]`.
+    pub files: FilesConfig,
     /// `[model]`.
     pub model: ModelConfig,
     /// `[gateway]`.
@@ -131,6 +135,7 @@ impl Config {
             limits: LimitsConfig::read(&mut reader),
             standby: StandbyConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
+            files: FilesConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
             gateway: GatewayConfig::read(&mut reader),
             mounts: MountsConfig::read(&mut reader),

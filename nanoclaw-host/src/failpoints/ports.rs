@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::{NewFile, SpoolName},
     channel::{Channel, ChannelCapabilities, SendError, Typing},
     chat::{ChannelName, ChatId, ChatMetadata},
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
@@ -75,6 +76,7 @@ pass_on! {
         async fn unanswered(&self, group: &GroupFolder) -> Result<u64, StoreError>;
         async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError>;
         async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
+        async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError>;
         async fn open_run(&self, run: &NewRun) -> Result<(), StoreError>;
         async fn hand_over(&self, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), StoreError>;
         async fn commit_block(&self, run: &RunId, block: &BlockCommit) -> Result<BlockOutcome, StoreError>;
@@ -121,6 +123,7 @@ pass_on! {
         async fn prepare(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<Launch, LaunchError>;
         async fn fingerprint(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<String, LaunchError>;
         async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;
+        async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>>;
     }
     "channel": Channel {
         fn name(&self) -> &ChannelName;

@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::NewFile,
     causes::with_causes,
     group::{Group, GroupFolder},
     launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
@@ -147,6 +148,13 @@ impl Launcher for HostLauncher {
         let log = log::RunLog::append(&self.home.run_logs(&run.group), run.number)
             .map_err(|error| failed("go on with the run's log", &error))?;
         Ok(Rejoined { mailbox: self.home.mailbox(&run.group), log: Box::new(log), guard })
+    }
+
+    async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>> {
+        let (spool, folder, new) = (self.home.files(), self.home.group(group), files.to_owned());
+        let bring = move || new.iter().map(|new| crate::files::bring(&spool, &folder, new).err()).collect::<Vec<_>>();
+        let brought = tokio::task::spawn_blocking(bring).await;
+        brought.unwrap_or_else(|error| files.iter().map(|_| Some(error.to_string())).collect())
     }
 }
 

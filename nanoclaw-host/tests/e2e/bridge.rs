@@ -18,6 +18,7 @@ on_each_runtime! {
     a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered,
     a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
     a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
+    a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent,
 }
 
 /// A chat service with a bridge: shows each key once, as services with idempotent sends do.
@@ -168,6 +169,52 @@ fn a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_sam
     assert_eq!((&first["key"], &first["text"]), (&second["key"], &second["text"]));
     bridge.say(&json!({"type": "sent", "key": second["key"], "platform_id": "1"}));
     until("the reply counts as sent", || (place.rows("SELECT state FROM outbox") == ["sent"]).then_some(()));
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent(place: &Place) {
+    let service = place.service();
+    register(place);
+    let mut bridge = Bridge::connect(place);
+    let mut chat = Chat::default();
+    let arriving = place.home().files().join("arriving");
+    let with_file = |bridge: &mut Bridge, id: &str, text: &str| {
+        bridge.say(&json!({
+            "type": "message", "chat": "tg:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
+            "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
+            "attachments": [{"kind": "document", "name": "../no te.txt", "file": format!("f{id}")}],
+        }));
+    };
+    std::fs::write(arriving.join("f1"), "a first file").unwrap();
+    with_file(&mut bridge, "1", "look");
+    let heard = "heard look\n[document: attachments/1-1-_no_te.txt, text/plain, 12 bytes]";
+    assert_eq!(bridge.show(&mut chat), heard);
+    bridge.message("2", "!read attachments/1-1-_no_te.txt");
+    assert_eq!(bridge.show(&mut chat), "read attachments/1-1-_no_te.txt: a first file");
+
+    // The agent is at work, so that this waits when the host dies.
+    bridge.message("3", "!sleep 2");
+    assert_eq!(bridge.until("accepted")["id"], "3");
+    std::fs::write(arriving.join("f4"), "a second file").unwrap();
+    with_file(&mut bridge, "4", "and this");
+    assert_eq!(bridge.until("accepted")["id"], "4");
+    service.kill();
+
+    let service = place.service();
+    let mut bridge = Bridge::connect(place);
+    // A bridge that does not know whether it was heard says it again; its file is gone by now.
+    assert_eq!(std::fs::read_dir(&arriving).unwrap().count(), 0);
+    with_file(&mut bridge, "4", "and this");
+    bridge.message("5", "!read attachments/4-1-_no_te.txt");
+    until("the second file is read", || {
+        bridge.show(&mut chat);
+        chat.shown.join("\n").contains("read attachments/4-1-_no_te.txt: a second file").then_some(())
+    });
+    let shown = chat.shown.join("\n");
+    let named = "heard and this\n[document: attachments/4-1-_no_te.txt, text/plain, 13 bytes]";
+    assert_eq!(shown.matches(named).count(), 1, "{shown}");
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
     place.nothing_is_left();

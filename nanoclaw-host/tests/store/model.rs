@@ -298,6 +298,9 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         let filter = DeliveryFilter { states, chat: Some(chat_of(0)) };
         told_so_far.push(told(store.deliveries(&filter, 2).await));
     }
+    let mut in_use = store.files_in_use().await.unwrap();
+    in_use.sort();
+    told_so_far.push(format!("{in_use:?}"));
     for run in store.runs(None, 100).await.unwrap() {
         told_so_far.push(told(store.turns(&run.id).await));
     }

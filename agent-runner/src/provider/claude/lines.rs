@@ -5,7 +5,10 @@
 use nanoclaw_core::{session::SessionId, time::Timestamp};
 use serde_json::{Value, json};
 
-use super::{super::Failure, failure};
+use super::{
+    super::{Failure, pictures::Picture},
+    failure,
+};
 use crate::random::{hex, random_bytes};
 
 /// What a line from the program means to us.
@@ -74,8 +77,18 @@ pub(super) fn prompt_id() -> String {
 }
 
 /// The line that hands over a prompt.
-pub(super) fn user_message(id: &str, text: &str) -> Vec<u8> {
-    let message = json!({"type": "user", "uuid": id, "message": {"role": "user", "content": text}});
+pub(super) fn user_message(id: &str, text: &str, pictures: &[Picture]) -> Vec<u8> {
+    let content = match pictures {
+        [] => json!(text),
+        pictures => {
+            let mut blocks = vec![json!({"type": "text", "text": text})];
+            blocks.extend(pictures.iter().map(|Picture { media_type, data }| {
+                json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
+            }));
+            Value::Array(blocks)
+        }
+    };
+    let message = json!({"type": "user", "uuid": id, "message": {"role": "user", "content": content}});
     let mut line = message.to_string().into_bytes();
     line.push(b'\n');
     line

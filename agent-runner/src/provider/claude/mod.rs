@@ -27,7 +27,7 @@ use self::{
     lines::{Line, Outcome},
     process::Process,
 };
-use super::{Failure, Said, Start};
+use super::{Failure, Prompt, Said, Start, pictures};
 use crate::log::say;
 
 /// So many refused logins in one turn are believed. The program itself would try ten times, which takes three minutes; the
@@ -74,9 +74,10 @@ impl Claude {
         }
     }
 
-    pub(crate) fn ask(&mut self, prompt: String) {
+    pub(crate) fn ask(&mut self, prompt: Prompt) {
         let id = lines::prompt_id();
-        let line = lines::user_message(&id, &prompt);
+        let pictures = pictures::of(&prompt.files, &self.start.places.group);
+        let line = lines::user_message(&id, &prompt.text, &pictures);
         self.prompt = Some(Asked { id, taken_up: false });
         self.logins_refused = 0;
         if self.process.is_none() {

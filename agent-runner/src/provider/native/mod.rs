@@ -33,13 +33,13 @@ use self::{
     tools::Toolbox,
     wire::{Kind, Model, Reply, Request, Stop, Trouble},
 };
-use super::{Failure, Said as Told, Start};
+use super::{Failure, Prompt, Said as Told, Start, pictures};
 use crate::{log::say, places::set};
 
 /// The provider.
 pub(crate) struct Native {
     start: Start,
-    prompt: Option<String>,
+    prompt: Option<Prompt>,
     /// From the first prompt on.
     agent: Option<Box<Agent>>,
 }
@@ -49,7 +49,7 @@ impl Native {
         Self { start, prompt: None, agent: None }
     }
 
-    pub(crate) fn ask(&mut self, prompt: String) {
+    pub(crate) fn ask(&mut self, prompt: Prompt) {
         self.prompt = Some(prompt);
     }
 
@@ -117,8 +117,29 @@ impl Agent {
     }
 
     /// Answers a prompt; `None` is silence.
-    async fn turn(&mut self, prompt: String) -> Result<Option<String>, Failure> {
-        self.session.prompt(vec![Seen::text(prompt)]).map_err(|error| cannot_remember(&error))?;
+    async fn turn(&mut self, prompt: Prompt) -> Result<Option<String>, Failure> {
+        let pictures = pictures::of(&prompt.files, &self.start.places.group);
+        if pictures.is_empty() {
+            return self.turn_with(vec![Seen::text(prompt.text)]).await;
+        }
+        let shown = pictures
+            .into_iter()
+            .map(|picture| Seen::Image { media_type: picture.media_type.to_owned(), data: picture.data });
+        let mut parts = vec![Seen::text(prompt.text.clone())];
+        parts.extend(shown);
+        match self.turn_with(parts).await {
+            // A picture that the model cannot read, or a model that cannot see, must not cost the message its answer.
+            Err(failure) if failure.kind == FailureKind::Refused => {
+                say!("asking again without the pictures: {}", failure.reason);
+                let note = "(The pictures named above could not be shown to you; use tools on their files.)";
+                self.turn_with(vec![Seen::text(prompt.text), Seen::text(note)]).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn turn_with(&mut self, prompt: Vec<Seen>) -> Result<Option<String>, Failure> {
+        self.session.prompt(prompt).map_err(|error| cannot_remember(&error))?;
         match self.answer().await {
             Ok(text) => {
                 self.session.answered().map_err(|error| cannot_remember(&error))?;

@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::{limits_of, live::Live, tries::Tries};
+use super::{bring_files, limits_of, live::Live, tries::Tries, wanted};
 use crate::{
     channel::Typing,
     orchestrator::{
-        batch::next_batch,
+        batch::{Missing, next_batch},
         blocks::Size,
         event::{RunWord, StopReason},
     },
@@ -114,7 +114,7 @@ impl Live<'_> {
     }
 
     async fn stage_next(&mut self) -> Result<Done, Failed> {
-        let (store, settings) = (&*self.context.store, &self.context.settings);
+        let store = &*self.context.store;
         let after = self.ledger.handed_through();
         let mut limits = limits_of(self.context, self.group, self.prompt);
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
@@ -126,7 +126,12 @@ impl Live<'_> {
             return Ok(Done::Said(RunWord::Full));
         }
         limits.messages = limits.messages.max(1) - lying.messages;
-        let batch = next_batch(store, &self.group.folder, after, limits, &settings.zone).await;
+        let wanted = wanted(self.context, self.group, after, limits);
+        let batch = next_batch(store, wanted, &Missing::new()).await;
+        let Some(batch) = batch.map_err(|error| Failed::at(Step::Read, &error))? else {
+            return Ok(Done::Said(RunWord::Handed { through: after }));
+        };
+        let batch = bring_files(self.context, wanted, batch).await;
         let Some(batch) = batch.map_err(|error| Failed::at(Step::Read, &error))? else {
             return Ok(Done::Said(RunWord::Handed { through: after }));
         };
@@ -138,6 +143,7 @@ impl Live<'_> {
             text: batch.text,
             first_seq: Some(batch.handed.first),
             last_seq: Some(batch.handed.last),
+            files: batch.files.into_iter().map(Into::into).collect(),
         };
         let json = serde_json::to_vec(&follow_up).expect("a follow-up has text keys and plain values");
         let staged = Staged { handed: batch.handed, name: follow_up_name(batch.handed.last), size };

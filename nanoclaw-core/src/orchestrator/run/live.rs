@@ -7,15 +7,17 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Command, HOST, RunContext, Words,
     beats::Beats,
+    bring_files,
     complaints::Complaints,
     effort::Effort,
     files::Folders,
     hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
-    not_started,
+    limits_of, not_started,
     requests::{Unanswered, request_pace},
     retry_of,
     typing::TypingSign,
+    wanted,
     words::block_pace,
 };
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     group::{Group, GroupRole},
     launch::Launch,
     mailbox::{Folder, FolderWatch, Mailbox, MailboxError},
+    message::Seq,
     orchestrator::{
         batch::Batch,
         blocks::{BlockSource, Ledger},
@@ -114,10 +117,17 @@ impl<'a> Live<'a> {
         group: &'a Group,
         id: &'a RunId,
         prompt: PromptSize,
-        batch: &Batch,
+        batch: Batch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
         let (mut live, spec) = Self::prepare(context, group, id, words).await?;
+        // Before anything is noted: the batch may have to be made anew, and the folder is there only now.
+        let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
+        let batch = match bring_files(context, wanted, batch).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Err(not_started(&"what was to be answered waits no longer", Retry::Later)),
+            Err(error) => return Err(not_started(&error, HOST)),
+        };
         live.ledger = Ledger::new(batch.handed, named_before(context, group).await?);
         live.prompt = prompt;
         let session = context.store.session(&group.folder, &SessionContext::Chat).await;
@@ -169,12 +179,12 @@ impl<'a> Live<'a> {
     pub(super) async fn hand_prompt(
         &mut self,
         stdin: ContainerStdin,
-        batch: &Batch,
+        batch: Batch,
         session: Option<SessionId>,
     ) -> Taken {
         let Self { context, group, id, .. } = self;
         let input = ContainerInput {
-            prompt: batch.text.clone(),
+            prompt: batch.text,
             session_id: session,
             group_folder: group.folder.clone(),
             chat_jid: group.chat.to_string(),
@@ -186,6 +196,7 @@ impl<'a> Live<'a> {
             run_number: Some(id.number),
             first_seq: Some(batch.handed.first),
             last_seq: Some(batch.handed.last),
+            files: batch.files.into_iter().map(Into::into).collect(),
         };
         self.words.say(RunWord::Handed { through: batch.handed.last }).await;
         self.typing.show(Typing::On);

@@ -34,7 +34,7 @@ use self::live::{Left, Live};
 use super::{
     Notice,
     alerts::Alerts,
-    batch::{PromptLimits, next_batch},
+    batch::{Batch, Missing, PromptLimits, Wanted, next_batch},
     channels::Channels,
     control::Input,
     deliverer::Nudges,
@@ -172,8 +172,8 @@ async fn start_and_serve(
         let reason = format!("there is no task {task}");
         return Left::Ended(RunEnding::NotStarted { reason, retry: Retry::Never });
     }
-    let limits = limits_of(context, group, prompt);
-    let batch = match next_batch(&*context.store, &group.folder, Seq::ZERO, limits, &context.settings.zone).await {
+    let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
+    let batch = match next_batch(&*context.store, wanted, &Missing::new()).await {
         Ok(Some(batch)) => batch,
         Ok(None) => {
             // Everything that waked is answered or given up by now: the dispatcher's knowledge is old.
@@ -195,7 +195,7 @@ async fn start_and_serve(
         return Left::Ended(ending);
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, standby = false, "run opened");
-    let left = match Live::start(context, group, id, prompt, &batch, words).await {
+    let left = match Live::start(context, group, id, prompt, batch, words).await {
         Ok((live, container)) => live.serve(container, commands).await,
         Err(ending) => Left::Ended(ending),
     };
@@ -209,6 +209,20 @@ async fn leave(store: &dyn Store, id: &RunId, left: &Left) {
         Left::Ended(ending) => close(store, id, ending).await,
         Left::Running => tracing::info!(run = %id, "the run goes on without this host"),
     }
+}
+
+/// The messages beyond `after`, this many of them.
+fn wanted<'a>(context: &'a RunContext, group: &'a Group, after: Seq, limits: PromptLimits) -> Wanted<'a> {
+    Wanted { group: &group.folder, after, limits, zone: &context.settings.zone }
+}
+
+/// Puts the files of a batch where the agent finds them ([`batch::bring_files`](super::batch::bring_files)).
+async fn bring_files(
+    context: &RunContext,
+    wanted: Wanted<'_>,
+    batch: Batch,
+) -> Result<Option<Batch>, crate::store::StoreError> {
+    super::batch::bring_files(&*context.registrar.launcher, &*context.store, wanted, batch).await
 }
 
 /// How much is handed over at a time.

@@ -18,18 +18,18 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::{
-    Command, RunContext, Words, leave,
+    Command, RunContext, Words, bring_files, leave,
     leftover::{Fate, Leftover},
     limits_of,
     live::{Held, Left, Live, Taken, named_before, start_container},
-    note_closed,
+    note_closed, wanted,
 };
 use crate::{
     causes::with_causes,
     group::Group,
     message::Seq,
     orchestrator::{
-        batch::{Batch, next_batch},
+        batch::{Batch, Missing, next_batch},
         blocks::Ledger,
         control::Input,
         event::{PromptSize, RunWord},
@@ -156,7 +156,7 @@ async fn wait_and_serve(
                         Ok(()) => {
                             live.ledger = Ledger::new(batch.handed, named);
                             live.prompt = prompt;
-                            let held = begin(&mut live, container, &batch, session).await;
+                            let held = begin(&mut live, container, batch, session).await;
                             return Stood::Used(live.serve(held, commands).await);
                         }
                         Err(error) => {
@@ -203,7 +203,7 @@ fn not_started(id: &RunId, reason: &str) -> Stood {
 }
 
 /// Hands over the first prompt, which is noted.
-async fn begin(live: &mut Live<'_>, mut container: Container, batch: &Batch, session: Option<SessionId>) -> Held {
+async fn begin(live: &mut Live<'_>, mut container: Container, batch: Batch, session: Option<SessionId>) -> Held {
     let runtime = live.context.runtime.kind();
     tracing::info!(run = %live.id, %runtime, standby = true, "run opened");
     let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
@@ -290,14 +290,17 @@ async fn ask(
     made_of: &MadeOf,
 ) -> Result<Asked, String> {
     let limits = limits_of(context, group, prompt);
+    let nothing_missing = Missing::new();
     let (still, batch, session, named) = tokio::join!(
         made_of.still(context, group, id, image),
-        next_batch(&*context.store, &group.folder, Seq::ZERO, limits, &context.settings.zone),
+        next_batch(&*context.store, wanted(context, group, Seq::ZERO, limits), &nothing_missing),
         context.store.session(&group.folder, &SessionContext::Chat),
         named_before(context, group),
     );
     still?;
     let batch = batch.map_err(|error| error.to_string())?.ok_or("nothing waits")?;
+    let brought = bring_files(context, wanted(context, group, Seq::ZERO, limits), batch).await;
+    let batch = brought.map_err(|error| error.to_string())?.ok_or("nothing waits any longer")?;
     let session = session.map_err(|error| error.to_string())?;
     let named = named.map_err(|ending| ending.to_string())?;
     Ok(Asked { batch, session, named })

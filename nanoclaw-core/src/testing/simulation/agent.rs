@@ -87,6 +87,7 @@ async fn work(world: &World, mut container: FakeContainer) -> Exit {
         requests: 0,
         broken: false,
     };
+    world.check_files(&input.prompt, &input.files);
     agent.take_turns(input.prompt).await
 }
 
@@ -268,10 +269,11 @@ impl Agent<'_> {
         let mut texts = Vec::new();
         for file in self.inside.input.claim(&Limits::default()).unwrap_or_default() {
             let follow_up = file.content.ok().and_then(|bytes| serde_json::from_slice::<FollowUp>(&bytes).ok());
-            if let Some(FollowUp::Message { text, last_seq, .. }) = follow_up
+            if let Some(FollowUp::Message { text, last_seq, files, .. }) = follow_up
                 && last_seq > self.handed
             {
                 self.handed = last_seq;
+                self.world.check_files(&text, &files);
                 self.note_haste(&text);
                 texts.push(text);
             }

@@ -18,6 +18,7 @@ use super::{
     world::{CallFaults, Host, NOT_DONE, World, lock},
 };
 use crate::{
+    attachment::{Attachment, Fetched, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
@@ -275,7 +276,19 @@ fn message(plan: &GroupPlan, number: u64, wakes: Wakes) -> InboundMessage {
         text,
         sent_at: Timestamp::from_ms(1_772_600_000_000),
         quote: None,
-        attachments: Vec::new(),
+        attachments: attachments(number),
+    }
+}
+
+/// Every third message has files, the second of which was not fetched.
+fn attachments(number: u64) -> Vec<Attachment> {
+    let attachment = |fetched| Attachment { kind: "photo".to_owned(), name: None, fetched };
+    let spool = SpoolName::new(format!("f{number}")).expect("a letter and digits are a name");
+    let file = SpooledFile { spool, media_type: "image/png".to_owned(), bytes: 9 };
+    if number.is_multiple_of(3) {
+        vec![attachment(Fetched::Yes(file)), attachment(Fetched::default())]
+    } else {
+        Vec::new()
     }
 }
 

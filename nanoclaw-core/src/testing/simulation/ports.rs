@@ -14,9 +14,10 @@ use async_trait::async_trait;
 
 use super::{
     chats::{Told, repeat_of},
-    world::{CallFaults, Host, lock, never},
+    world::{CallFaults, Host, NOT_DONE, lock, never},
 };
 use crate::{
+    attachment::{NewFile, SpoolName},
     channel::Repeat,
     chat::{ChatId, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
@@ -143,6 +144,7 @@ store_calls! {
     fn unanswered(group: &GroupFolder) -> u64;
     fn cursor(group: &GroupFolder) -> Seq;
     fn given_up(group: &GroupFolder, limit: u32) -> Vec<StoredMessage>;
+    fn files_in_use() -> Vec<SpoolName>;
     fn open_run(run: &NewRun) -> ();
     fn hand_over(run: &RunId, handed: Handed, at: Timestamp) -> ();
     fn turns_taken(run: &RunId, through: Seq, at: Timestamp) -> ();
@@ -466,6 +468,23 @@ impl Launcher for SimulatedLauncher {
             lock(&self.runtime.adopted).remove(&container);
         }
         rejoined
+    }
+
+    async fn bring_files(&self, _group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>> {
+        let refuse = |reason| LaunchError { reason, retry: Retry::Later };
+        let faults = CallFaults { fails: never, lies: never };
+        let what = || format!("bring {} files", files.len());
+        let brought = async {
+            let bring = |new: &NewFile| {
+                if self.host.world.fault(|rates| rates.launch_fails) {
+                    return Some(NOT_DONE.to_owned());
+                }
+                lock(&self.host.world.brought).insert(new.path.clone());
+                None
+            };
+            Ok(files.iter().map(bring).collect())
+        };
+        self.host.call(what, faults, brought, refuse).await.unwrap_or_default()
     }
 }
 

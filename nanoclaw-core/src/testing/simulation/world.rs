@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, Once, PoisonError,
@@ -18,7 +18,10 @@ use super::{
     dice::{Dice, Rate},
     plan::{Plan, Rates},
 };
-use crate::{group::GroupFolder, mailbox::Watcher, runtime::ContainerId};
+use crate::{
+    attachment::ATTACHMENTS_DIR, group::GroupFolder, mailbox::Watcher, protocol::input::FileInPrompt,
+    runtime::ContainerId,
+};
 
 /// How long containers may be stuck after the last fault.
 pub(super) const STUCK_BEYOND: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub(super) struct World {
     /// Agents learn of their files by this one.
     pub(super) watcher: Watcher,
     pub(super) chats: Mutex<ChatLog>,
+    /// Paths of files that were brought into their group's folder.
+    pub(super) brought: Mutex<BTreeSet<String>>,
     epoch: Instant,
     stormy: AtomicBool,
     engine_away: AtomicBool,
@@ -50,6 +55,7 @@ impl World {
             root,
             watcher,
             chats,
+            brought: Mutex::default(),
             epoch,
             stormy: AtomicBool::new(true),
             engine_away: AtomicBool::new(false),
@@ -83,6 +89,20 @@ impl World {
 
     pub(super) fn chats(&self) -> MutexGuard<'_, ChatLog> {
         lock(&self.chats)
+    }
+
+    /// Looks at a prompt as its agent gets it: every file that it names must be there, and be told of besides.
+    pub(super) fn check_files(&self, text: &str, files: &[FileInPrompt]) {
+        let brought = lock(&self.brought);
+        let named = text.matches(&format!(": {ATTACHMENTS_DIR}/")).count();
+        if named != files.len() {
+            self.broken(|| format!("files: a prompt names {named} and {} are told of: {text}", files.len()));
+        }
+        for FileInPrompt { path, .. } in files {
+            if !text.contains(path.as_str()) || !brought.contains(path) {
+                self.broken(|| format!("files: {path} is not where the agent is told that it is: {text}"));
+            }
+        }
     }
 
     /// From now on nothing goes wrong any more.

@@ -1,6 +1,6 @@
 //! One connection of a bridge, from its hello to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use nanoclaw_core::{
     channel::{ChannelCapabilities, Repeat, SendError},
@@ -8,7 +8,6 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, Sent},
     message::PlatformMessageId,
     orchestrator::{HeardLate, Receipt},
-    store::StoreError,
 };
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use super::{
     Shared,
     channel::BridgeChannel,
     claim::Claim,
+    files::{self, Fetching},
     pending::Outcome,
     wire::{self, Chat, FromBridge, Hello, Message, PROTOCOL, ToBridge},
 };
@@ -105,8 +105,9 @@ impl Connection {
         let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, self.peer.lines());
         let channel = Arc::new(channel);
         self.shared.enter(&channel)?;
+        let files = self.shared.config.files.as_deref().map(files::told);
         let host = concat!("nanoclaw ", env!("CARGO_PKG_VERSION"));
-        self.peer.say(&ToBridge::Welcome { protocol: PROTOCOL, host, max_line_bytes: MAX_LINE_BYTES }).await;
+        self.peer.say(&ToBridge::Welcome { protocol: PROTOCOL, host, max_line_bytes: MAX_LINE_BYTES, files }).await;
         Ok(channel)
     }
 
@@ -157,14 +158,30 @@ impl Connection {
         if !channel.claim.covers(&chat) {
             return self.refuse(&outside(channel, &chat), about).await;
         }
-        let message = match message.into_inbound(&channel.name) {
-            Ok(message) => message,
+        let read = match message.read(&channel.name) {
+            Ok(read) => read,
             Err(reason) => return self.refuse(&reason, about).await,
+        };
+        // The files first: a message that is stored names what is there.
+        let (message, fetching) = match Fetching::fetch(self.shared.config.files.as_ref(), read).await {
+            Ok(fetched) => fetched,
+            Err(reason) => return self.not_stored(channel, &reason, about).await,
         };
         // Not in a select: a commit that has begun is seen to its end, and the bridge learns of it if it is still there.
         let registered = match self.shared.intake.accept(message).await {
-            Ok(Receipt::Stored { .. } | Receipt::Duplicate { .. }) => true,
-            Ok(Receipt::Unregistered) => false,
+            Ok(Receipt::Stored { .. }) => {
+                fetching.stored().await;
+                true
+            }
+            Ok(Receipt::Duplicate { .. }) => {
+                fetching.not_needed().await;
+                true
+            }
+            Ok(Receipt::Unregistered) => {
+                fetching.not_needed().await;
+                false
+            }
+            // It may be stored all the same, so nothing is removed: the bridge says the message again.
             Err(error) => return self.not_stored(channel, &error, about).await,
         };
         self.peer.say(&ToBridge::Accepted { chat: &chat, id: &id, registered }).await;
@@ -203,7 +220,7 @@ impl Connection {
     }
 
     /// The store failed: the bridge keeps the message and says it again later.
-    async fn not_stored(&self, channel: &BridgeChannel, error: &StoreError, about: About<'_>) {
+    async fn not_stored(&self, channel: &BridgeChannel, error: &(dyn Display + Sync), about: About<'_>) {
         tracing::error!(bridge = %channel.name, %error, "what a bridge said could not be stored");
         self.refuse(&error.to_string(), About { retry: true, ..about }).await;
     }

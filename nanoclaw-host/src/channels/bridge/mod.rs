@@ -6,6 +6,7 @@
 mod channel;
 mod claim;
 mod connection;
+mod files;
 mod pending;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use self::claim::{Claim, ClaimError};
 use self::{channel::BridgeChannel, wire::ToBridge};
 use super::ports::{ChannelHost, Intake};
 use crate::{
+    files::Spool,
     json_lines::to_line,
     panics::{FAULT_PAUSE, caught},
     unix_socket::{Listener, SocketError},
@@ -49,6 +51,8 @@ pub struct BridgeConfig {
     pub max_connections: usize,
     /// What the channels inside the host own; no bridge may have their names or chats.
     pub reserved: Vec<(ChannelName, Claim)>,
+    /// Where files that come with messages go; `None`: none are taken, and messages say so.
+    pub files: Option<Arc<Spool>>,
 }
 
 impl Default for BridgeConfig {
@@ -60,6 +64,7 @@ impl Default for BridgeConfig {
             stall_timeout: Duration::from_secs(30),
             max_connections: 64,
             reserved: vec![super::local::reservation()],
+            files: None,
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The lines of the bridge protocol, version 1 (`docs/bridge-protocol.md`), and how a bridge's words become the domain's.
 
-use std::path::{Component, Path};
-
 use nanoclaw_core::{
+    attachment::{Attachment, Fetched},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
     delivery::DeliveryKey,
-    message::{Attachment, Author, InboundMessage, PlatformMessageId, Quote, SenderId},
+    message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -95,9 +94,20 @@ struct ReplyTo {
 struct AttachmentLine {
     kind: String,
     #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
     name: Option<String>,
+    /// Its name in the folder that the welcome tells.
+    #[serde(default)]
+    file: Option<String>,
+    /// Why there is no file.
+    #[serde(default)]
+    error: Option<String>,
+}
+
+/// A message as it was read, and the files that its attachments name, in their order.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) message: InboundMessage,
+    pub(super) files: Vec<Option<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +129,8 @@ pub(super) enum ToBridge<'a> {
         protocol: u32,
         host: &'a str,
         max_line_bytes: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files: Option<FilesTaken>,
     },
     Accepted {
         chat: &'a ChatId,
@@ -154,6 +166,15 @@ pub(super) enum ToBridge<'a> {
     },
 }
 
+/// Where a bridge puts files that come with messages, and how much is taken.
+#[derive(Debug, Serialize)]
+pub(super) struct FilesTaken {
+    /// The folder, relative to the one in which the socket is.
+    pub(super) folder: &'static str,
+    pub(super) max_bytes: u64,
+    pub(super) max_per_message: usize,
+}
+
 impl Message {
     pub(super) fn chat(&self) -> &ChatId {
         &self.chat
@@ -163,17 +184,21 @@ impl Message {
         &self.id
     }
 
-    /// The message as the inbox takes it, or why it cannot be taken.
-    pub(super) fn into_inbound(self, channel: &ChannelName) -> Result<InboundMessage, String> {
+    /// The message as the inbox takes it, without its files, or why it cannot be taken.
+    pub(super) fn read(self, channel: &ChannelName) -> Result<Read, String> {
         let sent_at = timestamp(self.timestamp_ms)?;
         let text = self.text.unwrap_or_default();
         if text.is_empty() && self.attachments.is_empty() {
             return Err("the message has neither text nor attachments".to_owned());
         }
-        let attachments =
-            self.attachments.into_iter().map(AttachmentLine::into_attachment).collect::<Result<_, _>>()?;
+        let mut files = Vec::new();
+        let mut attachments = Vec::new();
+        for mut line in self.attachments {
+            files.push(line.file.take());
+            attachments.push(line.into_attachment()?);
+        }
         let sender_name = self.sender_name.and_then(clean_name).unwrap_or_else(|| self.sender.to_string());
-        Ok(InboundMessage {
+        let message = InboundMessage {
             chat: self.chat,
             channel: channel.clone(),
             chat_kind: self.is_group.map(chat_kind),
@@ -189,22 +214,17 @@ impl Message {
                 text: quote.text.filter(|text| !text.is_empty()),
             }),
             attachments,
-        })
+        };
+        Ok(Read { message, files })
     }
 }
 
 impl AttachmentLine {
+    /// The attachment, of which nothing is fetched yet.
     fn into_attachment(self) -> Result<Attachment, String> {
-        if let Some(path) = &self.path {
-            let inside = |part| matches!(part, Component::Normal(_));
-            if path.is_empty() || path.chars().any(char::is_control) || !Path::new(path).components().all(inside) {
-                return Err(format!(
-                    "the attachment path {path:?} must be relative to the group's folder, without `..`"
-                ));
-            }
-        }
         let kind = clean_name(self.kind).ok_or("an attachment needs a kind, such as \"photo\"")?;
-        Ok(Attachment { kind, path: self.path, name: self.name.and_then(clean_name) })
+        let fetched = Fetched::No { reason: self.error.and_then(clean_name) };
+        Ok(Attachment { kind, name: self.name.and_then(clean_name), fetched })
     }
 }
 

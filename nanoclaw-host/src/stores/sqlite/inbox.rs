@@ -1,6 +1,7 @@
 //! The inbox: messages in the order of their arrival, and the cursor of each group over them.
 
 use nanoclaw_core::{
+    attachment::{Attachment, Fetched, SpoolName},
     chat::ChatMetadata,
     group::GroupFolder,
     message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
@@ -145,6 +146,31 @@ pub(super) async fn given_up(
     found.iter().map(message).collect()
 }
 
+/// Of messages that are not done with. A message without attachments is in no index that this looks at. `CROSS` has SQLite look up
+/// the messages of each group beyond its cursor, instead of reading the whole index.
+pub(super) const FILES_IN_USE: &str = "SELECT m.attachments FROM groups g CROSS JOIN messages m
+         WHERE m.chat = g.chat AND m.attachments <> '[]' AND m.seq > g.answered_through
+         UNION ALL
+         SELECT m.attachments FROM set_aside JOIN messages m ON m.chat = set_aside.chat
+         WHERE set_aside.state = 'kept' AND m.attachments <> '[]' AND m.seq BETWEEN first_seq AND last_seq";
+
+pub(super) async fn files_in_use(pool: &SqlitePool) -> Result<Vec<SpoolName>, Problem> {
+    let found: Vec<String> = sqlx::query_scalar(FILES_IN_USE).fetch_all(pool).await?;
+    let mut names = Vec::new();
+    for attachments in &found {
+        let spooled = attachments_of(attachments)?.into_iter().filter_map(|attachment| match attachment.fetched {
+            Fetched::Yes(file) => Some(file.spool),
+            Fetched::No { .. } => None,
+        });
+        names.extend(spooled);
+    }
+    Ok(names)
+}
+
+fn attachments_of(json: &str) -> Result<Vec<Attachment>, Problem> {
+    serde_json::from_str(json).map_err(|error| Problem::Refused(format!("stored attachments cannot be read: {error}")))
+}
+
 pub(super) fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
     let quote = rows::optional_id::<PlatformMessageId>(row, "quote_id")?;
     let quote = match quote {
@@ -153,8 +179,7 @@ pub(super) fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
         }
         None => None,
     };
-    let attachments = serde_json::from_str(row.try_get("attachments")?)
-        .map_err(|error| Problem::Refused(format!("stored attachments cannot be read: {error}")))?;
+    let attachments = attachments_of(row.try_get("attachments")?)?;
     Ok(StoredMessage {
         seq: Seq(row.try_get("seq")?),
         wakes: if row.try_get::<i64, _>("wakes")? == 0 { Wakes::No } else { Wakes::Yes },

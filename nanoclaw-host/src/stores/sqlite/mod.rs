@@ -24,6 +24,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::SpoolName,
     chat::{ChatId, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
@@ -160,6 +161,10 @@ impl Store for SqliteStore {
 
     async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
         self.told("read messages that were given up", inbox::given_up(&self.readers, group, limit).await)
+    }
+
+    async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError> {
+        self.told("list the files of messages that wait", inbox::files_in_use(&self.readers).await)
     }
 
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {

@@ -174,6 +174,7 @@ async fn no_hot_query_reads_a_table_that_grows() {
         groups::RECOVER,
         inbox::MESSAGES_AFTER,
         inbox::UNANSWERED,
+        inbox::FILES_IN_USE,
         outbox::PENDING,
         outbox::PENDING_OF,
         runs::RUNS_OF,

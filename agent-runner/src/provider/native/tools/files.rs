@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Outcome, Tool, Workplace, elsewhere, limits::TEXT_BYTES};
-use crate::provider::native::conversation::Seen;
+use crate::provider::{
+    native::conversation::Seen,
+    pictures::{IMAGE_BYTES, media_type},
+};
 
 const LINES: usize = 2000;
 const LINE_BYTES: usize = 2000;
-/// What the Messages API takes of a picture, in base64 5 MB.
-const IMAGE_BYTES: u64 = 3_750_000;
 /// The largest file that is changed.
 const EDIT_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -77,7 +78,7 @@ fn read(path: &Path, first: usize, limit: usize) -> Outcome {
     let told = |error: io::Error| format!("cannot read {}: {error}", path.display());
     let (file, size) = open(path)?;
     let mut file = BufReader::new(file);
-    if let Some(media_type) = picture(file.fill_buf().map_err(told)?) {
+    if let Some(media_type) = media_type(file.fill_buf().map_err(told)?) {
         if size > IMAGE_BYTES {
             return Err(format!("{} is a picture of {size} bytes; at most {IMAGE_BYTES} can be shown", path.display()));
         }
@@ -137,16 +138,6 @@ fn next_line(file: &mut impl io::BufRead) -> io::Result<Option<String>> {
         text.push_str(&format!("[… {cut} more bytes]"));
     }
     Ok(any.then_some(text))
-}
-
-fn picture(beginning: &[u8]) -> Option<&'static str> {
-    match beginning {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
-    }
 }
 
 pub(super) struct Write;
