@@ -1,12 +1,14 @@
-//! A file that came with a message: what is known of it, where its bytes wait, and by which path the agent finds it.
+//! Files of messages: what is known of one, where its bytes wait, by which path the agent finds one that came, and by which
+//! name people see one that goes.
 //!
 //! The bytes of a file are the channel's until the message is accepted, the host's (in its *spool*) until the message is
 //! answered, and the group's from the moment a prompt names them. A message is accepted only after its files are in the spool,
-//! and whatever is told of a file is stored with the message: so neither is ever there without the other.
+//! and whatever is told of a file is stored with the message: so neither is ever there without the other. It is the same with a file
+//! that an agent sends: a copy of it is in the spool before the message is in the outbox, and until that is done with.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{message::Seq, text_id::text_id};
+use crate::{group::GroupFolder, message::Seq, text_id::text_id};
 
 text_id! {
     /// The name of a file in the host's spool, given by the host: up to 64 lower-case letters and digits.
@@ -19,7 +21,7 @@ text_id! {
 /// The folder of a group's folder in which its agent finds what came with messages.
 pub const ATTACHMENTS_DIR: &str = "attachments";
 
-/// The longest name that a file gets from its sender, in bytes.
+/// The longest name that a file gets from its sender, or is shown by, in bytes.
 const LONGEST_NAME: usize = 80;
 
 /// A file that came with a message.
@@ -78,6 +80,43 @@ pub struct NewFile {
     pub path: String,
 }
 
+/// A file that goes out with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutgoingFile {
+    /// What people see as its name: on one line, without anything that leads elsewhere or turns a line around; 1 to 80 bytes.
+    pub name: String,
+    /// The group whose agent sends it, and whose part of the spool it is in.
+    pub group: GroupFolder,
+    /// Where it was in the group's folder, relative to it, for people to look at. By now it may be something else, or gone.
+    pub path: String,
+    /// The copy of it that is sent.
+    #[serde(flatten)]
+    pub spooled: SpooledFile,
+}
+
+impl OutgoingFile {
+    /// A file of `group` that was at `path` in its folder (names that a `/` parts, as an agent gave them), and is `spooled`.
+    #[must_use]
+    pub fn new(group: GroupFolder, path: &str, spooled: SpooledFile) -> Self {
+        let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+        let shown = |name: &str| -> String { name.chars().map(|c| if is_shown(c) { c } else { '_' }).collect() };
+        let name = cut(shown(names.last().copied().unwrap_or_default()).trim().trim_start_matches('.'));
+        let name = match name.chars().any(char::is_alphanumeric) {
+            true => name,
+            false => format!("file{}", extension(&spooled.media_type)),
+        };
+        let path = names.into_iter().map(shown).collect::<Vec<_>>().join("/");
+        Self { name, group, path, spooled }
+    }
+}
+
+/// Whether a character of a name is shown as it is. Controls are not, nor what has no width or turns a line around.
+fn is_shown(c: char) -> bool {
+    c.is_alphanumeric()
+        || c == ' '
+        || (c.is_ascii_graphic() && !matches!(c, '/' | '\\' | '"' | '<' | '>' | '|' | ':' | '*' | '?'))
+}
+
 impl Attachment {
     /// The file that is to be put into the group's folder when the message `seq` is handed over, of which this is the
     /// attachment `number` (from 1); `None` when there is none.
@@ -103,6 +142,11 @@ fn safe_name(name: &str) -> String {
     if !clean.chars().any(char::is_alphanumeric) {
         return String::new();
     }
+    cut(clean)
+}
+
+/// As much of a name as may be, its extension among it.
+fn cut(clean: &str) -> String {
     if clean.len() <= LONGEST_NAME {
         return clean.to_owned();
     }
@@ -167,6 +211,34 @@ mod tests {
         assert_eq!(path("../x", None, "application/x-thing"), "attachments/12-1-_x");
         let long = path("photo", Some(&format!("{}.jpeg", "ä".repeat(300))), "image/jpeg");
         assert!(long.ends_with("ä.jpeg") && long.len() < 110, "{long}");
+    }
+
+    #[test]
+    fn f54_a_file_that_is_sent_has_a_name_that_can_be_shown() {
+        let sent = |path: &str| {
+            let file = SpooledFile { spool: SpoolName::new("00ff").unwrap(), media_type: "image/png".into(), bytes: 3 };
+            OutgoingFile::new("family".parse().unwrap(), path, file)
+        };
+        for (path, name) in [
+            ("report.pdf", "report.pdf"),
+            ("out/./Report 2026 (März).pdf", "Report 2026 (März).pdf"),
+            ("out/.bashrc", "bashrc"),
+            ("a\u{1b}[2J\n\u{202e}gpj.exe", "a_[2J__gpj.exe"),
+            ("out/\u{7f}\u{200b}", "file.png"),
+            ("a\\..\\b.txt", "a_.._b.txt"),
+        ] {
+            assert_eq!(sent(path).name, name, "{path:?}");
+        }
+        assert_eq!(sent("out//./a b.png").path, "out/a b.png");
+        assert_eq!(sent("out\u{1b}[0m/a").path, "out_[0m/a");
+        let long = sent(&format!("{}.jpeg", "ä".repeat(300))).name;
+        assert!(long.ends_with("ä.jpeg") && long.len() <= LONGEST_NAME, "{long}");
+        let json = serde_json::to_string(&sent("a.png")).unwrap();
+        assert_eq!(
+            json,
+            r#"{"name":"a.png","group":"family","path":"a.png","spool":"00ff","media_type":"image/png","bytes":3}"#
+        );
+        assert_eq!(serde_json::from_str::<OutgoingFile>(&json).unwrap(), sent("a.png"));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct ChannelCapabilities {
     pub repeat: Repeat,
     /// The service can show that somebody is typing.
     pub typing: bool,
+    /// It takes messages with files.
+    pub files: bool,
 }
 
 /// What comes of a message that is sent again with the same key, however much later, also after a crash of the host or of
@@ -79,8 +81,9 @@ pub trait Channel: Send + Sync + 'static {
     /// What it can promise.
     fn capabilities(&self) -> ChannelCapabilities;
 
-    /// Sends one message. Called for one message of a chat at a time, in the order of the outbox; messages of different
-    /// chats may be sent at once. May be called again with the same key after a failure or a crash.
+    /// Sends one message, with its file if it has one and the channel takes files; others are not asked. Called for one
+    /// message of a chat at a time, in the order of the outbox; messages of different chats may be sent at once. May be called
+    /// again with the same key after a failure or a crash.
     ///
     /// # Errors
     /// [`SendError`] says whether and when to try again.

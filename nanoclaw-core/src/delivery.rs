@@ -1,8 +1,11 @@
 //! What goes out: rows of the outbox and how a channel is asked to send them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attachment::OutgoingFile,
     chat::ChatId,
     group::GroupFolder,
     message::{PlatformMessageId, Seq},
@@ -76,24 +79,40 @@ pub struct Delivery {
     pub key: DeliveryKey,
     /// Where to.
     pub chat: ChatId,
-    /// What; never empty.
+    /// What; empty only with a file, to which it is the caption.
     pub text: String,
+    /// The file that goes with it.
+    pub file: Option<OutgoingFile>,
     /// How often sending it was tried before now.
     pub attempts: u32,
 }
+
+/// How many bytes of a file a channel has a second more for.
+const FILE_BYTES_A_SECOND: u64 = 256 * 1024;
 
 /// How many characters of a message its beginning has at most.
 const FIRST_WORDS_CHARS: usize = 60;
 
 impl Delivery {
-    /// How it begins, on one line: its first words, up to 60 characters and a mark when there is more.
+    /// How it begins, on one line: its file, then its first words, up to 60 characters and a mark when there is more.
     #[must_use]
     pub fn begins(&self) -> String {
-        let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = match &self.file {
+            Some(file) => format!("[file: {}] {words}", file.name).trim_end().to_owned(),
+            None => words,
+        };
         match line.char_indices().nth(FIRST_WORDS_CHARS) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
+    }
+
+    /// How much longer than usual a channel may take to send it: a second for each 256 KiB of its file.
+    #[must_use]
+    pub fn more_time(&self) -> Duration {
+        let bytes = self.file.as_ref().map_or(0, |file| file.spooled.bytes);
+        Duration::from_secs(bytes.div_ceil(FILE_BYTES_A_SECOND))
     }
 }
 
@@ -104,8 +123,10 @@ pub struct NewDelivery {
     pub key: DeliveryKey,
     /// Where to.
     pub chat: ChatId,
-    /// What; not empty.
+    /// What; empty only with a file.
     pub text: String,
+    /// The file that goes with it. It is in the spool before this is put into the outbox.
+    pub file: Option<OutgoingFile>,
 }
 
 /// What a channel knows after a message went out.

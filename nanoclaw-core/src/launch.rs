@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::{
-    attachment::NewFile,
+    attachment::{NewFile, SpooledFile},
     group::{Group, GroupFolder},
+    mailbox::GroupFile,
     orchestrator::{GroupTimes, PromptLimits},
     run::{Retry, RunId, RunKind},
     runtime::ContainerSpec,
@@ -55,6 +56,15 @@ pub struct LaunchError {
     pub reason: String,
     /// Whether it can pass by itself.
     pub retry: Retry,
+}
+
+/// A copy of a file that is to be sent, in the host's spool.
+pub struct KeptFile {
+    /// The copy.
+    pub file: SpooledFile,
+    /// While it lives, the copy is not taken for one that nobody needs. Dropped when the row of the outbox that names the copy is
+    /// there, or is not to be.
+    pub guard: Box<dyn Send + Sync>,
 }
 
 /// What is configured for one group and the orchestrator must know.
@@ -105,4 +115,11 @@ pub trait Launcher: Send + Sync + 'static {
     ///
     /// Returned is, for each file in order, why it is not there, as it follows "not fetched: "; `None` when it is there.
     async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>>;
+
+    /// Copies a file of a group's folder, as it was opened, into the host's spool, from which it is sent. When this returns, the
+    /// copy is on the disk; its size and type are its own, since the agent may have changed the file meanwhile.
+    ///
+    /// # Errors
+    /// Why there is no copy, as it follows "the file is not sent: "; nothing of it is left.
+    async fn keep_file(&self, group: &GroupFolder, file: GroupFile) -> Result<KeptFile, String>;
 }

@@ -453,8 +453,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NoGroup`].
     async fn given_up(&self, group: &GroupFolder, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
 
-    /// The names of the spooled files of messages that are not done with: those beyond their group's cursor, and those that
-    /// were set aside and are kept. In no order.
+    /// The names of the spooled files that are needed, in no order: of messages that are not done with, which are those beyond
+    /// their group's cursor and those that were set aside and are kept; and of rows of the outbox that are to be sent, or of which
+    /// a person may yet decide that they are (failed and unknown ones).
     async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError>;
 
     // --- runs, turns, sessions --------------------------------------------------------------------------------------

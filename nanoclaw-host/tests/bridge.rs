@@ -15,10 +15,10 @@ use std::{
 
 use channel_fakes::{Client, FakeHost, FakeIntake, delivery, soon};
 use nanoclaw_core::{
-    attachment::{Attachment, Fetched},
+    attachment::{Attachment, Fetched, OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChatId, ChatKind},
-    delivery::Sent,
+    delivery::{Delivery, Sent},
     message::Author,
     time::Timestamp,
 };
@@ -126,7 +126,7 @@ async fn a_message_reaches_the_inbox_with_everything_the_bridge_said() {
 /// A host that takes files of up to 100 bytes, two of a message.
 fn host_with_files() -> (Host, Arc<Spool>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let limits = FileLimits { file_bytes: 100, per_message: 2, spool_bytes: 1000 };
+    let limits = FileLimits { file_bytes: 100, per_message: 2, spool_bytes: 1000, out_bytes: 1000 };
     let spool = Arc::new(Spool::open(folder.path(), limits).unwrap());
     (Host::with(BridgeConfig { files: Some(spool.clone()), ..BridgeConfig::default() }), spool, folder)
 }
@@ -214,6 +214,74 @@ async fn a_host_without_a_spool_says_in_the_message_that_it_takes_no_files() {
     assert_eq!(bridge.hear().await["type"], "accepted");
     let Fetched::No { reason } = &host.intake.messages()[0].attachments[0].fetched else { panic!("no file is taken") };
     assert_eq!(reason.as_deref(), Some("this host takes no files"));
+}
+
+/// A message with this file of the group family.
+fn file_out(number: i64, content: &[u8], spool: &Spool) -> Delivery {
+    let spooled = SpooledFile {
+        spool: SpoolName::new(format!("f{number}")).unwrap(),
+        media_type: "application/pdf".to_owned(),
+        bytes: content.len() as u64,
+    };
+    let file = OutgoingFile::new("family".parse().unwrap(), "out/Report 1.pdf", spooled);
+    let path = spool.path_of(&file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+    Delivery { file: Some(file), ..delivery(number, "tg:-100", "") }
+}
+
+#[tokio::test]
+async fn a_file_that_is_sent_is_read_by_the_bridge_where_the_host_says_that_it_is() {
+    let (host, spool, _folder) = host_with_files();
+    let hello = json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["files"]});
+    let mut bridge = host.bridge(hello).await;
+    let channel = host.host.channel("telegram");
+    assert!(channel.capabilities().files);
+    let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let with_file = file_out(1, &content, &spool);
+    let sending = {
+        let (channel, with_file) = (channel.clone(), with_file.clone());
+        tokio::spawn(async move { channel.send(&with_file).await })
+    };
+    let said = bridge.hear().await;
+    assert_eq!((&said["type"], &said["text"]), (&json!("send"), &json!("")));
+    let files = said["files"].as_array().unwrap();
+    assert_eq!(files.len(), 1);
+    let path = files[0]["path"].as_str().unwrap();
+    assert!(path.starts_with('/'), "{path}");
+    assert_eq!(std::fs::read(path).unwrap(), content);
+    assert_eq!(
+        (&files[0]["name"], &files[0]["media_type"], &files[0]["bytes"]),
+        (&json!("Report 1.pdf"), &json!("application/pdf"), &json!(100_000))
+    );
+    bridge.say(json!({"type": "sent", "key": said["key"]})).await;
+    outcome(sending).await.unwrap();
+    // A message without a file has no such field.
+    let sending = send(&channel, 2, "words");
+    let said = bridge.hear().await;
+    assert!(said.get("files").is_none(), "{said}");
+    bridge.say(json!({"type": "sent", "key": said["key"]})).await;
+    outcome(sending).await.unwrap();
+
+    // What is not there, or not whole, is not said at all.
+    std::fs::remove_file(spool.path_of(with_file.file.as_ref().unwrap())).unwrap();
+    let gone = channel.send(&with_file).await.unwrap_err();
+    assert!(matches!(&gone, SendError::Permanent { reason } if reason == "its file is not kept any more"), "{gone:?}");
+    let half = file_out(3, b"whole", &spool);
+    std::fs::write(spool.path_of(half.file.as_ref().unwrap()), b"hal").unwrap();
+    let half = channel.send(&half).await.unwrap_err();
+    assert!(matches!(&half, SendError::Permanent { reason } if reason == "its file is damaged"), "{half:?}");
+}
+
+#[tokio::test]
+async fn a_bridge_takes_files_only_when_it_says_so_and_the_host_has_some() {
+    let (host, _spool, _folder) = host_with_files();
+    let _bridge = host.telegram().await;
+    assert!(!host.host.channel("telegram").capabilities().files);
+    let host = Host::start();
+    let hello = json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["files"]});
+    let _bridge = host.bridge(hello).await;
+    assert!(!host.host.channel("telegram").capabilities().files);
 }
 
 #[tokio::test]
@@ -390,7 +458,10 @@ async fn a_bridge_becomes_a_channel_with_what_it_can() {
     let _bridge = host.bridge(hello).await;
     assert_eq!(host.host.calls(), ["add whatsapp", "connected whatsapp"]);
     let channel = host.host.channel("whatsapp");
-    assert_eq!(channel.capabilities(), ChannelCapabilities { repeat: Repeat::Deduplicated, typing: false });
+    assert_eq!(
+        channel.capabilities(),
+        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: false, files: false }
+    );
     assert!(channel.owns(&ChatId::new("1203@g.us").unwrap()));
     assert!(!channel.owns(&ChatId::new("tg:1203@g.us").unwrap()));
     let connected = host.bridges.connected();

@@ -16,7 +16,8 @@ use nanoclaw_core::{
     attachment::NewFile,
     delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupFolder},
-    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
+    launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
+    mailbox::GroupFile,
     orchestrator::{Orchestrator, Parts, Running, Settings},
     run::{Retry, RunId, RunKind},
     runtime::Exit,
@@ -64,6 +65,10 @@ impl Launcher for NoLauncher {
     async fn bring_files(&self, _group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>> {
         files.iter().map(|_| Some("there are no runs here".to_owned())).collect()
     }
+
+    async fn keep_file(&self, _group: &GroupFolder, _file: GroupFile) -> Result<KeptFile, String> {
+        Err("there are no runs here".to_owned())
+    }
 }
 
 /// A host on a home.
@@ -80,7 +85,7 @@ impl Host {
     async fn with_message(key: &str) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let store = SqliteStore::open(&home.path().join("nanoclaw.db")).await.unwrap();
-        let new = NewDelivery { key: key_of(key), chat: "tg:1".parse().unwrap(), text: key.to_owned() };
+        let new = NewDelivery { key: key_of(key), chat: "tg:1".parse().unwrap(), text: key.to_owned(), file: None };
         store.post(&new, Timestamp::now()).await.unwrap();
         store.close().await;
         Self::on(home).await

@@ -13,6 +13,7 @@ use std::{
 
 use channel_fakes::{Client, FakeHost, FakeIntake, FakeReception, delivery, soon};
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, SendError, Typing},
     chat::ChatId,
     delivery::{Delivery, DeliveryKey, OutboxId, Sent},
@@ -54,7 +55,7 @@ impl Host {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("local.sock");
-        let (channel, intake) = (Arc::new(LocalChannel::new()), FakeIntake::new());
+        let (channel, intake) = (Arc::new(LocalChannel::new(&home.path().join("groups"))), FakeIntake::new());
         let (host, reception) = (FakeHost::new(), FakeReception::new());
         let listener =
             LocalListener::bind(&path, channel.clone(), intake.clone(), host.clone(), reception.clone()).unwrap();
@@ -132,6 +133,26 @@ async fn a_terminal_is_told_whom_it_talks_to() {
     });
     assert_eq!(client.hear().await, attached);
     host.host.wait_for("connected local", 1).await;
+}
+
+#[tokio::test]
+async fn a_file_is_shown_by_the_place_where_its_agent_has_it() {
+    let host = Host::start();
+    assert!(host.channel.capabilities().files);
+    let mut terminal = host.terminal().await;
+    let spool = SpoolName::new("5f0c").unwrap();
+    let spooled = SpooledFile { spool, media_type: "application/pdf".to_owned(), bytes: 12_595 };
+    let file = OutgoingFile::new(family(), "out/report.pdf", spooled);
+    let sending = host.send_delivery(Delivery { file: Some(file), ..delivery(1, MAIN, "the report") });
+    let reply = terminal.hear().await;
+    let place = host.path.parent().unwrap().join("groups/main/out/report.pdf");
+    assert_eq!(
+        reply["file"],
+        json!({"name": "report.pdf", "media_type": "application/pdf", "bytes": 12_595, "path": place})
+    );
+    assert_eq!(reply["text"], "the report");
+    terminal.say(json!({"type": "shown", "key": reply["key"]})).await;
+    outcome(sending).await.unwrap();
 }
 
 #[tokio::test]

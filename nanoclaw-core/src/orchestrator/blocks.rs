@@ -249,7 +249,12 @@ pub(super) fn commit_of(
     let text = block.result.as_deref().and_then(visible_reply);
     BlockCommit {
         number,
-        reply: text.map(|text| NewDelivery { key: DeliveryKey::reply(run, number), chat: chat.clone(), text }),
+        reply: text.map(|text| NewDelivery {
+            key: DeliveryKey::reply(run, number),
+            chat: chat.clone(),
+            text,
+            file: None,
+        }),
         answers: ledger.answers(block),
         // A failed run's session may be the reason why it failed (fault F8).
         session: if block.status == Status::Success { block.new_session_id.clone() } else { None },

@@ -252,9 +252,9 @@ impl State {
             return known.delivery.id;
         }
         let id = OutboxId(place(self.outbox.len()));
-        let NewDelivery { key, chat, text } = delivery.clone();
+        let NewDelivery { key, chat, text, file } = delivery.clone();
         self.outbox.push(StoredDelivery {
-            delivery: Delivery { id, key, chat, text, attempts: 0 },
+            delivery: Delivery { id, key, chat, text, file, attempts: 0 },
             state: DeliveryState::Pending,
             not_before: at,
             last_error: None,
@@ -436,12 +436,12 @@ impl Store for MemoryStore {
         let kept = state.set_aside.iter().filter(|one| one.state == SetAsideState::Kept);
         let kept = kept.flat_map(|one| state.between(&one.chat, one.messages));
         let attachments = waiting.chain(kept).flat_map(|stored| &stored.message.attachments);
-        Ok(attachments
-            .filter_map(|attachment| match &attachment.fetched {
-                Fetched::Yes(file) => Some(file.spool.clone()),
-                Fetched::No { .. } => None,
-            })
-            .collect())
+        let came = attachments.filter_map(|attachment| match &attachment.fetched {
+            Fetched::Yes(file) => Some(file.spool.clone()),
+            Fetched::No { .. } => None,
+        });
+        let goes = state.outbox.iter().filter(may_be_sent).filter_map(|row| row.delivery.file.as_ref());
+        Ok(came.chain(goes.map(|file| file.spooled.spool.clone())).collect())
     }
 
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {
@@ -781,6 +781,10 @@ impl Store for MemoryStore {
     }
 }
 
+fn may_be_sent(row: &&StoredDelivery) -> bool {
+    !matches!(row.state, DeliveryState::Sent | DeliveryState::Dropped)
+}
+
 fn to_be_sent(row: &&StoredDelivery) -> bool {
     matches!(row.state, DeliveryState::Pending | DeliveryState::Sending)
 }
@@ -804,6 +808,7 @@ mod tests {
             key: DeliveryKey::new(key).unwrap(),
             chat: ChatId::new("local:main").unwrap(),
             text: "hello".into(),
+            file: None,
         };
         store.fail_writes("the disk is full");
         let error = store.post(&post("one"), Timestamp::from_ms(1)).await.unwrap_err();

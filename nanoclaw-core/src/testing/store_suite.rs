@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a check is a test: it fails by panicking")]
 
 use crate::{
-    attachment::{Attachment, Fetched, SpoolName, SpooledFile},
+    attachment::{Attachment, Fetched, OutgoingFile, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
@@ -76,6 +76,7 @@ macro_rules! store_suite {
             giving_up_what_was_answered_changes_nothing
             giving_up_goes_no_further_than_the_inbox
             files_are_in_use_until_their_message_is_done_with
+            a_file_that_goes_out_is_kept_with_its_message_and_in_use_until_that_is_done_with
             f06_what_is_given_up_is_set_aside_with_its_reason_and_drops_nothing
             dropping_what_waits_marks_it_and_tells_nobody
             what_was_set_aside_is_said_again_at_the_end_of_the_inbox
@@ -904,6 +905,39 @@ pub async fn files_are_in_use_until_their_message_is_done_with(store: &dyn Store
     assert_eq!(in_use(store).await, ["a1", "a2"]);
 }
 
+/// See [`Store::files_in_use`] and [`Store::post`].
+pub async fn a_file_that_goes_out_is_kept_with_its_message_and_in_use_until_that_is_done_with(store: &dyn Store) {
+    let file = |name: &str| {
+        let spool = SpoolName::new(name).unwrap();
+        let file = SpooledFile { spool, media_type: "application/pdf".into(), bytes: 4711 };
+        OutgoingFile::new(folder("one"), "out/report.pdf", file)
+    };
+    let with_file = |key: &str| NewDelivery { file: Some(file(key)), text: String::new(), ..delivery(key, "tg:1") };
+    let mut ids = Vec::new();
+    for key in ["sent", "failed", "unknown", "waits"] {
+        ids.push(store.post(&with_file(key), at(1)).await.unwrap());
+    }
+    store.post(&delivery("words", "tg:1"), at(1)).await.unwrap();
+    let again = store.post(&NewDelivery { file: Some(file("other")), ..with_file("waits") }, at(2)).await.unwrap();
+    assert_eq!(again, ids[3]);
+    let kept = store.delivery(&DeliveryKey::new("waits").unwrap()).await.unwrap().unwrap().delivery;
+    assert_eq!((kept.file, &*kept.text), (Some(file("waits")), ""), "the same key is the same message");
+    let words = store.delivery(&DeliveryKey::new("words").unwrap()).await.unwrap().unwrap().delivery;
+    assert_eq!(words.file, None);
+    assert_eq!(in_use(store).await, ["failed", "sent", "unknown", "waits"]);
+
+    store.delivery_sent(ids[0], &Sent::default(), at(3)).await.unwrap();
+    store.delivery_failed(ids[1], "refused", &AfterTry::GiveUp(None), at(3)).await.unwrap();
+    store.delivery_failed(ids[2], "silence", &AfterTry::Ask(None), at(3)).await.unwrap();
+    store.delivery_begun(ids[3]).await.unwrap();
+    assert_eq!(in_use(store).await, ["failed", "unknown", "waits"], "a person may have them sent");
+    store.resolve_delivery(ids[1], Resolution::Drop, at(4)).await.unwrap();
+    store.resolve_delivery(ids[2], Resolution::SendAgain, at(4)).await.unwrap();
+    assert_eq!(in_use(store).await, ["unknown", "waits"]);
+    let pending = store.pending_deliveries().await.unwrap();
+    assert_eq!(pending[0].delivery.file, Some(file("unknown")));
+}
+
 async fn in_use(store: &dyn Store) -> Vec<String> {
     let mut names: Vec<String> = store.files_in_use().await.unwrap().into_iter().map(Into::into).collect();
     names.sort();
@@ -1456,7 +1490,7 @@ fn message(group: &str, id: &str) -> InboundMessage {
 }
 
 fn delivery(key: &str, to: &str) -> NewDelivery {
-    NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat(to), text: format!("text of {key}") }
+    NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat(to), text: format!("text of {key}"), file: None }
 }
 
 /// What is told of messages that are given up.

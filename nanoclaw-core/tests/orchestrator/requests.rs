@@ -6,6 +6,8 @@ use std::{
 };
 
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpoolName, SpooledFile},
+    delivery::{DeliveryKey, NewDelivery},
     group::{Group, GroupRole, TriggerPolicy},
     run::{Handed, RunId, RunKind, RunNumber},
     runtime::{Exit, RuntimeKind},
@@ -111,30 +113,25 @@ async fn a_message_for_a_channel_that_is_away_says_that_it_waits() {
     assert_says(&all(&answers, 1).await[0], "done", "is connected now, so it is sent when one is");
 }
 
-#[tokio::test(start_paused = true)]
-async fn f54_a_file_is_looked_at_without_trust_and_refused_because_no_channel_carries_files() {
-    let told = Arc::<Mutex<Vec<String>>>::default();
-    let answers = told.clone();
-    let house = House::new(move |mut agent: Agent| {
+/// A house whose main agent has these files in its folder (and a link to a file that is not its own), and asks for them to be
+/// sent: chat, path and caption each. What it is told.
+async fn sending(
+    files: &'static [(&'static str, &'static str)],
+    asked: &'static [(&'static str, &'static str)],
+) -> (EmptyHouse, Arc<Mutex<Vec<String>>>) {
+    let answers = Arc::<Mutex<Vec<String>>>::default();
+    let told = answers.clone();
+    let house = House::empty(move |mut agent: Agent| {
         let told = told.clone();
         async move {
             let group = agent.group_folder();
             std::fs::create_dir_all(group.join("out")).unwrap();
-            std::fs::write(group.join("out/picture"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
-            std::fs::write(group.parent().unwrap().join("secret"), "somebody else's").unwrap();
-            std::os::unix::fs::symlink("../secret", group.join("link")).unwrap();
-            for (number, (chat, path)) in [
-                ("test:main", "/workspace/group/out/picture"),
-                ("test:main", "out/picture"),
-                ("test:main", "../secret"),
-                ("test:main", "link"),
-                ("test:main", "/etc/passwd"),
-                ("test:main", "out"),
-                ("test:nobody", "out/picture"),
-            ]
-            .into_iter()
-            .enumerate()
-            {
+            std::fs::write(group.parent().unwrap().join("secret"), "notmine").unwrap();
+            let _ = std::os::unix::fs::symlink("../secret", group.join("link"));
+            for (name, content) in files {
+                std::fs::write(group.join(name), content).unwrap();
+            }
+            for (number, (chat, path)) in asked.iter().enumerate() {
                 let request = format!(r#"{{"type":"file","chatJid":"{chat}","path":"{path}","caption":"look"}}"#);
                 let answer = agent.request(format!("{number}.json"), request).await;
                 told.lock().unwrap().push(answer);
@@ -144,22 +141,98 @@ async fn f54_a_file_is_looked_at_without_trust_and_refused_because_no_channel_ca
         }
     })
     .await;
+    house.store.add_group(&main_group()).await.unwrap();
+    (house, answers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn f54_a_file_is_looked_at_without_trust_and_a_copy_of_it_is_sent() {
+    let (house, answers) = sending(
+        &[("out/report.txt", "thereport"), ("out/full", "full")],
+        &[
+            ("test:main", "/workspace/group/out/report.txt"),
+            ("test:main", "out/report.txt"),
+            ("test:main", "../secret"),
+            ("test:main", "link"),
+            ("test:main", "/etc/passwd"),
+            ("test:main", "out"),
+            ("test:main", "none"),
+            ("test:nobody", "out/report.txt"),
+            ("test:main", "out/full"),
+        ],
+    )
+    .await;
+    house.channel.take_files();
+    let house = house.start().await;
     house.write("go").await;
-    let answers = all(&answers, 7).await;
-    for answer in &answers[..2] {
-        assert_says(
-            answer,
-            "refused",
-            "(image/png, 16 bytes) could be sent, but files cannot be sent to test:main yet",
-        );
-        assert_says(answer, "refused", "Nothing was sent, no caption either");
+    let answers = all(&answers, 9).await;
+    for (number, answer) in answers[..2].iter().enumerate() {
+        let stored = format!("stored for delivery to test:main as message {} of the outbox", number + 1);
+        assert_says(answer, "done", &format!("{stored}: report.txt, text/plain, 9 bytes"));
     }
-    assert_says(&answers[2], "refused", "upwards");
-    assert_says(&answers[3], "refused", "a link is not followed");
-    assert_says(&answers[4], "refused", "own folder");
-    assert_says(&answers[5], "refused", "not a regular file");
-    assert_says(&answers[6], "refused", "is not registered");
+    for (answer, part) in answers[2..].iter().zip([
+        "upwards",
+        "a link is not followed",
+        "own folder",
+        "not a regular file",
+        "no such file",
+        "is not registered",
+        "is not sent: there is no room for it",
+    ]) {
+        assert_says(answer, "refused", part);
+    }
+    house.shown(&["look", "look", "done"]).await;
+    let file = ("look".to_owned(), "report.txt".to_owned(), "thereport".to_owned());
+    assert_eq!(house.channel.files(), [file.clone(), file]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_takes_no_files_is_sent_none_and_the_agent_is_told() {
+    let (house, answers) = sending(&[("a.txt", "a")], &[("test:main", "a.txt")]).await;
+    let house = house.start().await;
+    house.write("go").await;
+    let answers = all(&answers, 1).await;
+    assert_says(&answers[0], "refused", "the channel test takes no files, so none can be sent to test:main");
+    assert_says(&answers[0], "refused", "Nothing was sent, no caption either");
     house.shown(&["done"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_for_a_channel_that_is_away_waits_and_one_that_takes_none_makes_it_fail_by_name() {
+    let (house, answers) = sending(&[("a.txt", "a")], &[("test:main", "a.txt")]).await;
+    let channel = house.channel.clone();
+    let house = house.start_without_channel().await;
+    house.write("go").await;
+    assert_says(
+        &all(&answers, 1).await[0],
+        "done",
+        "of the outbox: a.txt, text/plain, 1 bytes; no channel that carries this chat is connected now",
+    );
+    house.orchestrator.add_channel(channel);
+    house.shown_last_containing("the channel test takes no files. It begins: \"[file: a.txt] look\"").await;
+    assert!(house.channel.files().is_empty());
+}
+
+/// A host that died between the commit and the answer: the next one finds the request, and the row.
+#[tokio::test(start_paused = true)]
+async fn f21_a_file_of_which_a_dead_host_had_stored_that_it_is_sent_is_sent_once_and_not_copied_again() {
+    let (house, answers) = sending(&[("a.txt", "a")], &[("test:main", "a.txt")]).await;
+    house.channel.take_files();
+    let run = RunId { group: folder("main"), number: RunNumber(1) };
+    let spool = SpoolName::new("thefirstcopy").unwrap();
+    let file = SpooledFile { spool, media_type: "text/plain".to_owned(), bytes: 12 };
+    let asked = NewDelivery {
+        key: DeliveryKey::request(&run, "0.json"),
+        chat: "test:main".parse().unwrap(),
+        text: "look".to_owned(),
+        file: Some(OutgoingFile::new(folder("main"), "a.txt", file)),
+    };
+    house.store.post(&asked, Timestamp::now()).await.unwrap();
+    let house = house.start().await;
+    house.write("go").await;
+    assert_says(&all(&answers, 1).await[0], "done", "as message 1 of the outbox: a.txt, text/plain, 12 bytes");
+    house.shown(&["look", "done"]).await;
+    assert_eq!(house.channel.files(), [("look".to_owned(), "a.txt".to_owned(), "thefirstcopy".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]

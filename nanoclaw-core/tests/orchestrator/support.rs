@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    io::Read as _,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -13,13 +14,13 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    attachment::{ATTACHMENTS_DIR, NewFile},
+    attachment::{ATTACHMENTS_DIR, NewFile, OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
-    launch::{Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
-    mailbox::{Limits, Mailbox, Watcher},
+    launch::{KeptFile, Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
+    mailbox::{GroupFile, Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
     orchestrator::{
         AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StandbySettings, StartError,
@@ -289,6 +290,7 @@ struct ChannelState {
     blocked: Vec<ChatId>,
     typing: Vec<bool>,
     takes: Duration,
+    takes_files: bool,
     on_typing: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -305,6 +307,22 @@ impl FakeChannel {
     pub(crate) fn sent(&self) -> Vec<(String, String)> {
         let state = self.state.lock().unwrap();
         state.sent.iter().map(|delivery| (delivery.chat.to_string(), delivery.text.clone())).collect()
+    }
+
+    /// Captions, names of files and contents of copies.
+    pub(crate) fn files(&self) -> Vec<(String, String, String)> {
+        let state = self.state.lock().unwrap();
+        let files = state.sent.iter().filter_map(|delivery| Some((delivery, delivery.file.as_ref()?)));
+        // The test's launcher names a copy by what is in it.
+        let file = |(delivery, file): (&Delivery, &OutgoingFile)| {
+            (delivery.text.clone(), file.name.clone(), file.spooled.spool.to_string())
+        };
+        files.map(file).collect()
+    }
+
+    /// From now on it takes files.
+    pub(crate) fn take_files(&self) {
+        self.state.lock().unwrap().takes_files = true;
     }
 
     pub(crate) fn keys_tried(&self) -> Vec<String> {
@@ -346,7 +364,11 @@ impl Channel for FakeChannel {
     }
 
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true }
+        ChannelCapabilities {
+            repeat: Repeat::Deduplicated,
+            typing: true,
+            files: self.state.lock().unwrap().takes_files,
+        }
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
@@ -458,6 +480,20 @@ impl Launcher for TestLauncher {
             }
         };
         files.iter().map(bring).collect()
+    }
+
+    async fn keep_file(&self, group: &GroupFolder, file: GroupFile) -> Result<KeptFile, String> {
+        assert!(self.group_folder(group).is_dir());
+        let mut content = String::new();
+        let GroupFile { mut file, media_type, bytes, .. } = file;
+        file.read_to_string(&mut content).map_err(|error| error.to_string())?;
+        if content == "full" {
+            return Err("there is no room for it".to_owned());
+        }
+        // Named by what is in it, so that tests see that.
+        let spool = SpoolName::new(content).map_err(|error| error.to_string())?;
+        let file = SpooledFile { spool, media_type: media_type.to_owned(), bytes };
+        Ok(KeptFile { file, guard: Box::new(()) })
     }
 }
 

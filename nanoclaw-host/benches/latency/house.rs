@@ -173,6 +173,7 @@ pub(crate) async fn launcher(home: &Home, config: &str, store: &SqliteStore, run
     };
     HostLauncher {
         told: Told::default(),
+        outgoing: None,
         images: Images::new(home.root(), &config.images),
         home: home.clone(),
         config: Arc::new(config),

@@ -23,7 +23,7 @@ pub use handler::{AdminHandler, Explain};
 pub use on_store::OnStore;
 pub(crate) use on_store::Resolver;
 pub use open::{OpenError, OpenHome, connect_or_open};
-pub use outbox::{DeliveryView, MAX_LISTED, OutboxQuery};
+pub use outbox::{DeliveryView, FileView, MAX_LISTED, OutboxQuery};
 pub use protocol::{AdminRequest, AdminResponse, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use server::serve;
 pub(crate) use turns::{Standing, Standings};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpooledFile},
     chat::ChatId,
     delivery::{DeliveryKey, OutboxId},
     group::GroupFolder,
@@ -69,11 +70,36 @@ pub struct DeliveryView {
     pub platform_id: Option<PlatformMessageId>,
     /// Why the last try failed; `None` when it did not.
     pub last_error: Option<String>,
-    /// How it begins, on one line.
+    /// How it begins, on one line, its file first.
     pub begins: String,
+    /// The file that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Box<FileView>>,
     /// All of it; only where one message is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// A file that goes with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// Its name, as people see it.
+    pub name: String,
+    /// Its type by what is in it.
+    pub media_type: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// The group whose agent sends it.
+    pub group: GroupFolder,
+    /// Where it was in the group's folder.
+    pub path: String,
+}
+
+impl From<OutgoingFile> for FileView {
+    fn from(file: OutgoingFile) -> Self {
+        let OutgoingFile { name, group, path, spooled: SpooledFile { media_type, bytes, .. } } = file;
+        Self { name, media_type, bytes, group, path }
+    }
 }
 
 impl DeliveryView {
@@ -81,6 +107,7 @@ impl DeliveryView {
         let retries = matches!(row.state, DeliveryState::Pending | DeliveryState::Sending) && row.delivery.attempts > 0;
         Self {
             begins: row.delivery.begins(),
+            file: row.delivery.file.map(|file| Box::new(FileView::from(file))),
             id: row.delivery.id,
             group: groups.get(&row.delivery.chat).cloned(),
             key: row.delivery.key,

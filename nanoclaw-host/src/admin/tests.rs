@@ -2,6 +2,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId},
     delivery::{DeliveryKey, NewDelivery, OutboxId},
     group::{GroupFolder, GroupRole, TriggerPolicy},
@@ -636,7 +637,7 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
     let at = Timestamp::from_ms(1000);
     for (key, text) in [("reply/family/1/1", "line one\nline two"), ("reply/family/1/2", &*"x".repeat(100))] {
         let chat = ChatId::new("tg:1").unwrap();
-        let new = NewDelivery { key: DeliveryKey::new(key).unwrap(), chat, text: text.to_owned() };
+        let new = NewDelivery { key: DeliveryKey::new(key).unwrap(), chat, text: text.to_owned(), file: None };
         store.post(&new, at).await.unwrap();
     }
     store.delivery_failed(OutboxId(1), "a timeout", &AfterTry::Ask(None), at).await.unwrap();
@@ -692,6 +693,22 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
         assert_eq!(resolve(nothing, "drop").await["error"]["kind"], "not_found", "{nothing}");
     }
     assert_eq!(store.delivery_at(OutboxId(1)).await.unwrap().unwrap().state, DeliveryState::Pending);
+
+    let spool = SpoolName::new("5f0c").unwrap();
+    let spooled = SpooledFile { spool, media_type: "application/pdf".to_owned(), bytes: 12_595 };
+    let file = OutgoingFile::new("family".parse().unwrap(), "out/report.pdf", spooled);
+    let key = DeliveryKey::new("request/family/1/3").unwrap();
+    let chat = ChatId::new("tg:1").unwrap();
+    store.post(&NewDelivery { key, chat, text: "here".to_owned(), file: Some(file) }, at).await.unwrap();
+    let show = ask(json!({"id": 5, "command": "outbox_show", "args": {"message": "3"}})).await;
+    assert_eq!(show["ok"]["delivery"]["begins"], "[file: report.pdf] here");
+    assert_eq!(
+        show["ok"]["delivery"]["file"],
+        json!({
+            "name": "report.pdf", "media_type": "application/pdf", "bytes": 12_595, "group": "family",
+            "path": "out/report.pdf"
+        })
+    );
 }
 
 #[tokio::test]

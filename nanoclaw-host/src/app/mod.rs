@@ -52,7 +52,7 @@ use crate::{
     },
     config::Config,
     credentials::Ask,
-    files::{Spool, sweep},
+    files::{Outgoing, Spool, sweep},
     gateway::{Gateway, GatewayError, Resolve, SystemResolver, tls},
     home::{Home, HomeLock, initialise},
     images::Images,
@@ -132,8 +132,12 @@ pub async fn start_with(
         tracing::error!(problem, "the credentials cannot be read");
     }
     let gateway = Arc::new(gateway(&config, internet)?);
+    let spool = Spool::open(&home.files(), config.files.limits())
+        .with_context(|| format!("cannot make {}, where files of messages wait", home.files().display()))?;
+    let spool = Arc::new(spool);
     let launcher = Arc::new(HostLauncher {
         told: Told::default(),
+        outgoing: Some(Outgoing::new(spool.clone(), store.clone())),
         images: Images::new(home.root(), &config.images),
         machine,
         gateway: gateway.clone(),
@@ -177,15 +181,12 @@ pub async fn start_with(
     let on_store =
         OnStore { store: store.clone(), config: config.clone(), home: home.clone(), explainer: launcher.clone() };
 
-    let local = Arc::new(LocalChannel::new());
+    let local = Arc::new(LocalChannel::new(&home.groups()));
     orchestrator.add_channel(ports::channel(local.clone()));
     let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
     sockets.spawn(terminals.serve(orchestrator.notices(), stop_intake.clone()));
 
-    let spool = Spool::open(&home.files(), config.files.limits())
-        .with_context(|| format!("cannot make {}, where files wait that come with messages", home.files().display()))?;
-    let spool = Arc::new(spool);
     let sweeping = stop_intake.clone().run_until_cancelled_owned(sweep::keep(spool.clone(), store.clone()));
     sockets.spawn(async move {
         sweeping.await;

@@ -10,7 +10,7 @@ use super::{
     Place,
     output::{self, BOLD, Columns, DIM},
 };
-use crate::admin::{DeliveryView, OutboxQuery};
+use crate::admin::{DeliveryView, FileView, OutboxQuery};
 
 /// What can be done with the outbox.
 #[derive(Debug, clap::Subcommand)]
@@ -121,6 +121,12 @@ fn list(messages: &[DeliveryView], zone: &TimeZone) -> anyhow::Result<()> {
     Ok(columns.print()?)
 }
 
+/// `report.pdf, application/pdf, 12.3 KiB, from out/report.pdf of family`.
+fn file(file: &FileView) -> String {
+    let FileView { name, media_type, bytes, group, path } = file;
+    format!("{name}, {media_type}, {}, from {path} of {group}", output::size(*bytes))
+}
+
 fn show(message: &DeliveryView, zone: &TimeZone) -> anyhow::Result<()> {
     let id = message.id.0;
     output::line(format!("{BOLD}{id}{BOLD:#}"))?;
@@ -135,6 +141,7 @@ fn show(message: &DeliveryView, zone: &TimeZone) -> anyhow::Result<()> {
         ("next try", time(message.next_try_at_ms)),
         ("last error", message.last_error.clone()),
         ("sent", time(message.sent_at_ms)),
+        ("file", message.file.as_deref().map(file)),
         ("service's id", message.platform_id.as_ref().map(ToString::to_string)),
     ] {
         if let Some(value) = value {

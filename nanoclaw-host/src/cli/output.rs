@@ -248,6 +248,7 @@ mod tests {
     fn sizes_are_said_in_the_largest_unit_that_fits() {
         assert_eq!(size(0), "0 B");
         assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(188 << 20), "188.0 MiB");
         assert_eq!(size((64 << 30) + (200 << 20)), "64.2 GiB");
         assert_eq!([900, 56_900_000, 1_359_000_000].map(image_size), ["1 kB", "56.9 MB", "1.36 GB"]);

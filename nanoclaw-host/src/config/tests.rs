@@ -99,6 +99,7 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert!(from_sample.files.max_size.is_explicit() && from_sample.files.max_waiting.is_explicit());
+    assert!(from_sample.files.max_to_send.is_explicit());
     assert_eq!(from_sample.files.limits(), default.files.limits());
     assert_eq!(*from_sample.model.base_url, *default.model.base_url);
     let (sample, own) = (&from_sample.gateway, &default.gateway);

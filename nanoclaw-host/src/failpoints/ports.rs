@@ -12,7 +12,8 @@ use nanoclaw_core::{
     chat::{ChannelName, ChatId, ChatMetadata},
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
-    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
+    launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
+    mailbox::GroupFile,
     message::{InboundMessage, Seq, StoredMessage, Wakes},
     run::{Handed, RunEnding, RunId, RunKind},
     runtime::{
@@ -124,6 +125,7 @@ pass_on! {
         async fn fingerprint(&self, group: &Group, run: &RunId, kind: &RunKind) -> Result<String, LaunchError>;
         async fn rejoin(&self, group: &Group, run: &RunId) -> Result<Rejoined, LaunchError>;
         async fn bring_files(&self, group: &GroupFolder, files: &[NewFile]) -> Vec<Option<String>>;
+        async fn keep_file(&self, group: &GroupFolder, file: GroupFile) -> Result<KeptFile, String>;
     }
     "channel": Channel {
         fn name(&self) -> &ChannelName;

@@ -1,12 +1,12 @@
-//! Removes from the spool what no message needs any more.
+//! Removes from the spool what no message needs any more, neither one that came nor one that goes.
 
 use std::{collections::BTreeSet, fs, io, sync::Arc, time::Duration};
 
 use nanoclaw_core::{attachment::SpoolName, store::Store};
 
-use super::Spool;
+use super::{Spool, outgoing};
 
-/// How often the spool is swept. A file goes at the second sweep that finds it without a message: between the first moment at
+/// How often the spool is swept. A file that came goes at the second sweep that finds it without a message: between the first moment at
 /// which it is in the spool and the commit of its message lie milliseconds.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
@@ -21,11 +21,14 @@ pub async fn keep(spool: Arc<Spool>, store: Arc<dyn Store>) {
             Ok(now) => unused = now,
             Err(error) => tracing::warn!(error, "the spool of files cannot be swept; trying again later"),
         }
+        if let Err(error) = outgoing::sweep(&spool, &*store).await {
+            tracing::warn!(error, "the spool of files that are sent cannot be swept; trying again later");
+        }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// Removes the files that no message needs and that were among the `unused` last time. Returned is what no message needs now.
+/// Removes the files that came, that no message needs and that were among the `unused` last time. Returned is what no message needs now.
 ///
 /// # Errors
 /// What kept it from looking, for people; nothing is removed then.
@@ -41,7 +44,7 @@ pub async fn sweep(
     let (gone, left): (BTreeSet<_>, BTreeSet<_>) =
         names.into_iter().filter(|name| !used.contains(name)).partition(|name| unused.contains(name));
     off_the_loop(spool, move |spool| {
-        gone.iter().for_each(|name| spool.forget(name));
+        gone.iter().for_each(|name| spool.forget_what_came(name));
         remove_old(spool)
     })
     .await?;

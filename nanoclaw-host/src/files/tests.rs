@@ -7,7 +7,10 @@ use std::{
 };
 
 use nanoclaw_core::{
-    attachment::{Attachment, Fetched, NewFile, SpooledFile},
+    attachment::{Attachment, Fetched, NewFile, OutgoingFile, SpooledFile},
+    delivery::{NewDelivery, Sent},
+    group::GroupFolder,
+    mailbox::GroupFile,
     message::{Seq, Wakes},
     store::Store,
     testing::MemoryStore,
@@ -27,7 +30,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let limits = FileLimits { file_bytes: 1000, per_message: 3, spool_bytes: 2500 };
+        let limits = FileLimits { file_bytes: 1000, per_message: 3, spool_bytes: 2500, out_bytes: 2500 };
         let spool = Arc::new(Spool::open(&folder.path().join("files"), limits).unwrap());
         fs::create_dir(folder.path().join("group")).unwrap();
         Self { folder, spool }
@@ -124,7 +127,7 @@ fn a_file_that_is_too_large_or_empty_or_has_no_room_is_refused() {
     place.spool.take("most").unwrap();
     let Err(NotTaken::Refused(reason)) = place.spool.take("most") else { panic!("there is no room for a third") };
     assert!(reason.contains("no room"), "{reason}");
-    place.spool.forget(&first.spool);
+    place.spool.forget_what_came(&first.spool);
     place.spool.take("most").unwrap();
 }
 
@@ -248,4 +251,100 @@ async fn a_file_without_a_message_goes_at_the_second_sweep_and_one_that_is_neede
     assert_eq!(place.kept(), 2, "its message may be on its way");
     assert!(sweep::sweep(&place.spool, &store, &unused).await.unwrap().is_empty());
     assert_eq!(place.spool.names().unwrap(), [needed.spool]);
+}
+
+/// A file of the group family, as an agent's request finds it.
+fn group_file(place: &Place, name: &str, content: &[u8]) -> GroupFile {
+    fs::write(place.path("group").join(name), content).unwrap();
+    GroupFile::open(&place.path("group"), name, 1 << 20).unwrap()
+}
+
+fn family() -> GroupFolder {
+    "family".parse().unwrap()
+}
+
+/// The names of copies of what a group sends.
+fn out(place: &Place, group: &str) -> Vec<String> {
+    let entries = fs::read_dir(place.path("files/out").join(group)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_file_is_kept_as_it_was_opened_and_is_held_until_its_message_is_stored() {
+    let place = Place::new();
+    let store = Arc::new(MemoryStore::new());
+    let outgoing = Outgoing::new(place.spool.clone(), store.clone());
+    let file = group_file(&place, "a.png", PNG);
+    // What the agent puts in its place afterwards is not sent.
+    fs::remove_file(place.path("group/a.png")).unwrap();
+    fs::write(place.path("secret"), "secret").unwrap();
+    symlink(place.path("secret"), place.path("group/a.png")).unwrap();
+    let kept = outgoing.keep(&family(), file).await.unwrap();
+    let file = OutgoingFile::new(family(), "a.png", kept.file.clone());
+    let path = place.spool.path_of(&file);
+    assert_eq!((fs::read(&path).unwrap().as_slice(), &*file.spooled.media_type), (PNG, "image/png"));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    assert!(is_there(&path, &file.spooled).await.is_ok());
+
+    outgoing::sweep(&place.spool, &*store).await.unwrap();
+    assert!(path.exists(), "its message may be on its way");
+    let new = NewDelivery {
+        key: "request/family/1/1.json".parse().unwrap(),
+        chat: "tg:1".parse().unwrap(),
+        text: String::new(),
+        file: Some(file.clone()),
+    };
+    let id = store.post(&new, Timestamp::from_ms(1)).await.unwrap();
+    drop(kept.guard);
+    outgoing::sweep(&place.spool, &*store).await.unwrap();
+    assert!(path.exists(), "it is to be sent");
+    store.delivery_sent(id, &Sent::default(), Timestamp::from_ms(2)).await.unwrap();
+    outgoing::sweep(&place.spool, &*store).await.unwrap();
+    assert!(!path.exists(), "it was sent");
+    assert_eq!(is_there(&path, &file.spooled).await.unwrap_err(), "its file is not kept any more");
+
+    // What a host left that died before the commit goes when the next one looks.
+    let lost = outgoing.keep(&family(), group_file(&place, "b", b"b")).await.unwrap();
+    std::mem::forget(lost.guard);
+    fs::write(place.path("files/out/family/.00ff.tmp"), "ha").unwrap();
+    let next = Arc::new(Spool::open(&place.path("files"), place.spool.limits()).unwrap());
+    assert_eq!(out(&place, "family"), [lost.file.spool.as_str()]);
+    outgoing::sweep(&next, &*store).await.unwrap();
+    assert_eq!(out(&place, "family"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_groups_files_have_a_bound_of_their_own_and_what_was_sent_makes_room() {
+    let place = Place::new();
+    let store = Arc::new(MemoryStore::new());
+    let outgoing = Outgoing::new(place.spool.clone(), store.clone());
+    let keep = async |group: &str, name: &str| {
+        let file = group_file(&place, name, &[b'x'; 1000]);
+        outgoing.keep(&group.parse().unwrap(), file).await
+    };
+    let (first, second) = (keep("family", "1").await.unwrap(), keep("family", "2").await.unwrap());
+    let refused = keep("family", "3").await.err().unwrap();
+    assert!(refused.contains("the files of this group that are not sent yet may have 2500B together"), "{refused}");
+    assert_eq!(out(&place, "family").len(), 2, "nothing of it is left");
+    keep("work", "1").await.unwrap();
+    place.taken(&[b'x'; 1000]);
+    // Not stored, and not held: nobody needs it.
+    drop(first.guard);
+    keep("family", "3").await.unwrap();
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_copied_is_refused_or_sent_as_it_was_found() {
+    let place = Place::new();
+    let outgoing = Outgoing::new(place.spool.clone(), Arc::new(MemoryStore::new()));
+    let emptied = group_file(&place, "a", b"words");
+    fs::write(place.path("group/a"), b"").unwrap();
+    let refused = outgoing.keep(&family(), emptied).await.err().unwrap();
+    assert_eq!(refused, "it became empty while it was copied");
+    let changed = group_file(&place, "b", b"words");
+    fs::write(place.path("group/b"), PNG).unwrap();
+    let kept = outgoing.keep(&family(), changed).await.unwrap();
+    assert_eq!((&*kept.file.media_type, kept.file.bytes), ("image/png", PNG.len() as u64));
+    assert_eq!(out(&place, "family").len(), 1);
 }

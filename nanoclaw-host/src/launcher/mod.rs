@@ -18,8 +18,8 @@ use nanoclaw_core::{
     attachment::NewFile,
     causes::with_causes,
     group::{Group, GroupFolder},
-    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
-    mailbox::Mailbox,
+    launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
+    mailbox::{GroupFile, Mailbox},
     orchestrator::{GroupTimes, PromptLimits},
     run::{Retry, RunId, RunKind, Trouble},
     runtime::{InstallId, Labels, RunAs, RuntimeError, RuntimeKind},
@@ -36,6 +36,7 @@ use crate::{
         types::{AdminError, Explanation},
     },
     config::Config,
+    files::Outgoing,
     gateway::{Gateway, Policy},
     home::{self, Home},
     images::Images,
@@ -65,6 +66,8 @@ pub struct HostLauncher {
     pub gateway: Arc<Gateway>,
     /// Gets the groups' images.
     pub images: Images,
+    /// Where files go that agents send; `None`: none can be sent.
+    pub outgoing: Option<Outgoing>,
     /// What the log was told of what runs go without.
     pub told: Told,
 }
@@ -155,6 +158,13 @@ impl Launcher for HostLauncher {
         let bring = move || new.iter().map(|new| crate::files::bring(&spool, &folder, new).err()).collect::<Vec<_>>();
         let brought = tokio::task::spawn_blocking(bring).await;
         brought.unwrap_or_else(|error| files.iter().map(|_| Some(error.to_string())).collect())
+    }
+
+    async fn keep_file(&self, group: &GroupFolder, file: GroupFile) -> Result<KeptFile, String> {
+        match &self.outgoing {
+            Some(outgoing) => outgoing.keep(group, file).await,
+            None => Err("this host sends no files".to_owned()),
+        }
     }
 }
 
@@ -292,6 +302,7 @@ mod tests {
             install: InstallId::new("0123456789").unwrap(),
             gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
             images: Images::new(home.root(), &images),
+            outgoing: None,
             told: Told::default(),
         };
         let group = Group {

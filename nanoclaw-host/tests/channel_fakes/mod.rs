@@ -278,6 +278,7 @@ pub(crate) fn delivery(number: i64, chat: &str, text: &str) -> Delivery {
         key: DeliveryKey::new(format!("reply/family/1/{number}")).unwrap(),
         chat: chat.parse().unwrap(),
         text: text.to_owned(),
+        file: None,
         attempts: 0,
     }
 }

@@ -19,6 +19,7 @@ on_each_runtime! {
     a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
     a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
     a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent,
+    f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the_host_dies,
 }
 
 /// A chat service with a bridge: shows each key once, as services with idempotent sends do.
@@ -45,7 +46,7 @@ impl Bridge {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut bridge = Self { lines: BufReader::new(stream.try_clone().unwrap()), stream };
         bridge
-            .say(&json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["deduplicates"]}));
+            .say(&json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["deduplicates", "files"]}));
         (bridge.next()["type"] == "welcome").then_some(bridge)
     }
 
@@ -92,6 +93,27 @@ impl Bridge {
                 return text.to_owned();
             }
         }
+    }
+}
+
+impl Bridge {
+    /// Confirms what is to be sent next and shows it, unless it was shown before. The file that was with it, when it is new: its
+    /// name, type and bytes.
+    fn take_file(&mut self, chat: &mut Chat) -> Option<(String, String, Vec<u8>)> {
+        let send = self.until("send");
+        let (key, text) = (send["key"].as_str().unwrap(), send["text"].as_str().unwrap());
+        let file = send.get("files").map(|files| {
+            let file = &files[0];
+            let content = std::fs::read(file["path"].as_str().unwrap()).unwrap();
+            assert_eq!(file["bytes"], content.len());
+            (file["name"].as_str().unwrap().to_owned(), file["media_type"].as_str().unwrap().to_owned(), content)
+        });
+        let is_new = chat.keys.insert(key.to_owned());
+        if is_new {
+            chat.shown.push(text.to_owned());
+        }
+        self.say(&json!({"type": "sent", "key": key, "platform_id": chat.shown.len().to_string()}));
+        file.filter(|_| is_new)
     }
 }
 
@@ -218,4 +240,72 @@ fn a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_age
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
     place.nothing_is_left();
+}
+
+fn f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the_host_dies(place: &Place) {
+    register_when_served(place);
+    let group = place.group("tg_family");
+    std::fs::create_dir_all(&group).unwrap();
+    // Every byte there is, and more than one look at a pipe takes.
+    let content: Vec<u8> = (0..=255_u8).cycle().take(3_000_001).collect();
+    let (mut chat, mut settled) = (Chat::default(), BTreeSet::new());
+    // Between copy and commit, commit and send, send and record.
+    let points = ["launcher.keep_file.after", "store.post.after", "store.delivery_sent.before"];
+    for (number, point) in points.into_iter().enumerate() {
+        let name = format!("report-{number}.bin");
+        std::fs::write(group.join(&name), &content).unwrap();
+        let dying = place.service_that_dies_at(&format!("{point}:1"));
+        let mut bridge = Bridge::connect(place);
+        bridge.message(
+            &format!("{number}"),
+            &format!(r#"!tool send_file {{"path": "{name}", "caption": "look {number}"}}"#),
+        );
+        bridge.until("accepted");
+        let mut files = Vec::new();
+        if point == "store.delivery_sent.before" {
+            files.extend(bridge.take_file(&mut chat));
+        }
+        assert_eq!(dying.ended().code, None, "it was killed at {point}");
+
+        let service = place.service();
+        let mut bridge = Bridge::connect(place);
+        until("the agent tells what came of it", || {
+            files.extend(bridge.take_file(&mut chat));
+            let told = |text: &String| text.contains("of the outbox") && text.contains(&format!("{name}, "));
+            chat.shown.last().is_some_and(told).then_some(())
+        });
+        // Once for each time that it was asked for: an agent whose container ended with its host is asked again, and asks again.
+        let runs: BTreeSet<_> = place
+            .rows("SELECT key FROM outbox WHERE file IS NOT NULL ORDER BY id")
+            .into_iter()
+            .filter(|key| !settled.contains(key))
+            .collect();
+        assert_eq!(files.len(), runs.len(), "{point}: {:?}", chat.shown);
+        let of_runs: BTreeSet<_> = runs.iter().filter_map(|key| key.split('/').nth(2)).collect();
+        assert_eq!(of_runs.len(), runs.len(), "{point}: no run asks twice: {runs:?}");
+        settled.extend(runs);
+        for (came_as, media_type, came) in &files {
+            assert_eq!((came_as, &**media_type), (&name, "application/octet-stream"), "{point}");
+            assert!(*came == content, "{point}: {} bytes came", came.len());
+        }
+        until("all is sent", || {
+            (place.rows("SELECT DISTINCT state FROM outbox WHERE chat = 'tg:-1'") == ["sent"]).then_some(())
+        });
+        service.signal(Signal::TERM);
+        assert_eq!(service.ended().code, Some(0));
+    }
+    // A host looks when it starts for what nobody needs any more.
+    let service = place.service();
+    let out = place.home().files().join("out/tg_family");
+    until("the copies are swept away", || (std::fs::read_dir(&out).unwrap().count() == 0).then_some(()));
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn register_when_served(place: &Place) {
+    let service = place.service();
+    register(place);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
 }

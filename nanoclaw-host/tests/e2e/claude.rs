@@ -60,10 +60,7 @@ fn uses_every_tool(on: On) {
     let calls = [
         (r#"send_message {"text": "by a tool"}"#, "stored for delivery to local:main as message 1 of the outbox"),
         (r#"send_message {"text": "psst", "chat": "tg:404"}"#, "the chat tg:404 is not registered as a group"),
-        (
-            r#"send_file {"path": "/workspace/group/picture"}"#,
-            "(image/png, 16 bytes) could be sent, but files cannot be sent",
-        ),
+        (r#"send_file {"path": "/workspace/group/picture"}"#, "of the outbox: picture, image/png, 16 bytes"),
         (r#"send_file {"path": "../../store/nanoclaw.db"}"#, "upwards"),
         (
             r#"schedule_task {"prompt": "p", "schedule_type": "cron", "schedule_value": "0 9 * * 1-5"}"#,

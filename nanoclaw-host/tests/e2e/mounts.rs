@@ -158,6 +158,7 @@ async fn made_ready_then(place: &Place, between: impl FnOnce()) -> Result<(Exit,
     };
     let launcher = HostLauncher {
         told: Told::default(),
+        outgoing: None,
         images: Images::new(home.root(), &config.images),
         home,
         config: Arc::new(config),

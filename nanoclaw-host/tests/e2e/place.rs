@@ -251,6 +251,12 @@ impl Place {
         started(command.env("NANOCLAW_CONTAINER_RUNTIME", on.to_string()).env_remove("CONTAINER_IMAGE"))
     }
 
+    /// The service with a fault: it kills itself at this point (`point:passing`), see `nanoclaw_host::failpoints`.
+    pub fn service_that_dies_at(&self, point: &str) -> Running {
+        self.run(["init"]).succeeded();
+        started(self.command(["run"]).env(nanoclaw_host::failpoints::KILL_AT, point))
+    }
+
     /// The service with a fault: it panics once at this point (`point:passing`), see `nanoclaw_host::failpoints`. It stops
     /// its containers when it is asked to end.
     pub fn service_that_panics_at(&self, point: &str) -> Running {

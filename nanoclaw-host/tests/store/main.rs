@@ -76,5 +76,6 @@ fn delivery(key: &str, chat: &str) -> NewDelivery {
         key: DeliveryKey::new(key).unwrap(),
         chat: ChatId::new(chat).unwrap(),
         text: format!("text of {key}"),
+        file: None,
     }
 }

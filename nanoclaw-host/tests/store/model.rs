@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
-    delivery::{OutboxId, Sent},
+    delivery::{NewDelivery, OutboxId, Sent},
     group::{Group, GroupRole},
     message::{Seq, Wakes},
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
@@ -263,7 +264,11 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             told(store.forget_session(&folder(NAMES[group]), &context(task)).await)
         }
         Operation::Post { key, chat, at: ms } => {
-            told(store.post(&delivery(KEYS[key], chat_of(chat).as_str()), at(ms)).await)
+            // Every other one has a file.
+            let spool = SpoolName::new(format!("f{}", ms.unsigned_abs())).unwrap();
+            let spooled = SpooledFile { spool, media_type: "text/plain".to_owned(), bytes: 3 };
+            let file = (ms % 2 == 0).then(|| OutgoingFile::new(folder(NAMES[0]), "a.txt", spooled));
+            told(store.post(&NewDelivery { file, ..delivery(KEYS[key], chat_of(chat).as_str()) }, at(ms)).await)
         }
         Operation::Sent { id } => told(store.delivery_sent(OutboxId(id), &Sent::default(), at(5)).await),
         Operation::Begun { id } => told(store.delivery_begun(OutboxId(id)).await),

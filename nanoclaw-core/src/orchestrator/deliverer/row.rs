@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deliverer, DeliverySettings, LateWord, WhenUnknown};
 use crate::{
-    channel::{Channel, Repeat, SendError},
+    channel::{Channel, ChannelCapabilities, Repeat, SendError},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     orchestrator::retry::SendDelays,
     store::{AfterTry, DeliveryState, StoreError, StoredDelivery},
@@ -70,15 +70,19 @@ impl Attempt<'_> {
 
     async fn try_on(&self, channel: &Arc<dyn Channel>) -> Result<Next, Stopped> {
         let (store, delivery) = (&self.of.store, &self.row.delivery);
-        let repeat = channel.capabilities().repeat;
-        match (repeat, self.row.state) {
-            (Repeat::Deduplicated, _) => {}
-            (_, DeliveryState::Sending) => {
-                if let Some(next) = self.clear_up(channel, repeat).await? {
-                    return Ok(next);
-                }
-            }
-            _ => self.record(|| store.delivery_begun(delivery.id)).await?,
+        let ChannelCapabilities { repeat, files, .. } = channel.capabilities();
+        if repeat != Repeat::Deduplicated
+            && self.row.state == DeliveryState::Sending
+            && let Some(next) = self.clear_up(channel, repeat).await?
+        {
+            return Ok(next);
+        }
+        if delivery.file.is_some() && !files {
+            let reason = format!("the channel {} takes no files", channel.name());
+            return self.give_up(&reason, Certainty::NotSent).await;
+        }
+        if repeat != Repeat::Deduplicated && self.row.state != DeliveryState::Sending {
+            self.record(|| store.delivery_begun(delivery.id)).await?;
         }
         let (chat, key) = (&delivery.chat, &delivery.key);
         match self.in_time(channel, channel.send(delivery)).await {
@@ -133,7 +137,7 @@ impl Attempt<'_> {
         channel: &Arc<dyn Channel>,
         asked: impl Future<Output = Result<T, SendError>>,
     ) -> Result<T, SendError> {
-        let limit = self.of.settings.send_timeout;
+        let limit = self.of.settings.send_timeout + self.row.delivery.more_time();
         tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
             Err(SendError::Unknown { reason: format!("{} did not answer within {limit:?}", channel.name()) })
         })

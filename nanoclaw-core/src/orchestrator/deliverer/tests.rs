@@ -90,7 +90,7 @@ impl Channel for Service {
     }
 
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { repeat: self.repeat, typing: false }
+        ChannelCapabilities { repeat: self.repeat, typing: false, files: false }
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
@@ -204,7 +204,8 @@ impl House {
     /// Posts a message that says its key.
     async fn post_to(&self, chat: &str, key: &str) -> OutboxId {
         let chat: ChatId = chat.parse().unwrap();
-        let new = NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat.clone(), text: key.to_owned() };
+        let new =
+            NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat.clone(), text: key.to_owned(), file: None };
         let id = self.store.post(&new, Timestamp::now()).await.unwrap();
         self.nudges.chat(&chat);
         id

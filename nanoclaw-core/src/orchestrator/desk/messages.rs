@@ -2,8 +2,9 @@
 
 use super::{Desk, No};
 use crate::{
+    attachment::OutgoingFile,
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{DeliveryKey, NewDelivery, OutboxId},
     mailbox::GroupFile,
     orchestrator::run::off_the_loop,
     protocol::{environment::guest, requests::MOST_FILE_BYTES},
@@ -23,36 +24,72 @@ impl Desk<'_> {
         if text.trim().is_empty() {
             return Err("the text is empty".into());
         }
-        let posted = self.context.store.post(&NewDelivery { key, chat: chat.clone(), text }, Timestamp::now()).await;
-        // Also when an error is told: if it happened all the same, it is to be sent.
-        self.context.nudges.chat(&chat);
-        let id = posted?;
-        let mut detail = format!("stored for delivery to {chat} as message {} of the outbox", id.0);
-        if self.context.channels.of(&chat).is_none() {
-            detail.push_str("; no channel that carries this chat is connected now, so it is sent when one is");
-        }
+        let mut detail = self.posted(NewDelivery { key, chat, text, file: None }).await?;
         if sender.is_some() {
             detail.push_str("; this host shows no sender's name");
         }
         Ok(detail)
     }
 
-    /// Looks at a file that is to be sent, and says why it is not.
-    pub(super) async fn file(&self, chat: String, path: String) -> Result<String, No> {
+    /// Copies a file into the spool and stores it for delivery.
+    pub(super) async fn file(
+        &self,
+        key: DeliveryKey,
+        chat: String,
+        path: String,
+        caption: Option<String>,
+    ) -> Result<String, No> {
+        // What is decided once stays so: by now the file may be gone, and the copy of it is on its way.
+        if let Some(row) = self.context.store.delivery(&key).await? {
+            return Ok(self.stored(&row.delivery.chat, row.delivery.id, row.delivery.file.as_ref()));
+        }
         let chat = self.chat(chat)?;
-        let folder = self.context.registrar.launcher.group_folder(&self.group.folder);
+        if let Some(channel) = self.context.channels.of(&chat)
+            && !channel.capabilities().files
+        {
+            return Err(format!(
+                "the channel {} takes no files, so none can be sent to {chat}. Nothing was sent, no caption either; say in a \
+                 message what is in it",
+                channel.name()
+            )
+            .into());
+        }
+        let launcher = &self.context.registrar.launcher;
+        let folder = launcher.group_folder(&self.group.folder);
         let inside = path.strip_prefix(guest::GROUP_DIR).and_then(|rest| rest.strip_prefix('/'));
         let inside = inside.unwrap_or(&path).to_owned();
-        let file = off_the_loop(move || GroupFile::open(&folder, &inside, MOST_FILE_BYTES)).await;
+        let from = inside.clone();
+        let file = off_the_loop(move || GroupFile::open(&folder, &from, MOST_FILE_BYTES)).await;
         let shown: String = path.chars().take(200).collect();
-        let GroupFile { bytes, media_type, .. } =
-            file.map_err(|refused| format!("the file {shown:?} is not sent: {refused}"))?;
-        // A channel has no way for files yet. The words that were to go with it would say that it is there.
-        Err(format!(
-            "the file {shown:?} ({media_type}, {bytes} bytes) could be sent, but files cannot be sent to {chat} yet: no channel of \
-             this host carries files. Nothing was sent, no caption either; say in a message what is in it"
-        )
-        .into())
+        let not_sent = |reason: &dyn std::fmt::Display| No::from(format!("the file {shown:?} is not sent: {reason}"));
+        let file = file.map_err(|refused| not_sent(&refused))?;
+        // First the copy, then the row that names it: a host that dies in between leaves a copy that is swept away, and the
+        // request, which is decided again.
+        let kept = launcher.keep_file(&self.group.folder, file).await.map_err(|reason| not_sent(&reason))?;
+        let file = OutgoingFile::new(self.group.folder.clone(), &inside, kept.file);
+        let text = caption.unwrap_or_default();
+        let detail = self.posted(NewDelivery { key, chat, text, file: Some(file) }).await;
+        drop(kept.guard);
+        detail
+    }
+
+    /// Puts it into the outbox; what its agent is told.
+    async fn posted(&self, new: NewDelivery) -> Result<String, No> {
+        let posted = self.context.store.post(&new, Timestamp::now()).await;
+        // Also when an error is told: if it happened all the same, it is to be sent.
+        self.context.nudges.chat(&new.chat);
+        Ok(self.stored(&new.chat, posted?, new.file.as_ref()))
+    }
+
+    fn stored(&self, chat: &ChatId, id: OutboxId, file: Option<&OutgoingFile>) -> String {
+        let mut detail = format!("stored for delivery to {chat} as message {} of the outbox", id.0);
+        if let Some(OutgoingFile { name, spooled, .. }) = file {
+            detail.push_str(&format!(": {name}, {}, {} bytes", spooled.media_type, spooled.bytes));
+        }
+        if self.context.channels.of(chat).is_none() {
+            detail.push_str("; no channel that carries this chat is connected now, so it is sent when one is");
+        }
+        detail
     }
 
     /// The chat, if this group may write to it.

@@ -73,7 +73,7 @@ pub(super) async fn message(context: &RunContext, run: &RunId, claimed: &Claimed
         let key = DeliveryKey::request(run, &claimed.name);
         match read(claimed, &["message", "file"])? {
             MessageRequest::Message { chat_jid, text, sender } => desk.message(key, chat_jid, text, sender).await,
-            MessageRequest::File { chat_jid, path, caption: _ } => desk.file(chat_jid, path).await,
+            MessageRequest::File { chat_jid, path, caption } => desk.file(key, chat_jid, path, caption).await,
         }
     };
     answer(done.await)

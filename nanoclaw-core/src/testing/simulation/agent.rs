@@ -324,12 +324,15 @@ impl Agent<'_> {
         }
     }
 
-    /// Asks for a message to be sent, and sometimes waits to hear that it is.
+    /// Asks for a message or a file to be sent, and sometimes waits to hear that it is.
     async fn request(&mut self) {
         let world = self.world;
         self.requests += 1;
         let text = format!("asked for ({} {})", self.name, self.requests);
-        let request = MessageRequest::Message { chat_jid: self.chat.clone(), text: text.clone(), sender: None };
+        let request = match world.one_of(&[true, false, false]) {
+            true => self.file_request(&text),
+            false => MessageRequest::Message { chat_jid: self.chat.clone(), text: text.clone(), sender: None },
+        };
         let json = serde_json::to_vec(&request).expect("a request has text keys and plain values");
         let name = format!("{:06}-{:06}.json", self.run.number.0, self.requests);
         if self.inside.messages.write_fleeting(&name, &json).is_err() {
@@ -352,6 +355,17 @@ impl Agent<'_> {
         if let Ok(Answer::Done { .. }) = serde_json::from_slice(&answer) {
             world.chats().requested.insert(text, true);
         }
+    }
+}
+
+impl Agent<'_> {
+    /// Writes a file that says `text`, to be sent with just that as its caption.
+    fn file_request(&self, text: &str) -> MessageRequest {
+        let name = format!("{}-{}.txt", self.run.number, self.requests);
+        let folder = self.world.root.join("groups").join(self.run.group.as_str());
+        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(&name), text));
+        written.expect("a folder of the simulation's own can be written");
+        MessageRequest::File { chat_jid: self.chat.clone(), path: name, caption: Some(text.to_owned()) }
     }
 }
 

@@ -186,6 +186,11 @@ fn name_of(repeat: Repeat) -> &'static str {
     }
 }
 
+/// Whether the channel that does this with a message that is sent again takes files.
+pub(super) fn takes_files(repeat: Repeat) -> bool {
+    repeat != Repeat::Shown
+}
+
 /// What the channel of a chat does with a message that is sent again.
 pub(super) fn repeat_of(chat: &ChatId) -> Repeat {
     let repeats = [Repeat::Deduplicated, Repeat::LookedUp];
@@ -406,6 +411,24 @@ impl SimulatedChannel {
         Ok(sent(delivery))
     }
 
+    /// Whether the file of a message is there. It may be gone only when an operator has it sent who had dropped it before.
+    async fn has_file(&self, delivery: &Delivery) -> Result<(), SendError> {
+        let Some(file) = &delivery.file else { return Ok(()) };
+        let (world, key) = (&self.host.world, &delivery.key);
+        if !takes_files(self.repeat) {
+            world.broken(|| format!("nonsense: the file of {key} is sent where nobody takes files"));
+        }
+        let content = world.spool.content(file);
+        if content.as_ref() == Some(&delivery.text) {
+            return Ok(());
+        }
+        let row = self.store.delivery(key).await.ok().flatten();
+        if content.is_some() || row.is_none_or(|row| row.decisions == 0) {
+            world.broken(|| format!("lost: the file of {key} is {content:?}, and is sent"));
+        }
+        Err(SendError::Permanent { reason: "simulated: the file is gone".to_owned() })
+    }
+
     fn is_connected(&self) -> Result<(), SendError> {
         match self.connected.load(Ordering::Relaxed) {
             true => Ok(()),
@@ -429,7 +452,7 @@ impl Channel for SimulatedChannel {
     }
 
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { repeat: self.repeat, typing: true }
+        ChannelCapabilities { repeat: self.repeat, typing: true, files: takes_files(self.repeat) }
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
@@ -439,6 +462,7 @@ impl Channel for SimulatedChannel {
             self.lost.notify_one();
         }
         self.is_connected()?;
+        self.has_file(delivery).await?;
         self.begins(delivery).await;
         if world.fault(|rates| rates.send_hangs) {
             let sends_first = world.one_of(&[true, false]);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Facts,
-    chats::{self, ChatLog, gave_up_through, is_of_host, numbers_in},
+    chats::{self, ChatLog, gave_up_through, is_of_host, numbers_in, takes_files},
     hostile::FORGED,
     hosts::{Lasting, store},
     plan::{AgentKind, GroupPlan},
@@ -36,6 +36,10 @@ pub(super) async fn check(lasting: &Lasting, hosts: u32) -> Result<Facts, String
     }
     if lasting.runtime.live() + lasting.runtime.dead() > 0 {
         return Err("leak: the engine has containers, dead or alive".to_owned());
+    }
+    let used: BTreeSet<_> = store(lasting.store.files_in_use().await)?.into_iter().collect();
+    if let Some(name) = world.spool.names().difference(&used).next() {
+        return Err(format!("leak: the spool has the file {name}, which nobody needs"));
     }
     let mut facts = Facts { hosts: hosts.into(), runs: lasting.runtime.specs().len() as u64, ..Facts::default() };
     for plan in &world.plan.groups {
@@ -154,7 +158,7 @@ impl<'a> Chat<'a> {
         replies: &BTreeSet<RunId>,
         facts: &mut Facts,
     ) -> Result<(), String> {
-        let (mut expected, mut had_it) = (BTreeSet::new(), BTreeSet::new());
+        let (mut expected, mut answered_it, mut had_it) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (place, message) in stored.iter().enumerate() {
             let seq = message.seq;
             let has = |turn: &StoredTurn| turn.handed.first <= seq && seq <= turn.handed.last;
@@ -185,6 +189,8 @@ impl<'a> Chat<'a> {
                 }
                 [run] => {
                     facts.answered += 1;
+                    // It may have answered in words before, and be silent about a copy of it.
+                    answered_it.insert(run.clone());
                     let known = (number, run.clone());
                     // What becomes of what v1 takes in the wrong moment hangs on how it ends.
                     if !self.log.silenced.contains(&known)
@@ -203,7 +209,7 @@ impl<'a> Chat<'a> {
         if let Some(run) = unheard {
             return Err(format!("lost: [{number}] counts as answered by {run}, and no reply of it is stored"));
         }
-        let allowed = if self.plan.agent == AgentKind::Ours { &expected } else { &had_it };
+        let allowed = if self.plan.agent == AgentKind::Ours { &answered_it } else { &had_it };
         match replies.difference(allowed).next() {
             Some(run) => Err(format!("twice: a reply of {run} answers [{number}], which is not its to answer")),
             None => Ok(()),
@@ -250,6 +256,7 @@ impl<'a> Chat<'a> {
             let asks = self.when_unknown == WhenUnknown::Ask && !key.is_alert();
             facts.shown += u64::from(log.shown);
             facts.repeated += u64::from(log.shown.saturating_sub(1));
+            facts.files += u64::from(if row.delivery.file.is_some() { log.shown } else { 0 });
             match row.state {
                 DeliveryState::Sent if log.shown > 0 => {}
                 DeliveryState::Sent => return Err(format!("lost: {key} counts as sent, and nobody saw it")),
@@ -265,6 +272,9 @@ impl<'a> Chat<'a> {
                     }
                 }
                 DeliveryState::Dropped if row.decisions > 0 => {}
+                // It was asked for when nobody knew what the channel takes, or was dropped once, and its file with it.
+                DeliveryState::Failed
+                    if row.delivery.file.is_some() && (row.decisions > 0 || !takes_files(self.plan.repeat)) => {}
                 state => return Err(format!("lost: {key} is {state:?} when all is over")),
             }
             let most = match self.plan.repeat {

@@ -14,6 +14,7 @@ use super::{
     operators::operate,
     plan::{ClockJump, Restart},
     ports::{SimulatedLauncher, SimulatedRuntime, SimulatedStore},
+    spool::{Fresh, sweep},
     world::{Host, STUCK_BEYOND, World},
 };
 use crate::{
@@ -101,10 +102,15 @@ async fn host_life(
 ) -> Result<Ended, String> {
     let (world, number) = (&lasting.world, host.number);
     world.note(|| format!("h{number} starts"));
-    let store = Arc::new(SimulatedStore { host: host.clone(), inner: lasting.store.clone() });
+    let store = Arc::new(SimulatedStore::new(host.clone(), lasting.store.clone()));
     let runtime = Arc::new(SimulatedRuntime::new(host.clone(), lasting.runtime.clone()));
-    let launcher =
-        Arc::new(SimulatedLauncher { host: host.clone(), install: lasting.install.clone(), runtime: runtime.clone() });
+    let fresh = Fresh::default();
+    let launcher = Arc::new(SimulatedLauncher {
+        host: host.clone(),
+        install: lasting.install.clone(),
+        runtime: runtime.clone(),
+        fresh: fresh.clone(),
+    });
     let held = Arc::downgrade(&store);
     let parts = Parts { store, runtime, launcher, tasks: None };
     let started = tokio::select! {
@@ -129,6 +135,7 @@ async fn host_life(
     let mut running = Some(running);
     let next_restart = restarts.front().map(|(at, _)| at.saturating_sub(world.elapsed()));
     let served = async {
+        let swept = held.upgrade().expect("the host has its store");
         world.pause(0, 2000).await;
         for channel in &channels {
             orchestrator.add_channel(channel.clone());
@@ -138,6 +145,7 @@ async fn host_life(
         tokio::select! {
             biased;
             () = keep_connected(&orchestrator, &channels) => Ok(Ended::InOrder),
+            () = sweep(world, swept, &fresh) => Ok(Ended::InOrder),
             settled = settled(lasting, others, purpose) => settled.map(|()| Ended::Settled),
         }
     };

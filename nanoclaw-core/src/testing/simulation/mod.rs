@@ -15,7 +15,9 @@
 //! * each chat sees its messages in the order of its outbox, and as often as its channel can promise (below);
 //! * there never were more containers alive than allowed, and never two of one group, which would share its mailbox;
 //! * nobody starves: all is settled within half an hour of virtual time after the last fault;
-//! * nothing leaks: no container, dead or alive, no open run or turn, and no worker of a host that has ended;
+//! * a file that is sent is what its agent gave, and the host has it for as long as it may be sent;
+//! * nothing leaks: no container, dead or alive, no open run or turn, no file that nobody needs, and no worker of a host that
+//!   has ended;
 //! * one more host over the same store says nothing new.
 //!
 //! Each chat has its own kind of channel, agent and history, drawn from the seed, and what it is promised hangs on it:
@@ -50,6 +52,7 @@ mod hosts;
 mod operators;
 mod plan;
 mod ports;
+mod spool;
 mod world;
 
 use std::{path::Path, sync::Arc};
@@ -85,6 +88,8 @@ pub struct Facts {
     pub shown: u64,
     /// Those that they saw again, where that cannot be helped or was asked for.
     pub repeated: u64,
+    /// Of those that people saw: with a file.
+    pub files: u64,
     /// Messages of which nobody knows in the end whether they were shown.
     pub unknown: u64,
 }
@@ -98,6 +103,7 @@ impl std::ops::AddAssign for Facts {
         self.given_up += other.given_up;
         self.shown += other.shown;
         self.repeated += other.repeated;
+        self.files += other.files;
         self.unknown += other.unknown;
     }
 }

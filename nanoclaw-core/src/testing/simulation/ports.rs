@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 use super::{
     chats::{Told, repeat_of},
+    spool::Fresh,
     world::{CallFaults, Host, NOT_DONE, lock, never},
 };
 use crate::{
@@ -22,8 +23,8 @@ use crate::{
     chat::{ChatId, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
-    launch::{Launch, LaunchError, Launcher, Rejoined, Tuning},
-    mailbox::Mailbox,
+    launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
+    mailbox::{GroupFile, Mailbox},
     message::{InboundMessage, Seq, StoredMessage, Wakes},
     orchestrator::{GroupTimes, PromptLimits, WhenUnknown},
     protocol::environment::guest,
@@ -48,6 +49,13 @@ use crate::{
 pub(super) struct SimulatedStore {
     pub(super) host: Arc<Host>,
     pub(super) inner: Arc<MemoryStore>,
+    closes_failed: AtomicU32,
+}
+
+impl SimulatedStore {
+    pub(super) fn new(host: Arc<Host>, inner: Arc<MemoryStore>) -> Self {
+        Self { host, inner, closes_failed: AtomicU32::new(0) }
+    }
 }
 
 /// Every method is the inner store's, called through [`Host::call`]; `others` are written out.
@@ -116,6 +124,22 @@ store_calls! {
             self.host.call(|| format!("add_group {folder}"), STORE_FAULTS, effect, refuse).await
         }
 
+        /// A host tries four times, and leaves a run that it cannot close to whoever opens the group's next one, or the next host.
+        /// There may be neither, so the third time it is done.
+        async fn close_run(&self, run: &RunId, ending: &RunEnding, at: Timestamp) -> Result<(), StoreError> {
+            let faults = if self.closes_failed.load(Ordering::Relaxed) < 2 { STORE_FAULTS } else { NO_FAULTS };
+            let what = || format!("close_run{}{}{}", short(&run), short(&ending), short(&at));
+            let refuse = |reason| StoreError::Failed { action: "close_run", reason };
+            let closed = self.host.call(what, faults, self.inner.close_run(run, ending, at), refuse).await;
+            match &closed {
+                Ok(()) => self.closes_failed.store(0, Ordering::Relaxed),
+                Err(_) => {
+                    self.closes_failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            closed
+        }
+
         async fn delivery_failed(
             &self,
             id: OutboxId,
@@ -148,7 +172,6 @@ store_calls! {
     fn open_run(run: &NewRun) -> ();
     fn hand_over(run: &RunId, handed: Handed, at: Timestamp) -> ();
     fn turns_taken(run: &RunId, through: Seq, at: Timestamp) -> ();
-    fn close_run(run: &RunId, ending: &RunEnding, at: Timestamp) -> ();
     fn give_up(group: &GroupFolder, given_up: &GiveUp, at: Timestamp) -> Option<SetAside>;
     fn set_aside(group: Option<&GroupFolder>, resolved: bool, limit: u32) -> Vec<SetAside>;
     fn resolve_set_aside(group: &GroupFolder, last: Seq, resolution: TurnResolution, at: Timestamp) -> TurnResolved;
@@ -415,6 +438,7 @@ pub(super) struct SimulatedLauncher {
     pub(super) host: Arc<Host>,
     pub(super) install: InstallId,
     pub(super) runtime: Arc<SimulatedRuntime>,
+    pub(super) fresh: Fresh,
 }
 
 fn container_name(run: &RunId) -> String {
@@ -485,6 +509,16 @@ impl Launcher for SimulatedLauncher {
             Ok(files.iter().map(bring).collect())
         };
         self.host.call(what, faults, brought, refuse).await.unwrap_or_default()
+    }
+
+    async fn keep_file(&self, _group: &GroupFolder, file: GroupFile) -> Result<KeptFile, String> {
+        let faults = CallFaults { fails: |rates| rates.launch_fails, lies: |rates| rates.launch_fails };
+        let what = format!("keep {}", file.name);
+        let kept = async {
+            let content = std::io::read_to_string(file.file).map_err(|error| error.to_string())?;
+            Ok(self.host.world.spool.keep(content, &self.fresh))
+        };
+        self.host.call(|| what.clone(), faults, kept, |reason| reason).await
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     chats::ChatLog,
     dice::{Dice, Rate},
     plan::{Plan, Rates},
+    spool::Spool,
 };
 use crate::{
     attachment::ATTACHMENTS_DIR, group::GroupFolder, mailbox::Watcher, protocol::input::FileInPrompt,
@@ -36,6 +37,7 @@ pub(super) struct World {
     pub(super) chats: Mutex<ChatLog>,
     /// Paths of files that were brought into their group's folder.
     pub(super) brought: Mutex<BTreeSet<String>>,
+    pub(super) spool: Spool,
     epoch: Instant,
     stormy: AtomicBool,
     engine_away: AtomicBool,
@@ -56,6 +58,7 @@ impl World {
             watcher,
             chats,
             brought: Mutex::default(),
+            spool: Spool::default(),
             epoch,
             stormy: AtomicBool::new(true),
             engine_away: AtomicBool::new(false),

@@ -1,9 +1,10 @@
 //! A connected bridge as the orchestrator sees it: one more channel.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
@@ -16,9 +17,12 @@ use tokio::{
 use super::{
     claim::Claim,
     pending::{Begin, Outcome, Pending, Settled},
-    wire::ToBridge,
+    wire::{FileSent, ToBridge},
 };
-use crate::json_lines::to_line;
+use crate::{
+    files::{Spool, is_there},
+    json_lines::to_line,
+};
 
 /// The channel that one connection of a bridge is. When the connection ends it stays closed; the next is a new one.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(super) struct BridgeChannel {
     pub(super) claim: Claim,
     pub(super) capabilities: ChannelCapabilities,
     pub(super) send_timeout: Duration,
+    /// Where the files are that it sends.
+    files: Option<Arc<Spool>>,
     lines: mpsc::Sender<String>,
     pending: Pending,
 }
@@ -37,9 +43,10 @@ impl BridgeChannel {
         claim: Claim,
         capabilities: ChannelCapabilities,
         send_timeout: Duration,
+        files: Option<Arc<Spool>>,
         lines: mpsc::Sender<String>,
     ) -> Self {
-        Self { name, claim, capabilities, send_timeout, lines, pending: Pending::default() }
+        Self { name, claim, capabilities, send_timeout, files, lines, pending: Pending::default() }
     }
 
     /// The bridge told what became of a send. Returned is what it means when nobody waits for it: it was sent, or it was not.
@@ -73,7 +80,7 @@ impl BridgeChannel {
     }
 
     /// Says `line` and waits for the bridge's word on `key`; `late` is what a bridge that says none did.
-    async fn ask(&self, key: &DeliveryKey, line: &ToBridge<'_>, late: &str) -> Outcome {
+    async fn ask(&self, key: &DeliveryKey, line: &ToBridge<'_>, limit: Duration, late: &str) -> Outcome {
         // Waited for before it is written: the answer may be faster than this worker.
         let mut waiting = match self.pending.begin(key) {
             Begin::Wait(waiting) => waiting,
@@ -83,8 +90,8 @@ impl BridgeChannel {
             }
             Begin::Closed => return Err(self.not_connected()),
         };
-        let within = |what: &str| format!("the bridge {} {what} within {:?}", self.name, self.send_timeout);
-        let deadline = Instant::now() + self.send_timeout;
+        let within = |what: &str| format!("the bridge {} {what} within {limit:?}", self.name);
+        let deadline = Instant::now() + limit;
         match timeout_at(deadline, self.lines.send(to_line(line))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(self.not_connected()),
@@ -98,6 +105,15 @@ impl BridgeChannel {
             }),
             Err(_) => Err(SendError::Unknown { reason: within(late) }),
         }
+    }
+
+    /// Where the copy of a file is, which is looked at first: a bridge is told of no file that is not there.
+    async fn path_of(&self, spool: &Spool, file: &OutgoingFile) -> Result<String, SendError> {
+        let permanent = |reason| SendError::Permanent { reason };
+        let path = spool.path_of(file);
+        is_there(&path, &file.spooled).await.map_err(permanent)?;
+        let text = path.to_str().ok_or_else(|| permanent(format!("the path {} is no text", path.display())))?;
+        Ok(text.to_owned())
     }
 
     fn not_connected(&self) -> SendError {
@@ -121,8 +137,25 @@ impl Channel for BridgeChannel {
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
         let Delivery { key, chat, text, .. } = delivery;
-        let sent =
-            self.ask(key, &ToBridge::Send { key, chat, text }, "did not say whether it sent the message").await?;
+        let (path, file) = match (&delivery.file, &self.files) {
+            (None, _) => (String::new(), None),
+            (Some(file), Some(spool)) => (self.path_of(spool, file).await?, Some(file)),
+            (Some(_), None) => {
+                return Err(SendError::Permanent { reason: "this host sends no files".to_owned() });
+            }
+        };
+        let files: Vec<FileSent<'_>> = file
+            .map(|OutgoingFile { name, spooled: SpooledFile { media_type, bytes, .. }, .. }| FileSent {
+                path: &path,
+                name,
+                media_type,
+                bytes: *bytes,
+            })
+            .into_iter()
+            .collect();
+        let line = ToBridge::Send { key, chat, text, files: &files };
+        let within = self.send_timeout + delivery.more_time();
+        let sent = self.ask(key, &line, within, "did not say whether it sent the message").await?;
         sent.ok_or_else(|| SendError::Retry {
             reason: format!("the bridge {} did not send it", self.name),
             after: None,
@@ -131,7 +164,8 @@ impl Channel for BridgeChannel {
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Sent>, SendError> {
         let Delivery { key, chat, text, .. } = delivery;
-        self.ask(key, &ToBridge::Find { key, chat, text }, "did not say whether it had sent the message").await
+        let within = self.send_timeout + delivery.more_time();
+        self.ask(key, &ToBridge::Find { key, chat, text }, within, "did not say whether it had sent the message").await
     }
 
     async fn set_typing(&self, chat: &ChatId, typing: Typing) {

@@ -100,9 +100,11 @@ impl Connection {
             (false, true) => Repeat::LookedUp,
             (false, false) => Repeat::Shown,
         };
-        let capabilities = ChannelCapabilities { repeat, typing: can("typing") };
+        let spool = self.shared.config.files.clone();
+        let capabilities =
+            ChannelCapabilities { repeat, typing: can("typing"), files: can("files") && spool.is_some() };
         let send_timeout = self.shared.config.send_timeout;
-        let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, self.peer.lines());
+        let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, spool, self.peer.lines());
         let channel = Arc::new(channel);
         self.shared.enter(&channel)?;
         let files = self.shared.config.files.as_deref().map(files::told);

@@ -55,7 +55,7 @@ impl Fetching {
         let Self { spool: Some(spool), named, taken } = self else { return };
         let removed = tokio::task::spawn_blocking(move || {
             if forget {
-                taken.iter().for_each(|name| spool.forget(name));
+                taken.iter().for_each(|name| spool.forget_what_came(name));
             }
             named.iter().for_each(|name| spool.done_with(name));
         });
@@ -88,7 +88,7 @@ fn fetch(
             }
             Err(NotTaken::Refused(reason)) => Fetched::No { reason: Some(reason) },
             Err(NotTaken::Host(error)) => {
-                taken.iter().for_each(|name| spool.iter().for_each(|spool| spool.forget(name)));
+                taken.iter().for_each(|name| spool.iter().for_each(|spool| spool.forget_what_came(name)));
                 return Err(NotTaken::Host(error).to_string());
             }
         };

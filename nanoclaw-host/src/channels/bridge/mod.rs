@@ -51,7 +51,7 @@ pub struct BridgeConfig {
     pub max_connections: usize,
     /// What the channels inside the host own; no bridge may have their names or chats.
     pub reserved: Vec<(ChannelName, Claim)>,
-    /// Where files that come with messages go; `None`: none are taken, and messages say so.
+    /// Where files of messages go; `None`: none are taken, and messages say so, and none are sent.
     pub files: Option<Arc<Spool>>,
 }
 

@@ -141,6 +141,8 @@ pub(super) enum ToBridge<'a> {
         key: &'a DeliveryKey,
         chat: &'a ChatId,
         text: &'a str,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        files: &'a [FileSent<'a>],
     },
     Find {
         key: &'a DeliveryKey,
@@ -164,6 +166,16 @@ pub(super) enum ToBridge<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         retry: bool,
     },
+}
+
+/// A file that a bridge is to send.
+#[derive(Debug, Serialize)]
+pub(super) struct FileSent<'a> {
+    /// Where it is: absolute, to be read until the bridge has said what became of the message.
+    pub(super) path: &'a str,
+    pub(super) name: &'a str,
+    pub(super) media_type: &'a str,
+    pub(super) bytes: u64,
 }
 
 /// Where a bridge puts files that come with messages, and how much is taken.

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    attachment::OutgoingFile,
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, OutboxId, Sent},
@@ -20,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wire::ToTerminal;
+use super::wire::{ReplyFile, ToTerminal};
 use crate::{channels::ports::AnsweredSoFar, json_lines::to_line};
 
 /// How many shown keys of a chat are remembered, to know whether the notice of a give-up was among them.
@@ -41,6 +43,8 @@ const SHOWING_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct LocalChannel {
     name: ChannelName,
+    /// The folder in which the groups' folders are.
+    groups: PathBuf,
     chats: Mutex<HashMap<ChatId, ChatState>>,
 }
 
@@ -92,10 +96,10 @@ enum HeldUntil {
 }
 
 impl LocalChannel {
-    /// The channel, with nobody attached.
+    /// The channel, with nobody attached; the groups' folders are in `groups`.
     #[must_use]
-    pub fn new() -> Self {
-        Self { name: super::name(), chats: Mutex::default() }
+    pub fn new(groups: &Path) -> Self {
+        Self { name: super::name(), groups: groups.to_owned(), chats: Mutex::default() }
     }
 
     /// Lets a terminal take part in `chat`; its first line is `attached`, then comes what is being shown at the moment.
@@ -198,6 +202,17 @@ impl LocalChannel {
         self.lock().values_mut().for_each(|state| state.release(now));
     }
 
+    /// Whoever sits at the terminal has the group's folder on the same machine, so no copy is handed over.
+    fn shown_file(&self, file: &OutgoingFile) -> ReplyFile {
+        let OutgoingFile { name, group, path, spooled } = file;
+        ReplyFile {
+            name: name.clone(),
+            media_type: spooled.media_type.clone(),
+            bytes: spooled.bytes,
+            path: self.groups.join(group.as_str()).join(path).display().to_string(),
+        }
+    }
+
     fn tell_after(&self, chat: &ChatId, until: Option<HeldUntil>, message: &ToTerminal) {
         let mut chats = self.lock();
         let Some(state) = chats.get_mut(chat).filter(|state| !state.terminals.is_empty()) else { return };
@@ -215,12 +230,6 @@ impl LocalChannel {
     }
 }
 
-impl Default for LocalChannel {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[async_trait]
 impl Channel for LocalChannel {
     fn name(&self) -> &ChannelName {
@@ -234,13 +243,13 @@ impl Channel for LocalChannel {
     /// Deduplicating: a terminal knows the keys that it has shown and shows none twice. What a terminal showed that died
     /// before it said so went with its screen, and the next one shows it.
     fn capabilities(&self) -> ChannelCapabilities {
-        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true }
+        ChannelCapabilities { repeat: Repeat::Deduplicated, typing: true, files: true }
     }
 
     /// Waits a while for a terminal to show it. One that does not, because it is suspended, counts as not there, and the
     /// orchestrator hears when it goes on.
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
-        let Delivery { id, key, chat, text, .. } = delivery;
+        let Delivery { id, key, chat, text, file, .. } = delivery;
         let nobody = || SendError::NotConnected { reason: format!("no terminal is attached to {chat}") };
         let outcome = {
             let mut chats = self.lock();
@@ -257,7 +266,8 @@ impl Channel for LocalChannel {
                 // Every terminal has it in its queue already, or was given it when it attached.
                 Some(showing) => showing.waiting = Some(waiting),
                 None => {
-                    let line = to_line(&ToTerminal::Reply { key: key.clone(), text: text.clone() });
+                    let file = file.as_ref().map(|file| self.shown_file(file));
+                    let line = to_line(&ToTerminal::Reply { key: key.clone(), text: text.clone(), file });
                     state.offer(&line);
                     let waiting = Some(waiting);
                     state.showing = Some(Showing { id: *id, key: key.clone(), line, shown: false, waiting });

@@ -10,7 +10,7 @@ use nanoclaw_core::{
 use serde::{Deserialize, Serialize};
 
 /// The version that this program speaks.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What a terminal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,19 @@ pub enum FromTerminal {
         /// Which.
         key: DeliveryKey,
     },
+}
+
+/// A file that comes with a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyFile {
+    /// Its name.
+    pub name: String,
+    /// Its type by what is in it.
+    pub media_type: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// Where its agent had it when it sent it, on this machine.
+    pub path: String,
 }
 
 /// What the host says.
@@ -67,8 +80,11 @@ pub enum ToTerminal {
     Reply {
         /// Its key.
         key: DeliveryKey,
-        /// What.
+        /// What; empty when there is only a file.
         text: String,
+        /// The file that comes with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<ReplyFile>,
     },
     /// The assistant is at work, or not any more.
     Typing {

@@ -22,10 +22,11 @@ use tokio::{
     },
 };
 
+use super::super::output;
 use crate::{
     channels::{
         MAX_LINE_BYTES,
-        local::wire::{FromTerminal, PROTOCOL, ToTerminal},
+        local::wire::{FromTerminal, PROTOCOL, ReplyFile, ToTerminal},
     },
     json_lines::{Line, LineReader, to_line},
 };
@@ -168,7 +169,10 @@ impl Conversation {
                     }
                 }
             }
-            ToTerminal::Reply { key, text } => Heard::Reply { seen: self.shown.contains(&key), key, text },
+            ToTerminal::Reply { key, text, file } => {
+                let text = file.map_or(text.clone(), |file| with_file(&file, &text));
+                Heard::Reply { seen: self.shown.contains(&key), key, text }
+            }
             ToTerminal::Typing { on } => Heard::Typing { on },
             ToTerminal::Answered { through } => {
                 self.answered = self.answered.max(through);
@@ -229,9 +233,29 @@ fn new_id() -> PlatformMessageId {
     PlatformMessageId::new(id).expect("hexadecimal digits and a dash are a message id")
 }
 
+/// A reply with a file, as it is shown: the file on a line of its own, with the place where the person finds it.
+fn with_file(file: &ReplyFile, text: &str) -> String {
+    let ReplyFile { name, media_type, bytes, path } = file;
+    let line = format!("[file: {name}, {media_type}, {}: {path}]", output::size(*bytes));
+    if text.is_empty() { line } else { format!("{line}\n{text}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_stands_before_the_words_that_come_with_it() {
+        let file = ReplyFile {
+            name: "report.pdf".to_owned(),
+            media_type: "application/pdf".to_owned(),
+            bytes: 12_595,
+            path: "/home/ann/groups/family/report.pdf".to_owned(),
+        };
+        let line = "[file: report.pdf, application/pdf, 12.3 KiB: /home/ann/groups/family/report.pdf]";
+        assert_eq!(with_file(&file, ""), line);
+        assert_eq!(with_file(&file, "here it is"), format!("{line}\nhere it is"));
+    }
 
     #[test]
     fn ids_made_at_the_same_moment_differ() {

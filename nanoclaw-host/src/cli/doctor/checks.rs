@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, images, mounts, provider, skills};
+use super::{Check, attachments, images, mounts, provider, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -48,6 +48,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             let of_files = move || {
                 let mut checks = mounts::checks(&home, &config);
                 checks.push(skills::check(&home, &config));
+                checks.push(attachments::check(&home));
                 checks
             };
             checks.extend(tokio::task::spawn_blocking(of_files).await?);
@@ -65,6 +66,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
                 "mount-allowlist",
                 "mount-secrets",
                 "skills",
+                "attachments",
             ];
             checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
         }

@@ -1,5 +1,6 @@
 //! `nanoclaw doctor`: what works on this machine and what does not, each failure with its remedy.
 
+mod attachments;
 mod checks;
 mod images;
 mod mounts;

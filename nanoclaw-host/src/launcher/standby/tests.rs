@@ -166,6 +166,7 @@ impl House {
             machine: watch::channel(Ok(Arc::new(self.machine.clone()))).1,
             install: InstallId::new("0123456789").unwrap(),
             gateway: Arc::new(Gateway::new(Upstream::new("http://127.0.0.1:9", None)).unwrap()),
+            outgoing: None,
             told: Told::default(),
         };
         let run = RunId { group: self.group().folder, number: RunNumber(7) };

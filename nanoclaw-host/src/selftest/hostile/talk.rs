@@ -64,7 +64,7 @@ impl Terminal {
                 Ok(Some(Line::Refused(_))) => continue,
                 _ => return None,
             };
-            if let Ok(ToTerminal::Reply { key, text }) = serde_json::from_str(&line) {
+            if let Ok(ToTerminal::Reply { key, text, .. }) = serde_json::from_str(&line) {
                 self.tell(&FromTerminal::Shown { key }).await.ok()?;
                 return Some(text);
             }

@@ -164,7 +164,12 @@ impl Store for SqliteStore {
     }
 
     async fn files_in_use(&self) -> Result<Vec<SpoolName>, StoreError> {
-        self.told("list the files of messages that wait", inbox::files_in_use(&self.readers).await)
+        let names = async {
+            let mut names = inbox::files_in_use(&self.readers).await?;
+            names.extend(outbox::files_in_use(&self.readers).await?);
+            Ok(names)
+        };
+        self.told("list the files that messages need", names.await)
     }
 
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! The outbox: what goes out, once for each key.
 
 use nanoclaw_core::{
+    attachment::{OutgoingFile, SpoolName},
     chat::ChatId,
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     store::{AfterTry, DeliveryFilter, DeliveryState, Resolution, Resolved, StoredDelivery},
@@ -14,16 +15,19 @@ use super::{
 };
 
 pub(super) async fn post(write: &mut SqliteConnection, new: &NewDelivery, at: Timestamp) -> Result<OutboxId, Problem> {
+    let file = new.file.as_ref().map(serde_json::to_string).transpose();
+    let file = file.map_err(|error| Problem::Refused(format!("its file cannot be stored: {error}")))?;
     // Not ON CONFLICT, which would use up an id each time.
     let posted: Option<i64> = sqlx::query_scalar(
-        "INSERT INTO outbox (key, chat, text, state, not_before_ms, posted_at_ms)
-         SELECT $1, $2, $3, 'pending', $4, $4 WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE key = $1)
+        "INSERT INTO outbox (key, chat, text, state, not_before_ms, posted_at_ms, file)
+         SELECT $1, $2, $3, 'pending', $4, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE key = $1)
          RETURNING id",
     )
     .bind(new.key.as_str())
     .bind(new.chat.as_str())
     .bind(&new.text)
     .bind(at.as_ms())
+    .bind(file)
     .fetch_optional(&mut *write)
     .await?;
     if let Some(id) = posted {
@@ -232,6 +236,20 @@ async fn changed_or_there(write: &mut SqliteConnection, changed: u64, id: Outbox
     }
 }
 
+/// The files of rows that are to be sent, or of which a person may yet decide that. The condition is that of the index, word for
+/// word.
+pub(super) const FILES_IN_USE: &str =
+    "SELECT file FROM outbox WHERE file IS NOT NULL AND state IN ('pending', 'sending', 'failed', 'unknown')";
+
+pub(super) async fn files_in_use(pool: &SqlitePool) -> Result<Vec<SpoolName>, Problem> {
+    let found: Vec<String> = sqlx::query_scalar(FILES_IN_USE).fetch_all(pool).await?;
+    found.iter().map(|file| Ok(file_of(file)?.spooled.spool)).collect()
+}
+
+fn file_of(json: &str) -> Result<OutgoingFile, Problem> {
+    serde_json::from_str(json).map_err(|error| Problem::Refused(format!("a stored file cannot be read: {error}")))
+}
+
 fn delivery(row: &SqliteRow) -> Result<StoredDelivery, Problem> {
     Ok(StoredDelivery {
         delivery: Delivery {
@@ -239,6 +257,7 @@ fn delivery(row: &SqliteRow) -> Result<StoredDelivery, Problem> {
             key: rows::id(row, "key")?,
             chat: rows::id(row, "chat")?,
             text: row.try_get("text")?,
+            file: row.try_get::<Option<&str>, _>("file")?.map(file_of).transpose()?,
             attempts: rows::number(row, "attempts")?,
         },
         state: rows::word(row, "state")?,

@@ -12,7 +12,12 @@ use tempfile::TempDir;
 use super::{SqliteStore, groups, inbox, outbox, runs, set_aside};
 
 fn delivery(key: &str, bytes: usize) -> NewDelivery {
-    NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: ChatId::new("tg:1").unwrap(), text: "x".repeat(bytes) }
+    NewDelivery {
+        key: DeliveryKey::new(key).unwrap(),
+        chat: ChatId::new("tg:1").unwrap(),
+        text: "x".repeat(bytes),
+        file: None,
+    }
 }
 
 async fn store() -> (SqliteStore, TempDir) {
@@ -175,6 +180,7 @@ async fn no_hot_query_reads_a_table_that_grows() {
         inbox::MESSAGES_AFTER,
         inbox::UNANSWERED,
         inbox::FILES_IN_USE,
+        outbox::FILES_IN_USE,
         outbox::PENDING,
         outbox::PENDING_OF,
         runs::RUNS_OF,
@@ -193,6 +199,7 @@ async fn no_hot_query_reads_a_table_that_grows() {
             "SCAN (subquery",
             "SCAN outbox USING INDEX outbox_to_be_sent",
             "SCAN outbox USING INDEX outbox_in_trouble",
+            "SCAN outbox USING INDEX outbox_files_needed",
             "SCAN runs USING INDEX runs_open",
             "SCAN set_aside USING INDEX set_aside_kept",
         ];
