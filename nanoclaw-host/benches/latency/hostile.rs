@@ -36,10 +36,23 @@ pub(crate) fn maybe_attack() {
     }
 }
 
-/// `processors` is what the attacker's container may take of the machine, in processors.
-pub(crate) fn measure(program: &Path, rounds: usize, processors: f32) -> Vec<Figure> {
-    eprintln!("{rounds} rounds beside a hostile agent with {processors} processors, {TURNS} follow-ups each way");
-    match beside_an_attacker(program, rounds, processors) {
+/// Under which conditions it is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditions {
+    /// How often quiet, control and attack take turns.
+    pub(crate) rounds: usize,
+    /// What the attacker's container may take of the machine, in processors.
+    pub(crate) processors: f32,
+    /// What passes between an answer and the next follow-up.
+    pub(crate) pause: Duration,
+}
+
+pub(crate) fn measure(program: &Path, conditions: &Conditions) -> Vec<Figure> {
+    let Conditions { rounds, processors, pause } = conditions;
+    eprintln!(
+        "{rounds} rounds beside a hostile agent with {processors} processors, {TURNS} follow-ups each way, {pause:?} apart"
+    );
+    match beside_an_attacker(program, conditions) {
         Ok(figures) => figures,
         Err(error) => {
             eprintln!("skipped: needs the sandbox, and agent-runner beside nanoclaw: {error}");
@@ -48,7 +61,8 @@ pub(crate) fn measure(program: &Path, rounds: usize, processors: f32) -> Vec<Fig
     }
 }
 
-fn beside_an_attacker(program: &Path, rounds: usize, processors: f32) -> Result<Vec<Figure>, String> {
+fn beside_an_attacker(program: &Path, conditions: &Conditions) -> Result<Vec<Figure>, String> {
+    let Conditions { rounds, processors, pause } = *conditions;
     let installation = Installation::with_groups(program, "sandbox", 2);
     let config = installation.home.config_file();
     let mut text = fs::read_to_string(&config).unwrap();
@@ -79,6 +93,7 @@ fn beside_an_attacker(program: &Path, rounds: usize, processors: f32) -> Result<
             let (begun, used) = (Instant::now(), processor_time(&service));
             for _ in 0..TURNS {
                 number += 1;
+                std::thread::sleep(pause);
                 turns[phase].push(bridge.turn_beside_others(0, number)?);
             }
             let used = processor_time(&service).saturating_sub(used);

@@ -40,7 +40,7 @@ mod service;
 mod standby;
 mod throughput;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -82,6 +82,9 @@ struct Args {
     /// Processors that the hostile agent's container may take.
     #[arg(long, default_value_t = 1.5)]
     hostile_cpus: f32,
+    /// Milliseconds that people let pass before they write again beside it
+    #[arg(long, default_value_t = 0)]
+    hostile_pause: u64,
     /// The program to start, instead of the one that was just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_nanoclaw"), hide_default_value = true)]
     program: PathBuf,
@@ -110,6 +113,16 @@ enum Part {
     Restart,
     /// A group's follow-ups while another group's agent attacks its mailbox
     Hostile,
+}
+
+impl Args {
+    fn hostile(&self) -> hostile::Conditions {
+        hostile::Conditions {
+            rounds: self.hostile_rounds,
+            processors: self.hostile_cpus,
+            pause: Duration::from_millis(self.hostile_pause),
+        }
+    }
 }
 
 fn main() {
@@ -144,7 +157,7 @@ fn main() {
         all.extend(restart::measure(&args.program, args.containers, args.kills));
     }
     if wanted(Part::Hostile) {
-        all.extend(hostile::measure(&args.program, args.hostile_rounds, args.hostile_cpus));
+        all.extend(hostile::measure(&args.program, &args.hostile()));
     }
     show(&machine::describe(), &all, args.json);
 }
