@@ -24,11 +24,27 @@ async fn answers_once(mut agent: Agent) -> Exit {
     Exit::Code(0)
 }
 
+/// The same, of a container that waits for its prompt first.
+async fn reads_and_answers_once(mut container: FakeContainer) -> Exit {
+    let input = container.read_input().await;
+    match serde_json::from_slice(&input) {
+        Ok(input) => answers_once(Agent::of(container, input)).await,
+        Err(_) => Exit::Code(1),
+    }
+}
+
 /// A house with the main group, a container ahead for as many groups, and an agent that answers once.
 async fn house(groups: usize, slots: usize) -> EmptyHouse {
     let house = House::empty(answers_once).await.with_standby(groups, slots);
     house.store.add_group(&main_group()).await.unwrap();
     house
+}
+
+/// Has one message answered, after which a container waits for the next.
+async fn one_is_answered_and_another_waits(house: &House) {
+    house.write("one").await;
+    house.shown(&["heard one"]).await;
+    house.state("standby").await;
 }
 
 /// The numbers of the main group's containers that were started.
@@ -47,9 +63,7 @@ async fn endings(house: &House) -> Vec<String> {
 async fn a_container_waits_for_a_group_that_was_used_and_its_next_message_goes_to_it() {
     let house =
         house(1, 5).await.map_runtime(|runtime| runtime.with_slow_starts(Duration::from_secs(20))).start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     assert_eq!((started(&house), house.runtime.live()), (vec![1, 2], 1));
 
     let began = tokio::time::Instant::now();
@@ -103,9 +117,7 @@ async fn the_last_slot_is_left_for_others_and_whoever_comes_finds_one() {
     let house = house(2, 2).await.start().await;
     house.add_group("other", "test:other").await;
     house.add_group("third", "test:third").await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     // The free slot is taken at once, and what waits gives way so that there is one for the next.
     house.write_to("test:other", "@Andy two").await;
     house.write_to("test:third", "@Andy three").await;
@@ -128,9 +140,7 @@ async fn with_one_slot_there_is_none_to_spare() {
 #[tokio::test(start_paused = true)]
 async fn what_was_started_from_an_old_configuration_is_not_used() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.change_configuration("another");
     house.write("two").await;
     house.shown(&["heard one", "heard two"]).await;
@@ -144,9 +154,7 @@ async fn what_was_started_from_an_old_configuration_is_not_used() {
 #[tokio::test(start_paused = true)]
 async fn what_was_started_from_an_old_image_is_not_used_and_is_made_anew_by_itself() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.runtime.change_images("sha256:2");
     house.write("two").await;
     house.shown(&["heard one", "heard two"]).await;
@@ -163,7 +171,7 @@ async fn one_that_dies_while_it_waits_is_nobodys_failure() {
     let waited = Arc::new(AtomicU32::new(0));
     let seen = waited.clone();
     let house = house(1, 5).await.map_runtime(move |_| {
-        nanoclaw_core::testing::FakeRuntime::new(move |mut container: FakeContainer| {
+        nanoclaw_core::testing::FakeRuntime::new(move |container: FakeContainer| {
             let seen = seen.clone();
             async move {
                 // The second dies at once; all others read their prompt.
@@ -171,11 +179,7 @@ async fn one_that_dies_while_it_waits_is_nobodys_failure() {
                     seen.fetch_add(1, Ordering::Relaxed);
                     return Exit::Signal(9);
                 }
-                let input = container.read_input().await;
-                match serde_json::from_slice(&input) {
-                    Ok(input) => answers_once(Agent::of(container, input)).await,
-                    Err(_) => Exit::Code(1),
-                }
+                reads_and_answers_once(container).await
             }
         })
     });
@@ -217,9 +221,7 @@ async fn one_that_cannot_be_started_is_nobodys_failure_and_is_tried_again_after_
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_host_left_waiting_is_removed_and_never_taken_over() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.kill().await;
     let house = house.restart().await;
     house.state("standby").await;
@@ -235,9 +237,7 @@ async fn what_a_killed_host_left_waiting_is_removed_and_never_taken_over() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_ends_in_order_removes_it_whatever_becomes_of_the_others() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.let_go().await;
     assert_eq!(house.runtime.live(), 0);
     assert_eq!(endings(&house).await, ["finished", "stopped"]);
@@ -246,9 +246,7 @@ async fn a_host_that_ends_in_order_removes_it_whatever_becomes_of_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_group_that_is_removed_or_frozen_loses_it() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.orchestrator.freeze(&folder("main")).await;
     house.state("frozen").await;
     assert_eq!(house.runtime.live(), 0);
@@ -262,9 +260,7 @@ async fn a_group_that_is_removed_or_frozen_loses_it() {
 #[tokio::test(start_paused = true)]
 async fn a_day_after_its_last_use_a_group_has_none() {
     let house = house(1, 5).await.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
     house.idle().await;
     assert_eq!(house.runtime.live(), 0);
@@ -274,24 +270,18 @@ async fn a_day_after_its_last_use_a_group_has_none() {
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_a_dying_container_did_not_take_goes_to_the_next_and_is_nobodys_failure() {
     let house = house(1, 5).await.map_runtime(|_| {
-        nanoclaw_core::testing::FakeRuntime::new(|mut container: FakeContainer| async move {
+        nanoclaw_core::testing::FakeRuntime::new(|container: FakeContainer| async move {
             if container.spec.labels.run.number.0 == 2 {
                 // Its input is gone, and its end is seen a moment later.
                 drop(container.input);
                 tokio::time::sleep(Duration::from_secs(30)).await;
                 return Exit::Signal(9);
             }
-            let input = container.read_input().await;
-            match serde_json::from_slice(&input) {
-                Ok(input) => answers_once(Agent::of(container, input)).await,
-                Err(_) => Exit::Code(1),
-            }
+            reads_and_answers_once(container).await
         })
     });
     let house = house.start().await;
-    house.write("one").await;
-    house.shown(&["heard one"]).await;
-    house.state("standby").await;
+    one_is_answered_and_another_waits(&house).await;
     house.write("two").await;
     house.shown(&["heard one", "heard two"]).await;
     assert_eq!(endings(&house).await[..3], ["finished", "host_ended", "finished"]);

@@ -22,7 +22,7 @@ use crate::{
 
 mod mounts;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod thinking;
 
 pub use mounts::explain_mounts;

@@ -8,7 +8,7 @@ use crate::{
     adoption::{End, end},
     bridge::{Bridge, Chat, register},
     place::{Place, on_each_runtime},
-    process::until,
+    process::{Running, until},
 };
 
 on_each_runtime! {
@@ -36,6 +36,18 @@ fn standing(place: &Place) -> Vec<Value> {
 /// Which runs were asked something, in the order of what they were asked.
 fn asked(place: &Place) -> Vec<String> {
     place.rows("SELECT CAST(run_number AS TEXT) FROM turns ORDER BY first_seq")
+}
+
+/// A service that has answered a message over a bridge, and has a container that waits for the next.
+fn one_is_answered_and_another_waits(place: &Place) -> (Running, Chat, Bridge) {
+    place.configure(AHEAD);
+    register(place);
+    let service = place.service();
+    let (mut chat, mut bridge) = (Chat::default(), Bridge::connect(place));
+    bridge.message("one", "one");
+    assert_eq!(bridge.show(&mut chat), "heard one");
+    stands_by(place);
+    (service, chat, bridge)
 }
 
 fn the_next_message_goes_to_a_container_that_waits(place: &Place) {
@@ -86,13 +98,7 @@ fn what_a_killed_service_left_waiting_is_removed(place: &Place) {
 }
 
 fn a_skill_that_was_added_meanwhile_is_there(place: &Place) {
-    place.configure(AHEAD);
-    register(place);
-    let service = place.service();
-    let (mut chat, mut bridge) = (Chat::default(), Bridge::connect(place));
-    bridge.message("one", "one");
-    assert_eq!(bridge.show(&mut chat), "heard one");
-    stands_by(place);
+    let (service, mut chat, mut bridge) = one_is_answered_and_another_waits(place);
     let skill = place.home().skills().join("brand-new");
     std::fs::create_dir_all(&skill).unwrap();
     std::fs::write(skill.join("SKILL.md"), "---\nname: brand-new\ndescription: It is new.\n---\nHello.\n").unwrap();
@@ -106,13 +112,7 @@ fn a_skill_that_was_added_meanwhile_is_there(place: &Place) {
 }
 
 fn an_overlay_that_was_changed_meanwhile_is_in_force(place: &Place) {
-    place.configure(AHEAD);
-    register(place);
-    let service = place.service();
-    let (mut chat, mut bridge) = (Chat::default(), Bridge::connect(place));
-    bridge.message("one", "one");
-    assert_eq!(bridge.show(&mut chat), "heard one");
-    stands_by(place);
+    let (service, mut chat, mut bridge) = one_is_answered_and_another_waits(place);
     let group = GroupFolder::new(place.rows("SELECT folder FROM groups")[0].clone()).unwrap();
     std::fs::write(place.home().overlay(&group).join("agent.toml"), "hooks.start = 'touch hooked'\n").unwrap();
     bridge.message("two", "two");

@@ -37,7 +37,7 @@ fn config<const COUNT: usize>(text: &str, environment: [(&str, &str); COUNT]) ->
 }
 
 /// A machine with the sandbox, which can do everything, our runner and Claude Code.
-fn machine() -> Machine {
+pub(in crate::launcher) fn machine() -> Machine {
     Machine {
         runtime: RuntimeKind::Sandbox,
         runtime_because: "the test says so".to_owned(),

@@ -12,7 +12,7 @@ use nanoclaw_core::{
     group::{GroupFolder, GroupRole, TriggerPolicy},
     launch::Launcher as _,
     run::{RunKind, RunNumber},
-    runtime::{Capabilities, ImageRef, InstallId, RunAs, RuntimeError, RuntimeKind},
+    runtime::{ImageRef, InstallId, RunAs, RuntimeError, RuntimeKind},
     time::Timestamp,
 };
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use crate::{
     gateway::{Gateway, Upstream, tls},
     home::Home,
     images::{BuildRequest, Engines, Found, ImageEngine, ImageError, Images, Pull, Tell},
-    launcher::{Machine, MissingLimits, Told},
+    launcher::{Machine, Told},
 };
 
 /// An engine with one image, of this id.
@@ -78,23 +78,9 @@ impl House {
         let home = Home::at(&root.join("home")).unwrap();
         let machine = Machine {
             runtime: RuntimeKind::Docker,
-            runtime_because: "the test says so".to_owned(),
-            capabilities: Capabilities {
-                description: "an engine".to_owned(),
-                own_mounts: true,
-                own_network: true,
-                memory_limit: true,
-                tells_out_of_memory: true,
-                pids_limit: true,
-                cpu_limit: true,
-                images: true,
-                outlive_host: true,
-                remarks: Vec::new(),
-            },
-            user: RunAs { uid: 1000, gid: 1000 },
             runner: Some(root.join("agent-runner")),
             claude: None,
-            missing_limits: MissingLimits::LeaveOutDefaults,
+            ..crate::launcher::plan::tests::machine()
         };
         let private = root.join("private");
         let environment = BTreeMap::from([
