@@ -18,6 +18,7 @@ pub mod launcher;
 pub mod mounts;
 mod panics;
 pub mod programs;
+mod random;
 mod remove_tree;
 pub mod runtimes;
 pub mod selftest;

@@ -21,7 +21,7 @@ use nanoclaw_core::{
 };
 use rustix::fs::OFlags;
 
-use crate::config::show_size;
+use crate::{config::show_size, random::random};
 
 /// How much may come with messages, and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,7 +349,5 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn random_name() -> io::Result<SpoolName> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    SpoolName::new(format!("{:032x}", u128::from_le_bytes(bytes))).map_err(io::Error::other)
+    SpoolName::new(format!("{:032x}", random()?)).map_err(io::Error::other)
 }

@@ -275,11 +275,7 @@ pub fn image_for(
 mod tests {
     use std::path::Path;
 
-    use nanoclaw_core::{
-        group::{GroupRole, TriggerPolicy},
-        run::RunNumber,
-        time::Timestamp,
-    };
+    use nanoclaw_core::{group::GroupRole, run::RunNumber};
 
     use super::*;
     use crate::{
@@ -305,14 +301,7 @@ mod tests {
             outgoing: None,
             told: Told::default(),
         };
-        let group = Group {
-            folder: GroupFolder::new("family").unwrap(),
-            chat: "tg:1".parse().unwrap(),
-            name: "Family".to_owned(),
-            trigger: TriggerPolicy::Always,
-            role: GroupRole::Ordinary,
-            added_at: Timestamp::from_ms(1),
-        };
+        let group = plan::tests::group(GroupRole::Ordinary);
         let run = RunId { group: group.folder.clone(), number: RunNumber(1) };
         let mend =
             RuntimeError::NotEnforced { what: "the memory limit".to_owned(), remedy: "use cgroup v2".to_owned() };

@@ -34,6 +34,14 @@ fn nothing_of_it_is_left(place: &Place) {
     });
 }
 
+fn ends_and_leaves_nothing(service: Running, place: &Place) {
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+    place.configure("");
+    nothing_of_it_is_left(place);
+}
+
 #[test]
 fn a_groups_image_is_built_for_its_run_and_an_old_one_is_pruned() {
     let Some(place) = Place::on(On::Docker) else { return };
@@ -96,11 +104,7 @@ fn f38_a_build_that_fails_is_told_in_its_chat_and_what_waits_is_answered_when_it
         texts.into_iter().next()
     });
     assert!(answer.contains("mended"), "{answer}");
-    service.signal(Signal::TERM);
-    assert_eq!(service.ended().code, Some(0));
-    place.nothing_is_left();
-    place.configure("");
-    nothing_of_it_is_left(&place);
+    ends_and_leaves_nothing(service, &place);
 }
 
 #[test]
@@ -155,11 +159,7 @@ fn what_was_started_ahead_is_not_used_when_the_groups_dockerfile_has_changed() {
     dockerfile(&place, "echo second > /proof");
     let answered = ask();
     assert!(answered.contains("second"), "{answered}");
-    service.signal(Signal::TERM);
-    assert_eq!(service.ended().code, Some(0));
-    place.nothing_is_left();
-    place.configure("");
-    nothing_of_it_is_left(&place);
+    ends_and_leaves_nothing(service, &place);
 }
 
 #[test]

@@ -80,9 +80,7 @@ pub(super) async fn build_for_group(
 
 /// Bytes on disk.
 pub(super) async fn size_of(config: &Config, image: &ImageRef) -> anyhow::Result<Option<u64>> {
-    let engine = parts::engine(config).await?;
-    let all = [image::list(&engine).await?, image::list_of_groups(&engine).await?].concat();
-    Ok(all.into_iter().find(|known| known.name == *image).map(|known| known.size_bytes))
+    Ok(image::size_of(&parts::engine(config).await?, image).await?)
 }
 
 /// The images that were built here, and those that groups are to have, there or not.

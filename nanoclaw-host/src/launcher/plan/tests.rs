@@ -13,7 +13,7 @@ use crate::config::environment_of;
 
 const API_KEY: (&str, &str) = ("ANTHROPIC_API_KEY", "sk-the-real-key");
 
-fn group(role: GroupRole) -> Group {
+pub(in crate::launcher) fn group(role: GroupRole) -> Group {
     let folder = match role {
         GroupRole::Main => "main",
         GroupRole::Ordinary => "family",

@@ -9,11 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 use nanoclaw_core::{
-    group::{GroupFolder, GroupRole, TriggerPolicy},
+    group::GroupRole,
     launch::Launcher as _,
     run::{RunKind, RunNumber},
     runtime::{ImageRef, InstallId, RunAs, RuntimeError, RuntimeKind},
-    time::Timestamp,
 };
 use tokio::sync::watch;
 
@@ -23,7 +22,7 @@ use crate::{
     gateway::{Gateway, Upstream, tls},
     home::Home,
     images::{BuildRequest, Engines, Found, ImageEngine, ImageError, Images, Pull, Tell},
-    launcher::{Machine, Told},
+    launcher::{Machine, Told, plan},
 };
 
 /// An engine with one image, of this id.
@@ -80,7 +79,7 @@ impl House {
             runtime: RuntimeKind::Docker,
             runner: Some(root.join("agent-runner")),
             claude: None,
-            ..crate::launcher::plan::tests::machine()
+            ..plan::tests::machine()
         };
         let private = root.join("private");
         let environment = BTreeMap::from([
@@ -89,18 +88,7 @@ impl House {
         ]);
         let engine = Arc::new(OneImage(Mutex::new("sha256:1".to_owned())));
         let house = Self { folder, home, machine, engine, config: config.to_owned(), environment };
-        let group = house.group().folder;
-        for made in [
-            house.home.group(&group),
-            house.home.global(),
-            house.home.sessions(&group),
-            house.home.mailbox(&group),
-            house.home.overlay(&group),
-            house.home.gateway(&group),
-            house.home.skills().join("one"),
-            house.path("site"),
-            private.join("nanoclaw"),
-        ] {
+        for made in house.mounted().into_iter().chain([house.home.skills().join("one"), private.join("nanoclaw")]) {
             fs::create_dir_all(made).unwrap();
         }
         fs::set_permissions(private.join("nanoclaw"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -125,15 +113,22 @@ impl House {
         fs::write(folder.join("SKILL.md"), text).unwrap();
     }
 
+    /// The folders that the group's container is given.
+    fn mounted(&self) -> [PathBuf; 7] {
+        let (home, group) = (&self.home, self.group().folder);
+        [
+            home.group(&group),
+            home.global(),
+            home.sessions(&group),
+            home.mailbox(&group),
+            home.overlay(&group),
+            home.gateway(&group),
+            self.path("site"),
+        ]
+    }
+
     fn group(&self) -> Group {
-        Group {
-            folder: GroupFolder::new("family").unwrap(),
-            chat: "tg:1".parse().unwrap(),
-            name: "Family".to_owned(),
-            trigger: TriggerPolicy::Always,
-            role: GroupRole::Ordinary,
-            added_at: Timestamp::from_ms(1),
-        }
+        plan::tests::group(GroupRole::Ordinary)
     }
 
     async fn fingerprint(&self) -> String {
@@ -271,18 +266,8 @@ async fn what_the_machine_gives_makes_another() {
 #[tokio::test]
 async fn every_folder_and_program_that_is_replaced_makes_another() {
     let house = House::new(CONFIG);
-    let group = house.group().folder;
     let mut last = house.fingerprint().await;
-    for path in [
-        house.home.group(&group),
-        house.home.global(),
-        house.home.sessions(&group),
-        house.home.mailbox(&group),
-        house.home.overlay(&group),
-        house.home.gateway(&group),
-        house.path("site"),
-        house.path("agent-runner"),
-    ] {
+    for path in house.mounted().into_iter().chain([house.path("agent-runner")]) {
         house.replace(&path);
         let now = house.fingerprint().await;
         assert_ne!(now, last, "{}", path.display());

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error as EngineError,
-    models::{ContainerSummaryStateEnum, SystemInfo, SystemVersion},
+    models::{ContainerSummaryStateEnum, ImageInspect, SystemInfo, SystemVersion},
     query_parameters::{
         KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
         WaitContainerOptionsBuilder,
@@ -197,6 +197,20 @@ impl EngineRuntime {
         *self.about.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the engine knows of an image; `None` when it has none of this name or id.
+    async fn look_for_image(&self, image: &ImageRef) -> Result<Option<ImageInspect>, RuntimeError> {
+        match self.docker.inspect_image(image.as_str()).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if errors::is_not_there(&error) => Ok(None),
+            Err(error) => Err(self.error("look for the image")(error)),
+        }
+    }
+
+    /// The same, of one that has to be there.
+    async fn image(&self, image: &ImageRef) -> Result<ImageInspect, RuntimeError> {
+        self.look_for_image(image).await?.ok_or_else(|| RuntimeError::NoImage { image: image.clone() })
+    }
+
     fn error(&self, action: &'static str) -> impl Fn(EngineError) -> RuntimeError {
         let dialect = self.dialect;
         move |error| errors::runtime_error(dialect, action, error)
@@ -253,19 +267,11 @@ impl ContainerRuntime for EngineRuntime {
     /// Never fetches: the default image is in no registry, so whoever took its name there would be trusted with the
     /// groups' folders.
     async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
-        match self.docker.inspect_image(image.as_str()).await {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_not_there(&error) => Err(RuntimeError::NoImage { image: image.clone() }),
-            Err(error) => Err(self.error("look for the image")(error)),
-        }
+        self.image(image).await.map(drop)
     }
 
     async fn image_id(&self, image: &ImageRef) -> Result<Option<String>, RuntimeError> {
-        match self.docker.inspect_image(image.as_str()).await {
-            Ok(found) => Ok(found.id),
-            Err(error) if errors::is_not_there(&error) => Err(RuntimeError::NoImage { image: image.clone() }),
-            Err(error) => Err(self.error("look for the image")(error)),
-        }
+        Ok(self.image(image).await?.id)
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<Container, RuntimeError> {

@@ -13,9 +13,10 @@ use nanoclaw_core::{
 use super::{
     ATTACKS, Settings, TUNNEL, Weakness,
     internet::{ALLOWED_HOST, CHANGING_HOST, REQUESTS_A_MINUTE},
-    place::{CREDENTIAL, DESK, TMP_BYTES, VAULT, VICTIMS, attacker, random},
+    place::{CREDENTIAL, DESK, TMP_BYTES, VAULT, VICTIMS, attacker},
     witness::Witness,
 };
+use crate::random::random;
 
 /// The configuration of the service under attack: everything at its default but what the test is about.
 pub(super) fn configuration(settings: &Settings, witness: &Witness, limits: &Limits) -> String {

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     admin::{AdminRequest, Client, types::NewGroup},
     home::Home,
+    random::random,
     stores::sqlite::SqliteStore,
 };
 
@@ -465,10 +466,4 @@ fn about(path: &Path) -> io::Result<String> {
 fn open_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-}
-
-pub(super) fn random() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(u128::from_le_bytes(bytes))
 }

@@ -129,17 +129,12 @@ impl ImageEngine for EngineRuntime {
     }
 
     async fn find(&self, image: &ImageRef) -> Result<Option<Found>, RuntimeError> {
-        match self.docker.inspect_image(image.as_str()).await {
-            Ok(ImageInspect { id: Some(id), repo_digests, .. }) => {
-                Ok(Some(Found { id, digests: repo_digests.unwrap_or_default() }))
-            }
-            Ok(_) => {
-                let reason = format!("it gives no id for {image}");
-                Err(RuntimeError::Other { action: "look for the image", reason })
-            }
-            Err(error) if errors::is_not_there(&error) => Ok(None),
-            Err(error) => Err(self.error("look for the image")(error)),
-        }
+        let Some(ImageInspect { id, repo_digests, .. }) = self.look_for_image(image).await? else { return Ok(None) };
+        let id = id.ok_or_else(|| {
+            let reason = format!("it gives no id for {image}");
+            RuntimeError::Other { action: "look for the image", reason }
+        })?;
+        Ok(Some(Found { id, digests: repo_digests.unwrap_or_default() }))
     }
 
     async fn pull(&self, image: &ImageRef, tell: &Tell<'_>) -> Result<(), ImageError> {
@@ -247,9 +242,6 @@ pub(crate) async fn remove_unused(engine: &EngineRuntime, image: &LocalImage) ->
 /// # Errors
 /// When the engine itself fails.
 pub(crate) async fn size_of(engine: &EngineRuntime, image: &ImageRef) -> Result<Option<u64>, RuntimeError> {
-    match engine.docker.inspect_image(image.as_str()).await {
-        Ok(found) => Ok(found.size.and_then(|size| u64::try_from(size).ok())),
-        Err(error) if errors::is_not_there(&error) => Ok(None),
-        Err(error) => Err(engine.error("look at an image")(error)),
-    }
+    let found = engine.look_for_image(image).await?;
+    Ok(found.and_then(|found| u64::try_from(found.size?).ok()))
 }
