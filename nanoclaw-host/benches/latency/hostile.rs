@@ -1,6 +1,6 @@
 //! What a group's follow-ups cost while another group's agent does its worst to its own mailbox: in the same run, quiet, with an
-//! agent that uses as much of the machine elsewhere (the control: what it takes of the processors is not the mailbox's fault),
-//! and under attack, taking turns.
+//! agent that does the same in a folder of its own at which nobody looks (the control: what it takes of the processors and the file
+//! system is not the mailbox's fault), and under attack, taking turns.
 //!
 //! The attacker is this program itself, copied into its group's folder and started as that group's agent.
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     containers::Bridge,
     figures::{Figure, Unit},
+    machine::pauses_when_busy,
     program::{Installation, Service},
 };
 
@@ -63,6 +64,7 @@ pub(crate) fn measure(program: &Path, conditions: &Conditions) -> Vec<Figure> {
 
 fn beside_an_attacker(program: &Path, conditions: &Conditions) -> Result<Vec<Figure>, String> {
     let Conditions { rounds, processors, pause } = *conditions;
+    let pauses = pauses_when_busy();
     let installation = Installation::with_groups(program, "sandbox", 2);
     let config = installation.home.config_file();
     let mut text = fs::read_to_string(&config).unwrap();
@@ -113,6 +115,7 @@ fn beside_an_attacker(program: &Path, conditions: &Conditions) -> Result<Vec<Fig
     };
     let name = "whole turn of a live agent beside";
     Ok(vec![
+        pauses,
         Figure::times(format!("{name} a quiet group"), &turns[0]),
         Figure::times(format!("{name} an agent that is busy elsewhere"), &turns[1]),
         Figure::times(format!("{name} an agent that attacks its mailbox"), &turns[2]),
@@ -149,7 +152,7 @@ fn attack(number: usize) {
     let ipc = PathBuf::from(std::env::var_os("NANOCLAW_IPC_DIR").unwrap());
     let group = PathBuf::from(std::env::var_os("NANOCLAW_GROUP_DIR").unwrap());
     fs::write(group.join("here"), "").unwrap();
-    let elsewhere = Path::new("/tmp").join(number.to_string());
+    let elsewhere = group.join("elsewhere").join(number.to_string());
     for folder in ["messages", "tasks", "output", "answers", "alive", "input"] {
         fs::create_dir_all(elsewhere.join(folder)).unwrap();
     }

@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{figures::Figure, program::folder};
@@ -37,4 +38,26 @@ pub(crate) fn commit_to_disk() -> Figure {
     };
     let samples: Vec<_> = (0..200).map(|_| append()).collect();
     Figure::times("the disk alone: fdatasync after 4 KiB", &samples)
+}
+
+/// How long threads that do nothing but look at the clock do not run, where there is one for each processor: what a machine
+/// takes away from everybody when all its processors are busy. A virtual machine may be stopped by its host then. Each sample is the
+/// longest such pause of a thread in a tenth of a second.
+pub(crate) fn pauses_when_busy() -> Figure {
+    let busy = || {
+        let (mut longest, mut last, begun) = (Duration::ZERO, Instant::now(), Instant::now());
+        while begun.elapsed() < Duration::from_millis(100) {
+            let now = Instant::now();
+            longest = longest.max(now - last);
+            last = now;
+        }
+        longest
+    };
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let samples: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..processors).map(|_| scope.spawn(|| (0..50).map(|_| busy()).collect::<Vec<_>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    Figure::times("the machine alone, all processors busy: longest pause of a thread in 0.1 s", &samples)
 }
