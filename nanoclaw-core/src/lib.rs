@@ -4,8 +4,8 @@
 //!
 //! * [`chat`], [`message`], [`attachment`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the
 //!   nouns: what things are, each with an id type of its own.
-//! * [`trigger`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, how messages read to it, and what
-//!   of the machine a group may be shown.
+//! * [`trigger`], [`senders`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, who may speak to it,
+//!   how messages read to it, and what of the machine a group may be shown.
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
@@ -33,6 +33,7 @@ pub mod run;
 pub mod runtime;
 pub mod schedule;
 pub mod secret;
+pub mod senders;
 pub mod session;
 pub mod store;
 pub mod tasks;

@@ -768,6 +768,50 @@ fn doctor_names_what_looks_like_a_secret_in_a_mount_and_tells_of_a_bad_allowlist
 }
 
 #[test]
+fn the_list_of_senders_is_checked_and_a_sender_judged_by_it() {
+    let user = User::with_home();
+    user.succeed(["groups", "add", "tg:1", "--name", "Family", "--folder", "family"]);
+    assert!(user.succeed(["senders", "check"]).starts_with("no list: everybody in a registered chat may speak"));
+    let folder = user.folder.path().join(".config/nanoclaw");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |text: &str| std::fs::write(folder.join("sender-allowlist.json"), text).unwrap();
+    let check = || {
+        let report: Value = serde_json::from_slice(&user.run(["doctor", "--json"]).stdout).unwrap();
+        report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "senders").unwrap().clone()
+    };
+
+    write(
+        r#"{"default":{"allow":["7"],"mode":"trigger"},
+            "chats":{"tg:1":{"allow":["7","8"],"mode":"drop"},"tg:2":{"allow":"*","mode":"drop"}}}"#,
+    );
+    let shown = user.succeed(["senders", "check"]).replace(user.folder.path().to_str().unwrap(), "~");
+    insta::assert_snapshot!(shown, @r#"
+    good: ~/.config/nanoclaw/sender-allowlist.json
+    CHAT        GROUP                     MAY SPEAK  WHAT OTHERS WRITE
+    all others  -                         7          is context
+    tg:1        family                    7, 8       is not kept
+    tg:2        none, so nothing is kept  everybody  -
+    "#);
+    let judged = |chat: &str, sender: &str| {
+        let output = user.run(["senders", "check", "--chat", chat, "--sender", sender, "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), report["verdict"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(judged("family", "8"), (0, "heard".to_owned()));
+    assert_eq!(judged("tg:1", "9"), (1, "dropped".to_owned()));
+    assert_eq!(judged("tg:2", "8"), (1, "unregistered".to_owned()));
+    assert_eq!(check()["outcome"], "ok");
+
+    write(r#"{"default":{"allow":"everybody","mode":"trigger"}}"#);
+    let told = user.run(["senders", "check"]);
+    let shown = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(shown.starts_with("bad: nobody but you may speak to agents.") && shown.contains("\"allow\""), "{shown}");
+    assert_eq!(judged("tg:1", "8"), (1, "context".to_owned()));
+    assert_eq!(check()["outcome"], "failed");
+}
+
+#[test]
 fn skills_are_checked_added_listed_and_removed() {
     let user = User::with_home();
     user.succeed(["groups", "add", "tg:1", "--name", "Family", "--folder", "family"]);

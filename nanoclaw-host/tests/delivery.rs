@@ -98,6 +98,7 @@ impl Host {
             runtime: Arc::new(FakeRuntime::new(|_| async { Exit::Code(0) })),
             launcher: Arc::new(NoLauncher),
             tasks: None,
+            senders: None,
         };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
         let config = BridgeConfig { send_timeout: Duration::from_millis(100), ..BridgeConfig::default() };

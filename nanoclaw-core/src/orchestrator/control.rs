@@ -16,6 +16,7 @@ use super::{
     deliverer::{Deliverer, DeliverySettings, HeardLate, LateWords, Nudges},
     directory::Directory,
     dispatcher::{DispatchSettings, Dispatcher},
+    doorkeeper::Doorkeeper,
     event::{AtShutdown, Event, GroupStatus},
     main_loop::Loop,
     registrar::Registrar,
@@ -31,6 +32,7 @@ use crate::{
     mailbox::{MailboxError, Watcher},
     message::Seq,
     runtime::ContainerRuntime,
+    senders::{Senders, UnknownPrivate},
     store::{
         DeliveryState, GiveUp, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, TurnResolution,
         TurnResolved,
@@ -49,6 +51,8 @@ pub struct Parts {
     pub launcher: Arc<dyn Launcher>,
     /// Keeps scheduled tasks; `None`: this host does not schedule, and tells agents that ask so.
     pub tasks: Option<Arc<dyn Tasks>>,
+    /// Who may speak to agents; `None`: everybody may.
+    pub senders: Option<Arc<dyn Senders>>,
 }
 
 /// The numbers and names that an orchestrator goes by.
@@ -60,6 +64,8 @@ pub struct Settings {
     pub run: RunSettings,
     /// How messages are sent.
     pub delivery: DeliverySettings,
+    /// What strangers are told.
+    pub unknown_private: UnknownPrivate,
 }
 
 /// Why an orchestrator could not start.
@@ -119,7 +125,15 @@ impl Orchestrator {
         let (notices, _) = broadcast::channel(QUEUE);
         let (directory, channels, nudges) = (Directory::default(), Channels::default(), Nudges::default());
         let late = LateWords::default();
-        let inbox = Inbox::new(parts.store.clone(), directory.clone(), &settings.run.assistant_name, events.clone());
+        let alerts = Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() };
+        let doorkeeper = Doorkeeper::new(parts.senders, settings.unknown_private, alerts.clone());
+        let inbox = Inbox::new(
+            parts.store.clone(),
+            directory.clone(),
+            doorkeeper.clone(),
+            &settings.run.assistant_name,
+            events.clone(),
+        );
         let (watcher, without) = Watcher::new_or_rescan();
         if let Some(error) = without {
             // A container of this user that an earlier host left may hold all that there are; it must not keep us from starting.
@@ -146,13 +160,15 @@ impl Orchestrator {
             watcher,
             settings: settings.run,
             doubts: Doubts::default(),
-            alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },
+            alerts: alerts.clone(),
         });
         let mut main_loop =
             Loop::new(Dispatcher::new(settings.dispatch), context.clone(), directory.clone(), events.clone());
         for group in parts.store.groups().await? {
             directory.insert(group);
         }
+        // A list that is bad is told of now, and not when somebody waits for an answer.
+        doorkeeper.policy().await;
         let caught_up = main_loop.take_in(parts.store.open_runs().await?).await?;
         for row in parts.store.pending_deliveries().await? {
             nudges.chat(&row.delivery.chat);
@@ -163,7 +179,7 @@ impl Orchestrator {
             channels: channels.clone(),
             nudges: nudges.clone(),
             late: late.clone(),
-            alerts: Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() },
+            alerts,
             settings: settings.delivery,
         };
         let running = Running {

@@ -7,11 +7,12 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{control::Input, directory::Directory, event::Event};
+use super::{control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event};
 use crate::{
     chat::ChatMetadata,
     group::Group,
     message::{InboundMessage, Seq, Wakes},
+    senders::SenderVerdict,
     store::{Accepted, Store, StoreError},
     time::Timestamp,
     trigger,
@@ -34,6 +35,8 @@ pub enum Receipt {
     },
     /// The chat is no group: only the chat's metadata was kept. The channel may acknowledge it.
     Unregistered,
+    /// Its sender may not write there: only the chat's metadata was kept. The channel may acknowledge it.
+    Dropped,
 }
 
 /// A handle for channels. Cheap to clone.
@@ -41,6 +44,7 @@ pub enum Receipt {
 pub struct Inbox {
     store: Arc<dyn Store>,
     directory: Directory,
+    doorkeeper: Doorkeeper,
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
     closed: Arc<AtomicBool>,
@@ -50,10 +54,11 @@ impl Inbox {
     pub(super) fn new(
         store: Arc<dyn Store>,
         directory: Directory,
+        doorkeeper: Doorkeeper,
         assistant_name: &str,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self { store, directory, assistant_name: assistant_name.into(), events, closed: Arc::default() }
+        Self { store, directory, doorkeeper, assistant_name: assistant_name.into(), events, closed: Arc::default() }
     }
 
     /// From now on nothing is accepted, by any clone: the host ends.
@@ -61,8 +66,8 @@ impl Inbox {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Commits a message; when this returns `Ok`, nothing can lose it any more. Of a chat that is no group only the
-    /// metadata is kept, never the text.
+    /// Commits a message; when this returns `Ok`, nothing can lose it any more. Of a chat that is no group, and of what a
+    /// sender writes who may not, only the chat's metadata is kept, never the text.
     ///
     /// # Errors
     /// The store's, or that the host ends; the channel must not acknowledge the message, so that its platform sends it again.
@@ -73,9 +78,18 @@ impl Inbox {
         }
         let Some(group) = self.directory.of_chat(&message.chat) else {
             self.store.note_chat(&metadata_of(&message)).await?;
+            self.doorkeeper.stranger(&message, Timestamp::now()).await;
             return Ok(Receipt::Unregistered);
         };
         let wakes = trigger::wakes(&group, &message, &self.assistant_name);
+        let wakes = match self.doorkeeper.verdict(&message, wakes).await {
+            SenderVerdict::Allowed => wakes,
+            SenderVerdict::KeptOnly => Wakes::No,
+            SenderVerdict::Dropped => {
+                self.store.note_chat(&metadata_of(&message)).await?;
+                return Ok(Receipt::Dropped);
+            }
+        };
         match self.store.accept(&message, wakes, Timestamp::now()).await? {
             Accepted::Duplicate(seq) => {
                 self.tell(&group, seq, wakes).await;

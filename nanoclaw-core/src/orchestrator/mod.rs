@@ -9,6 +9,7 @@ mod deliverer;
 mod desk;
 mod directory;
 mod dispatcher;
+mod doorkeeper;
 mod event;
 mod inbox;
 mod main_loop;

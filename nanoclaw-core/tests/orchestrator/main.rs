@@ -12,6 +12,7 @@ mod limits;
 mod mounts;
 mod no_gateway;
 mod requests;
+mod senders;
 mod standby;
 mod support;
 

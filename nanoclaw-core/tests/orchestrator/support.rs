@@ -33,6 +33,7 @@ use nanoclaw_core::{
     },
     run::{BlockNumber, RunId, RunKind},
     runtime::{ContainerSpec, Exit, HeldSources, InstallId, Labels, RunAs},
+    senders::{BadSenders, SenderPolicy, Senders, UnknownPrivate},
     session::SessionId,
     store::Store,
     tasks::Tasks,
@@ -406,6 +407,22 @@ impl Channel for FakeChannel {
 
 // --- the house --------------------------------------------------------------------------------------------------------
 
+/// A list of senders that a test writes.
+pub(crate) struct FakeSenders(Mutex<Result<SenderPolicy, BadSenders>>);
+
+impl FakeSenders {
+    pub(crate) fn set(&self, policy: Result<SenderPolicy, BadSenders>) {
+        *self.0.lock().unwrap() = policy;
+    }
+}
+
+#[async_trait]
+impl Senders for FakeSenders {
+    async fn policy(&self) -> Result<SenderPolicy, BadSenders> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 struct TestLauncher {
     made_of: Arc<Mutex<String>>,
     panics: Arc<AtomicBool>,
@@ -516,6 +533,8 @@ pub(crate) struct EmptyHouse {
     folder: Arc<tempfile::TempDir>,
     slots: usize,
     tasks: Option<Arc<MemoryTasks>>,
+    senders: Option<Arc<FakeSenders>>,
+    unknown_private: UnknownPrivate,
 }
 
 pub(crate) struct House {
@@ -531,6 +550,8 @@ pub(crate) struct House {
     folder: Arc<tempfile::TempDir>,
     slots: usize,
     tasks: Option<Arc<MemoryTasks>>,
+    senders: Option<Arc<FakeSenders>>,
+    unknown_private: UnknownPrivate,
 }
 
 static MESSAGES: AtomicU64 = AtomicU64::new(1);
@@ -562,6 +583,17 @@ impl EmptyHouse {
     /// The same, whose host starts containers ahead for so many groups, and so many at all at a time.
     pub(crate) fn with_standby(self, groups: usize, slots: usize) -> Self {
         Self { standby: StandbySettings { groups, ..StandbySettings::default() }, slots, ..self }
+    }
+
+    /// The same, where this list says who may speak.
+    pub(crate) fn with_senders(self, policy: Result<SenderPolicy, BadSenders>) -> (Self, Arc<FakeSenders>) {
+        let senders = Arc::new(FakeSenders(Mutex::new(policy)));
+        (Self { senders: Some(senders.clone()), ..self }, senders)
+    }
+
+    /// The same, where strangers are told this.
+    pub(crate) fn with_strangers(self, unknown_private: UnknownPrivate) -> Self {
+        Self { unknown_private, ..self }
     }
 
     /// The same, whose host keeps tasks.
@@ -599,6 +631,8 @@ impl EmptyHouse {
             folder: self.folder,
             slots: self.slots,
             tasks: self.tasks,
+            senders: self.senders,
+            unknown_private: self.unknown_private,
         }
     }
 
@@ -616,13 +650,15 @@ impl EmptyHouse {
             runtime: self.runtime.clone(),
             launcher: Arc::new(launcher),
             tasks: self.tasks.clone().map(|tasks| tasks as Arc<dyn Tasks>),
+            senders: self.senders.clone().map(|senders| senders as Arc<dyn Senders>),
         };
         let dispatch = DispatchSettings {
             max_containers: self.slots.try_into().unwrap(),
             standby: self.standby,
             ..DispatchSettings::default()
         };
-        Orchestrator::start(parts, Settings { dispatch, ..Settings::default() }).await
+        Orchestrator::start(parts, Settings { dispatch, unknown_private: self.unknown_private, ..Settings::default() })
+            .await
     }
 }
 
@@ -669,6 +705,8 @@ impl House {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
             tasks: None,
+            senders: None,
+            unknown_private: UnknownPrivate::Ignore,
         }
     }
 
@@ -810,6 +848,8 @@ impl House {
             folder: self.folder,
             slots: self.slots,
             tasks: self.tasks,
+            senders: self.senders,
+            unknown_private: self.unknown_private,
         }
     }
 

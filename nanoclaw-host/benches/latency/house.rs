@@ -89,7 +89,7 @@ impl House {
         let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
         store.add_group(&group(MAIN)).await.unwrap();
         let launcher = launcher(&home, config, &store, &runtime).await;
-        let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), tasks: None };
+        let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), tasks: None, senders: None };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
         orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
         Self { orchestrator, running, marks: marked, store, _installation: installation }

@@ -57,6 +57,7 @@ use crate::{
     home::{Home, HomeLock, initialise},
     images::Images,
     launcher::{HostLauncher, MachineWatch, Told},
+    senders::SenderList,
     stores::sqlite::SqliteStore,
     unix_socket::Listener,
 };
@@ -164,6 +165,7 @@ pub async fn start_with(
             ..RunSettings::default()
         },
         delivery: DeliverySettings { when_unknown: *config.delivery.when_unknown, ..DeliverySettings::default() },
+        unknown_private: *config.senders.unknown_private,
     };
     let parts = Parts {
         store: store.clone(),
@@ -171,6 +173,7 @@ pub async fn start_with(
         launcher: ports::launcher(launcher.clone()),
         // This host keeps no tasks yet; agents that ask are told so.
         tasks: None,
+        senders: Some(Arc::new(SenderList::new(config.senders.clone()))),
     };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
 

@@ -19,6 +19,7 @@ mod parts;
 mod ps;
 mod run;
 mod selftest;
+mod senders;
 mod skills;
 mod turns;
 
@@ -94,6 +95,9 @@ enum Command {
     /// Show what of this machine groups are shown besides their own, and why or why not
     #[command(subcommand)]
     Mounts(mounts::MountsCommand),
+    /// Show who may speak to agents, by the list of senders
+    #[command(subcommand)]
+    Senders(senders::SendersCommand),
     /// Show, add, remove and check skills
     #[command(subcommand)]
     Skills(skills::SkillsCommand),
@@ -165,6 +169,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,
+        Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Gateway(args) => gateway::run(args, place).await?,

@@ -23,6 +23,7 @@ mod mistake;
 mod model;
 mod mounts;
 mod reader;
+mod senders;
 mod setting;
 mod standby;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub(crate) use mistake::nearest;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;
 pub use mounts::MountsConfig;
+pub use senders::SendersConfig;
 pub use setting::{Setting, Source};
 pub use standby::StandbyConfig;
 pub use thinking::Thinking;
@@ -89,6 +91,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// `[mounts]`.
     pub mounts: MountsConfig,
+    /// `[senders]`.
+    pub senders: SendersConfig,
     /// `[time]`.
     pub time: TimeConfig,
     /// `[log]`.
@@ -139,6 +143,7 @@ impl Config {
             model: ModelConfig::read(&mut reader),
             gateway: GatewayConfig::read(&mut reader),
             mounts: MountsConfig::read(&mut reader),
+            senders: SendersConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),

@@ -40,7 +40,8 @@ pub fn private_folder(environment: &dyn Environment) -> Option<PathBuf> {
     Some(parent.join("nanoclaw"))
 }
 
-fn users_folder(environment: &dyn Environment) -> Option<PathBuf> {
+/// `~/.config`, whatever `XDG_CONFIG_HOME` says.
+pub(crate) fn users_folder(environment: &dyn Environment) -> Option<PathBuf> {
     environment.get("HOME").map(|home| PathBuf::from(home).join(".config"))
 }
 

@@ -17,6 +17,7 @@ use crate::{
 on_each_runtime! {
     a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered,
     a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
+    f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once,
     a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
     a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent,
     f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the_host_dies,
@@ -55,8 +56,12 @@ impl Bridge {
     }
 
     pub fn message(&mut self, id: &str, text: &str) {
+        self.message_of("99", id, text);
+    }
+
+    fn message_of(&mut self, sender: &str, id: &str, text: &str) {
         self.say(&json!({
-            "type": "message", "chat": "tg:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
+            "type": "message", "chat": "tg:-1", "id": id, "sender": sender, "sender_name": "Ann", "text": text,
             "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
         }));
     }
@@ -145,6 +150,36 @@ fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_regist
     bridge.message("3", "next");
     assert_eq!(bridge.show(&mut chat), "heard next");
     assert_eq!(place.rows("SELECT text FROM messages ORDER BY seq"), ["@Andy hello", "next"]);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once(place: &Place) {
+    let list = |text: &str| {
+        let folder = place.folder().join(".config/nanoclaw");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("sender-allowlist.json"), text).unwrap();
+    };
+    let service = place.service();
+    register(place);
+    let mut bridge = Bridge::connect(place);
+    let mut chat = Chat::default();
+    list(r#"{"default":{"allow":["99"],"mode":"trigger"},"chats":{"tg:-1":{"allow":["99"],"mode":"drop"}}}"#);
+    bridge.message_of("7", "1", "a secret of strangers");
+    assert_eq!(bridge.until("accepted")["registered"], true);
+    bridge.message("2", "hello");
+    assert_eq!(bridge.show(&mut chat), "heard hello");
+    assert_eq!(place.rows("SELECT text FROM messages"), ["hello"]);
+
+    list("not a list");
+    bridge.message("3", "are you there?");
+    assert_eq!(bridge.until("accepted")["id"], "3");
+    assert_eq!(place.rows("SELECT text || ' ' || wakes FROM messages WHERE id = '3'"), ["are you there? 0"]);
+
+    list(r#"{"default":{"allow":"*","mode":"trigger"}}"#);
+    bridge.message_of("7", "4", "and now?");
+    assert_eq!(bridge.show(&mut chat), "heard are you there?\nheard and now?");
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
     place.nothing_is_left();

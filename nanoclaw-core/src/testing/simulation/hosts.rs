@@ -112,7 +112,7 @@ async fn host_life(
         fresh: fresh.clone(),
     });
     let held = Arc::downgrade(&store);
-    let parts = Parts { store, runtime, launcher, tasks: None };
+    let parts = Parts { store, runtime, launcher, tasks: None, senders: None };
     let started = tokio::select! {
         biased;
         () = host.death() => None,
@@ -206,6 +206,7 @@ fn settings(world: &World) -> Settings {
             when_unknown: world.plan.when_unknown,
             ..DeliverySettings::default()
         },
+        ..Settings::default()
     }
 }
 

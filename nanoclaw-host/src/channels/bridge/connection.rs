@@ -179,6 +179,10 @@ impl Connection {
                 fetching.not_needed().await;
                 true
             }
+            Ok(Receipt::Dropped) => {
+                fetching.not_needed().await;
+                true
+            }
             Ok(Receipt::Unregistered) => {
                 fetching.not_needed().await;
                 false

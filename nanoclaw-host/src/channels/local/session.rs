@@ -130,7 +130,7 @@ impl Session {
                 ToTerminal::Accepted { id, seq: Some(seq), wakes: wakes == Wakes::Yes }
             }
             Ok(Receipt::Duplicate { seq }) => ToTerminal::Accepted { id, seq: Some(seq), wakes: true },
-            Ok(Receipt::Unregistered) => ToTerminal::Accepted { id, seq: None, wakes: false },
+            Ok(Receipt::Unregistered | Receipt::Dropped) => ToTerminal::Accepted { id, seq: None, wakes: false },
             Err(error) => {
                 tracing::error!(%chat, %error, "a message from a terminal could not be stored");
                 return self.refuse(error.to_string(), Some(id)).await;

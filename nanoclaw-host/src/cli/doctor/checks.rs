@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, attachments, images, mounts, provider, skills};
+use super::{Check, attachments, images, mounts, provider, senders, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -47,6 +47,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
             let (home, config) = (home.clone(), config.clone());
             let of_files = move || {
                 let mut checks = mounts::checks(&home, &config);
+                checks.push(senders::check(&config.senders));
                 checks.push(skills::check(&home, &config));
                 checks.push(attachments::check(&home));
                 checks
@@ -65,6 +66,7 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
                 "provider",
                 "mount-allowlist",
                 "mount-secrets",
+                "senders",
                 "skills",
                 "attachments",
             ];

@@ -5,6 +5,7 @@ mod checks;
 mod images;
 mod mounts;
 mod provider;
+mod senders;
 mod skills;
 
 use std::process::ExitCode;
