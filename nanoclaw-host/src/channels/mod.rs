@@ -2,12 +2,14 @@
 //!
 //! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
 //! over a unix socket: `peer` is one connection of either. [`ports`] is what a
-//! channel needs of the rest of the host, and all that it knows of it.
+//! channel needs of the rest of the host, and all that it knows of it. [`text`] makes of an agent's Markdown what a chat service
+//! shows.
 
 pub mod bridge;
 pub mod local;
 mod peer;
 pub mod ports;
+pub mod text;
 
 /// The longest line that a channel takes, in bytes, without its end.
 pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;
