@@ -42,6 +42,12 @@ impl DeliveryKey {
         Self::made(format!("gave-up/{group}/{through}"))
     }
 
+    /// The key of the host's answer to a command: the message `id` in `chat`.
+    #[must_use]
+    pub fn command(chat: &ChatId, id: &PlatformMessageId) -> Self {
+        Self::made(format!("command/{id}/{chat}"))
+    }
+
     /// The key of a word of the host itself about `what`: said once for each `what`, however often it is found to be so.
     #[must_use]
     pub fn alert(what: impl std::fmt::Display) -> Self {

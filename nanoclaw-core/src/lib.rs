@@ -5,7 +5,7 @@
 //! * [`chat`], [`message`], [`attachment`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the
 //!   nouns: what things are, each with an id type of its own.
 //! * [`trigger`], [`senders`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, who may speak to it,
-//!   how messages read to it, and what of the machine a group may be shown.
+//!   how messages read to it, and what of the machine a group may be shown. [`command`] tells what is meant for the host.
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
@@ -19,6 +19,7 @@ pub mod attachment;
 pub mod causes;
 pub mod channel;
 pub mod chat;
+pub mod command;
 pub mod delivery;
 pub mod group;
 pub mod launch;

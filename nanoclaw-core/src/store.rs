@@ -168,6 +168,9 @@ pub struct StoredRun {
     pub detail: Option<String>,
     /// Whether its agent says in its blocks which messages they answer; `None` while none of its blocks is committed.
     pub names_messages: Option<bool>,
+    /// Whether its conversation was ended meanwhile ([`Store::end_session`]): it answers what it has, and its session is not
+    /// kept.
+    pub session_ended: bool,
 }
 
 /// Where a turn stands.
@@ -282,6 +285,44 @@ impl GiveUp {
         let reason = "was dropped before it was answered".to_owned();
         Self { through, reason, run: None, state: SetAsideState::Dropped, notice: None }
     }
+}
+
+/// Somebody stops what is being worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopWork {
+    /// The answer's key: one that is there already means that this was done before.
+    pub key: DeliveryKey,
+    /// Why the messages were dropped, a sentence fragment.
+    pub reason: String,
+    /// What the chat is told when something was stopped.
+    pub stopped: String,
+    /// What it is told when there was nothing to stop.
+    pub nothing: String,
+}
+
+/// What came of stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was done before; nothing changed.
+    Before,
+    /// Nothing waited for an answer.
+    Nothing,
+    /// What waited is dropped.
+    Work {
+        /// Up to which message.
+        through: Seq,
+        /// The run that was open, which is closed.
+        run: Option<RunNumber>,
+    },
+}
+
+/// What came of ending a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnded {
+    /// It was done before; nothing changed.
+    Before,
+    /// It is forgotten.
+    Now,
 }
 
 /// What became of messages that were set aside.
@@ -548,6 +589,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a session that cannot be resumed. Nothing happens when there is none.
     async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError>;
+
+    /// Ends the conversation of a group's chat and posts the answer to whoever asked for that, at once: the chat's session is
+    /// forgotten, and a run for the chat that is open keeps none from now on. A key that is there already changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn end_session(
+        &self,
+        group: &GroupFolder,
+        answer: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<SessionEnded, StoreError>;
+
+    /// Stops what is worked on for a group's chat, at once: what waits, up to the newest message that wakes, is given up as
+    /// dropped, a run for the chat that is open is closed as stopped, so that what it still says is late, and the answer is
+    /// posted. When nothing that wakes waits, nothing but the answer is. A key that is there already changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGroup`].
+    async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError>;
 
     // --- outbox -----------------------------------------------------------------------------------------------------
 

@@ -27,23 +27,28 @@ pub fn wakes(group: &Group, message: &InboundMessage, assistant_name: &str) -> W
     if triggers { Wakes::Yes } else { Wakes::No }
 }
 
-/// Whether `text` starts with `words`, whatever the case, and a word ends there. Never for empty words.
 fn starts_with_words(text: &str, words: &str) -> bool {
-    let Some(last) = words.chars().next_back() else { return false };
+    after_words(text, words).is_some()
+}
+
+/// What follows on `words`, if `text` starts with them, whatever the case, and a word ends there. `None` for empty words.
+pub(crate) fn after_words<'t>(text: &'t str, words: &str) -> Option<&'t str> {
+    let last = words.chars().next_back()?;
     let mut wanted = words.chars().flat_map(fold_case);
     let mut rest = text.chars();
     let mut next_wanted = wanted.next();
     while next_wanted.is_some() {
-        let Some(character) = rest.next() else { return false };
+        let character = rest.next()?;
         // One character can be several in another case; it must be wanted whole.
         for folded in fold_case(character) {
             if next_wanted != Some(folded) {
-                return false;
+                return None;
             }
             next_wanted = wanted.next();
         }
     }
-    !(is_word(last) && rest.next().is_some_and(is_word))
+    let rest = rest.as_str();
+    (!is_word(last) || !rest.starts_with(is_word)).then_some(rest)
 }
 
 /// A character without its case: through upper case, so that `σ` and `ς`, both of which are `Σ` there, are equal.

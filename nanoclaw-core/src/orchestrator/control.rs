@@ -13,6 +13,7 @@ use super::{
     Inbox, Notice,
     alerts::Alerts,
     channels::Channels,
+    commands::Commands,
     deliverer::{Deliverer, DeliverySettings, HeardLate, LateWords, Nudges},
     directory::Directory,
     dispatcher::{DispatchSettings, Dispatcher},
@@ -131,6 +132,12 @@ impl Orchestrator {
             parts.store.clone(),
             directory.clone(),
             doorkeeper.clone(),
+            Commands {
+                store: parts.store.clone(),
+                nudges: nudges.clone(),
+                events: events.clone(),
+                notices: notices.clone(),
+            },
             &settings.run.assistant_name,
             events.clone(),
         );

@@ -78,6 +78,20 @@ pub enum Event {
         /// Up to which message.
         through: Seq,
     },
+    /// The conversation of a group's chat was ended: its live run answers what it has and gets no more.
+    SessionEnded {
+        /// Whose.
+        group: GroupFolder,
+    },
+    /// What was worked on for a group's chat was stopped: the messages are given up, and the run is closed in the store.
+    WorkStopped {
+        /// Whose.
+        group: GroupFolder,
+        /// Up to which message.
+        through: Seq,
+        /// The run; `None` when none was open.
+        run: Option<RunNumber>,
+    },
     /// Somebody thinks that it works now: groups that wait for the end of a trouble, or for their next try, are tried at
     /// once.
     TryNow {
@@ -107,6 +121,8 @@ pub struct Adopted {
     pub handed: Seq,
     /// Up to which message it has answered.
     pub answered: Seq,
+    /// Whether it is to end once it has answered what it has.
+    pub last_turn: bool,
 }
 
 /// What becomes of running containers when the host ends.
@@ -293,6 +309,8 @@ pub enum StopReason {
     TimedOut,
     /// The host ends, or the group was removed or frozen.
     Wanted,
+    /// Somebody in the chat stopped what is worked on: what it says from now on is late.
+    Commanded,
 }
 
 /// Where a group stands, for people.

@@ -7,9 +7,11 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event};
+use super::{commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event};
 use crate::{
     chat::ChatMetadata,
+    command::command_in,
+    delivery::DeliveryKey,
     group::Group,
     message::{InboundMessage, Seq, Wakes},
     senders::SenderVerdict,
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
     /// Committed. The channel may acknowledge it.
     Stored {
@@ -37,6 +39,12 @@ pub enum Receipt {
     Unregistered,
     /// Its sender may not write there: only the chat's metadata was kept. The channel may acknowledge it.
     Dropped,
+    /// It was a command to the host ([`HostCommand`](crate::command::HostCommand)), which was obeyed; it is not kept. The
+    /// channel may acknowledge it.
+    Obeyed {
+        /// The key of the answer, which is in the outbox.
+        answer: DeliveryKey,
+    },
 }
 
 /// A handle for channels. Cheap to clone.
@@ -45,6 +53,7 @@ pub struct Inbox {
     store: Arc<dyn Store>,
     directory: Directory,
     doorkeeper: Doorkeeper,
+    commands: Commands,
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
     closed: Arc<AtomicBool>,
@@ -55,10 +64,19 @@ impl Inbox {
         store: Arc<dyn Store>,
         directory: Directory,
         doorkeeper: Doorkeeper,
+        commands: Commands,
         assistant_name: &str,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self { store, directory, doorkeeper, assistant_name: assistant_name.into(), events, closed: Arc::default() }
+        Self {
+            store,
+            directory,
+            doorkeeper,
+            commands,
+            assistant_name: assistant_name.into(),
+            events,
+            closed: Arc::default(),
+        }
     }
 
     /// From now on nothing is accepted, by any clone: the host ends.
@@ -83,7 +101,13 @@ impl Inbox {
         };
         let wakes = trigger::wakes(&group, &message, &self.assistant_name);
         let wakes = match self.doorkeeper.verdict(&message, wakes).await {
-            SenderVerdict::Allowed => wakes,
+            SenderVerdict::Allowed => {
+                if let Some(command) = command_in(&group, &message, &self.assistant_name) {
+                    self.store.note_chat(&metadata_of(&message)).await?;
+                    return Ok(Receipt::Obeyed { answer: self.commands.obey(&group, &message, command).await? });
+                }
+                wakes
+            }
             SenderVerdict::KeptOnly => Wakes::No,
             SenderVerdict::Dropped => {
                 self.store.note_chat(&metadata_of(&message)).await?;

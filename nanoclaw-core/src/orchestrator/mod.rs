@@ -4,6 +4,7 @@ mod alerts;
 mod batch;
 mod blocks;
 mod channels;
+mod commands;
 mod control;
 mod deliverer;
 mod desk;

@@ -174,6 +174,16 @@ fn shortened(text: &str, chars: usize) -> String {
     line.chars().take(chars - 1).chain(['…']).collect()
 }
 
+/// A time as people say it: `40 seconds`, `15 minutes`, `2 hours`.
+pub(super) fn span(time: Duration) -> String {
+    match time.as_secs() {
+        1 => "1 second".to_owned(),
+        seconds @ ..90 => format!("{seconds} seconds"),
+        seconds @ ..5400 => format!("{} minutes", (seconds + 30) / 60),
+        seconds => format!("{} hours", (seconds + 1800) / 3600),
+    }
+}
+
 /// A moment as people say it: `in 40 seconds`, `in 15 minutes`, `at 14:30`, `on 2026-03-04 at 14:30`.
 fn when(retry_in: Duration, zone: &TimeZone) -> String {
     let seconds = retry_in.as_secs();

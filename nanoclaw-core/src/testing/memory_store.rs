@@ -22,8 +22,8 @@ use crate::{
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, GroupRecovery, NewRun,
-        Resolution, Resolved, SessionContext, SetAside, SetAsideState, Store, StoreError, StoredDelivery, StoredRun,
-        StoredTurn, TurnResolution, TurnResolved, TurnState, superseded,
+        Resolution, Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store,
+        StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -182,6 +182,11 @@ impl State {
     fn open_run(&self, run: &RunId) -> Option<&StoredRun> {
         self.registration(&run.group).ok()?;
         self.runs.iter().find(|stored| stored.id == *run && stored.ended_at.is_none())
+    }
+
+    fn open_chat_run(&mut self, group: &GroupFolder) -> Option<&mut StoredRun> {
+        let open = |run: &&mut StoredRun| run.id.group == *group && run.ended_at.is_none() && run.kind == RunKind::Chat;
+        self.runs.iter_mut().find(open)
     }
 
     fn note_chat(&mut self, chat: &ChatMetadata) {
@@ -464,6 +469,7 @@ impl Store for MemoryStore {
             ending: None,
             detail: None,
             names_messages: None,
+            session_ended: false,
         });
         Ok(())
     }
@@ -502,8 +508,9 @@ impl Store for MemoryStore {
             RunKind::Chat => SessionContext::Chat,
             RunKind::Task(task) => SessionContext::Task(task.clone()),
         };
+        let session_ended = open.session_ended;
         state.blocks.insert((run.clone(), block.number));
-        if let Some(session) = &block.session {
+        if let Some(session) = block.session.as_ref().filter(|_| !session_ended) {
             state.sessions.insert((run.group.clone(), context), session.clone());
         }
         if let Some(stored) = state.runs.iter_mut().find(|stored| stored.id == *run) {
@@ -657,6 +664,57 @@ impl Store for MemoryStore {
     async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
         self.write("forget a session")?.sessions.remove(&(group.clone(), context.clone()));
         Ok(())
+    }
+
+    async fn end_session(
+        &self,
+        group: &GroupFolder,
+        answer: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<SessionEnded, StoreError> {
+        let mut state = self.write("end a session")?;
+        state.registration(group)?;
+        if state.outbox.iter().any(|row| row.delivery.key == answer.key) {
+            return Ok(SessionEnded::Before);
+        }
+        state.sessions.remove(&(group.clone(), SessionContext::Chat));
+        if let Some(open) = state.open_chat_run(group) {
+            open.session_ended = true;
+        }
+        state.post(answer, at);
+        Ok(SessionEnded::Now)
+    }
+
+    async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError> {
+        let (chat, newest, run) = {
+            let mut state = self.write("stop what is worked on")?;
+            let known = state.registration(group)?;
+            let chat = known.group.chat.clone();
+            let waking = state.beyond_cursor(known).filter(|stored| stored.wakes == Wakes::Yes);
+            let newest = waking.map(|stored| stored.seq).last();
+            if state.outbox.iter().any(|row| row.delivery.key == stop.key) {
+                return Ok(Stopped::Before);
+            }
+            (chat, newest, state.open_chat_run(group).map(|open| open.id.clone()))
+        };
+        let answer = |text: &str| NewDelivery { key: stop.key.clone(), chat, text: text.to_owned(), file: None };
+        // No method waits, so nothing comes between these.
+        let Some(through) = newest else {
+            self.post(&answer(&stop.nothing), at).await?;
+            return Ok(Stopped::Nothing);
+        };
+        let notice = Some(answer(&stop.stopped));
+        let given_up = GiveUp {
+            run: run.as_ref().map(|run| run.number),
+            reason: stop.reason.clone(),
+            notice,
+            ..GiveUp::dropped(through)
+        };
+        self.give_up(group, &given_up, at).await?;
+        if let Some(run) = &run {
+            self.close_run(run, &RunEnding::Stopped, at).await?;
+        }
+        Ok(Stopped::Work { through, run: run.map(|run| run.number) })
     }
 
     async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError> {

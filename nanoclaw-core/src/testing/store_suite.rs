@@ -15,8 +15,8 @@ use crate::{
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution,
-        Resolved, SessionContext, SetAside, SetAsideState, Store, StoreError, TurnResolution, TurnResolved, TurnState,
-        superseded,
+        Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store, StoreError,
+        TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -68,6 +68,9 @@ macro_rules! store_suite {
             what_the_agent_has_taken_is_noted
             nothing_is_taken_by_a_run_that_is_over
             whether_an_agent_names_messages_is_kept_with_its_run
+            ending_a_session_forgets_it_and_that_of_the_open_run_and_once
+            stopping_drops_what_waits_and_closes_the_run_and_once
+            where_nothing_waits_stopping_changes_nothing
             closing_a_run_twice_changes_nothing
             every_ending_is_kept_with_its_sentence
             runs_come_last_opened_first
@@ -746,6 +749,73 @@ pub async fn nothing_is_taken_by_a_run_that_is_over(store: &dyn Store) {
     store.turns_taken(&run_id("one", 9), seq, at(8)).await.unwrap();
     let turn = store.turns(&run).await.unwrap().remove(0);
     assert_eq!((turn.state, turn.taken_at), (TurnState::Unanswered, None));
+}
+
+/// See [`Store::end_session`].
+pub async fn ending_a_session_forgets_it_and_that_of_the_open_run_and_once(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    let (run, seq) = run_with_a_turn(store, "one").await;
+    let with = |number, name| BlockCommit { session: Some(session(name)), ..block(number) };
+    let kept = async || store.session(&group, &SessionContext::Chat).await.unwrap();
+    store.commit_block(&run, &with(1, "s-1")).await.unwrap();
+    let answer = delivery("new", "tg:one");
+    assert_eq!(store.end_session(&group, &answer, at(4)).await.unwrap(), SessionEnded::Now);
+    assert_eq!((kept().await, store.open_runs().await.unwrap()[0].session_ended), (None, true));
+    let last = BlockCommit { answers: Some(seq), ..with(2, "s-1") };
+    assert!(matches!(store.commit_block(&run, &last).await.unwrap(), BlockOutcome::Committed(_)));
+    assert_eq!((kept().await, store.cursor(&group).await.unwrap()), (None, seq), "it answers, and keeps no session");
+    let run = opened(store, "one", 2).await;
+    store.commit_block(&run, &with(1, "s-2")).await.unwrap();
+    assert_eq!(store.end_session(&group, &answer, at(6)).await.unwrap(), SessionEnded::Before);
+    assert_eq!((kept().await, store.open_runs().await.unwrap()[0].session_ended), (Some(session("s-2")), false));
+    assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
+    assert!(matches!(store.end_session(&folder("none"), &answer, at(6)).await, Err(StoreError::NoGroup { .. })));
+}
+
+fn stopping(key: &str) -> StopWork {
+    let texts = ["was stopped", "stopped", "nothing"].map(str::to_owned);
+    let [reason, stopped, nothing] = texts;
+    StopWork { key: DeliveryKey::new(key).unwrap(), reason, stopped, nothing }
+}
+
+async fn texts_to_send(store: &dyn Store) -> Vec<String> {
+    store.pending_deliveries().await.unwrap().into_iter().map(|row| row.delivery.text).collect()
+}
+
+/// See [`Store::stop_work`].
+pub async fn stopping_drops_what_waits_and_closes_the_run_and_once(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    let (run, _) = run_with_a_turn(store, "one").await;
+    let waits = told(store, "one", "m-2").await;
+    stored(store.accept(&message("one", "context"), Wakes::No, at(2)).await);
+    let stopped = store.stop_work(&group, &stopping("stop"), at(4)).await.unwrap();
+    assert_eq!(stopped, Stopped::Work { through: waits, run: Some(run.number) });
+    assert_eq!((store.cursor(&group).await.unwrap(), store.unanswered(&group).await.unwrap()), (waits, 1));
+    assert_eq!(store.commit_block(&run, &block(1)).await.unwrap(), BlockOutcome::Fenced, "what it says is late");
+    let closed = &store.runs(None, 1).await.unwrap()[0];
+    assert_eq!(closed.ending.as_deref(), Some(RunEnding::Stopped.word()));
+    let aside = store.set_aside(None, true, 10).await.unwrap();
+    assert_eq!((aside.len(), aside[0].state, aside[0].run), (1, SetAsideState::Dropped, Some(run.number)));
+    assert_eq!(texts_to_send(store).await, ["stopped"]);
+
+    let later = told(store, "one", "m-3").await;
+    opened(store, "one", 2).await;
+    assert_eq!(store.stop_work(&group, &stopping("stop"), at(5)).await.unwrap(), Stopped::Before);
+    assert_eq!((store.cursor(&group).await.unwrap(), store.open_runs().await.unwrap().len()), (waits, 1));
+    let again = store.stop_work(&group, &stopping("again"), at(5)).await.unwrap();
+    assert_eq!(again, Stopped::Work { through: later, run: Some(RunNumber(2)) });
+}
+
+/// See [`Store::stop_work`].
+pub async fn where_nothing_waits_stopping_changes_nothing(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    stored(store.accept(&message("one", "context"), Wakes::No, at(2)).await);
+    let run = opened(store, "one", 1).await;
+    assert_eq!(store.stop_work(&group, &stopping("stop"), at(4)).await.unwrap(), Stopped::Nothing);
+    assert_eq!(store.open_runs().await.unwrap()[0].id, run);
+    assert_eq!((store.unanswered(&group).await.unwrap(), texts_to_send(store).await), (1, vec!["nothing".to_owned()]));
+    let unknown = store.stop_work(&folder("none"), &stopping("other"), at(4)).await;
+    assert!(matches!(unknown, Err(StoreError::NoGroup { .. })));
 }
 
 /// See [`StoredRun::names_messages`](crate::store::StoredRun::names_messages).

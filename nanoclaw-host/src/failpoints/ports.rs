@@ -23,8 +23,8 @@ use nanoclaw_core::{
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SetAside, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution,
-        TurnResolved,
+        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
+        StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     time::Timestamp,
 };
@@ -92,6 +92,8 @@ pass_on! {
         async fn turns(&self, run: &RunId) -> Result<Vec<StoredTurn>, StoreError>;
         async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError>;
         async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError>;
+        async fn end_session(&self, group: &GroupFolder, answer: &NewDelivery, at: Timestamp) -> Result<SessionEnded, StoreError>;
+        async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError>;
         async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError>;
         async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError>;
         async fn pending_deliveries_of(&self, chat: &ChatId, limit: u32) -> Result<Vec<StoredDelivery>, StoreError>;

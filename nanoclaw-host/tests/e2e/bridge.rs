@@ -17,6 +17,8 @@ use crate::{
 on_each_runtime! {
     a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered,
     a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
+    what_is_stopped_in_the_chat_is_answered_by_that_and_what_is_asked_next_is_answered,
+    a_command_is_obeyed_and_answered_once_wherever_the_host_dies,
     f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once,
     a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
     a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent,
@@ -150,6 +152,59 @@ fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_regist
     bridge.message("3", "next");
     assert_eq!(bridge.show(&mut chat), "heard next");
     assert_eq!(place.rows("SELECT text FROM messages ORDER BY seq"), ["@Andy hello", "next"]);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    place.nothing_is_left();
+}
+
+fn at_work(place: &Place) {
+    until("the agent is at work", || place.json(["ps", "--json"]).to_string().contains("busy").then_some(()));
+}
+
+fn a_command_is_obeyed_and_answered_once_wherever_the_host_dies(place: &Place) {
+    place.run(["init"]).succeeded();
+    register(place);
+    let mut chat = Chat::default();
+    for (number, point) in ["store.stop_work.before", "store.stop_work.after"].into_iter().enumerate() {
+        let dying = place.service_that_dies_at(&format!("{point}:1"));
+        let mut bridge = Bridge::connect(place);
+        bridge.message(&format!("work-{number}"), "!sleep 600");
+        at_work(place);
+        bridge.message(&format!("stop-{number}"), "/stop");
+        assert_eq!(dying.ended().code, None, "it was killed at {point}");
+
+        let service = place.service();
+        let mut bridge = Bridge::connect(place);
+        // Nobody told it that it was heard.
+        bridge.message(&format!("stop-{number}"), "/stop");
+        assert!(bridge.show(&mut chat).starts_with("Stopped."));
+        bridge.message(&format!("next-{number}"), "hello");
+        assert_eq!(bridge.show(&mut chat), "heard hello");
+        assert_eq!(place.rows("SELECT key FROM outbox WHERE text LIKE 'Stopped.%'").len(), number + 1);
+        assert_eq!(place.rows("SELECT state FROM set_aside"), vec!["dropped"; number + 1]);
+        service.signal(Signal::TERM);
+        assert_eq!(service.ended().code, Some(0));
+    }
+    place.nothing_is_left();
+}
+
+fn what_is_stopped_in_the_chat_is_answered_by_that_and_what_is_asked_next_is_answered(place: &Place) {
+    let service = place.service();
+    register(place);
+    let mut bridge = Bridge::connect(place);
+    let mut chat = Chat::default();
+    bridge.message("1", "!sleep 600");
+    at_work(place);
+    bridge.message("2", "/stop");
+    assert!(bridge.show(&mut chat).starts_with("Stopped."));
+    bridge.message("3", "hello");
+    assert_eq!(bridge.show(&mut chat), "heard hello");
+    // It was said already; nothing is stopped again.
+    bridge.message("2", "/stop");
+    bridge.message("4", "and now?");
+    assert_eq!(bridge.show(&mut chat), "heard and now?");
+    assert_eq!(place.rows("SELECT ending FROM runs WHERE number = 1"), ["stopped"]);
+    assert_eq!(place.rows("SELECT state FROM set_aside"), ["dropped"]);
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
     place.nothing_is_left();

@@ -13,6 +13,7 @@ use crate::{
 on_each_runtime! {
     replies_alone_are_on_stdout_and_everything_said_is_in_the_database,
     a_session_is_remembered_by_the_next_process,
+    the_host_answers_commands_itself_and_new_begins_a_new_session,
     an_agent_reads_writes_and_runs_in_its_groups_folder,
     what_an_agent_sends_by_itself_comes_before_its_answer,
     a_silent_turn_is_answered_by_nothing,
@@ -50,6 +51,16 @@ pub fn replies_alone_are_on_stdout_and_everything_said_is_in_the_database(place:
     let shown = place.json(["groups", "show", "main", "--json"]);
     assert_eq!((shown["unanswered"].as_u64(), shown["runs"].as_array().unwrap().len()), (Some(0), 1), "{shown}");
     assert_eq!(shown["role"], "main");
+}
+
+fn the_host_answers_commands_itself_and_new_begins_a_new_session(place: &Place) {
+    let told = place.chat(&["the code is 4711", "/ping", "/new", "recall"]).succeeded();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[..2], ["heard the code is 4711", "pong"], "{told}");
+    assert!(lines[2].starts_with("A new conversation begins") && lines.len() > 3, "{told}");
+    assert_eq!(told.matches("4711").count(), 1, "the old conversation was recalled: {told}");
+    assert_eq!(place.rows("SELECT text FROM messages ORDER BY seq"), ["the code is 4711", "recall"]);
+    place.nothing_is_left();
 }
 
 fn a_session_is_remembered_by_the_next_process(place: &Place) {

@@ -13,7 +13,7 @@ use nanoclaw_core::{
     session::SessionId,
     store::{
         AfterTry, BlockCommit, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution, SessionContext,
-        SetAsideState, Store, StoreError, TurnResolution,
+        SetAsideState, StopWork, Store, StoreError, TurnResolution,
     },
     testing::MemoryStore,
 };
@@ -90,6 +90,14 @@ enum Operation {
         key: usize,
         dropped: bool,
     },
+    EndSession {
+        group: usize,
+        key: usize,
+    },
+    StopWork {
+        group: usize,
+        key: usize,
+    },
     ForgetSession {
         group: usize,
         task: bool,
@@ -160,6 +168,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (name(), seq(), key(), any::<bool>())
             .prop_map(|(group, through, key, dropped)| GiveUp { group, through, key, dropped }),
         3 => (name(), seq(), any::<bool>()).prop_map(|(group, last, retry)| ResolveSetAside { group, last, retry }),
+        2 => (name(), key()).prop_map(|(group, key)| EndSession { group, key }),
+        2 => (name(), key()).prop_map(|(group, key)| StopWork { group, key }),
         1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
         2 => (key(), name(), time()).prop_map(|(key, chat, at)| Post { key, chat, at }),
         2 => (1..5_i64).prop_map(|id| Begun { id }),
@@ -259,6 +269,14 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
         Operation::ResolveSetAside { group, last, retry } => {
             let resolution = if retry { TurnResolution::Retry } else { TurnResolution::Drop };
             told(store.resolve_set_aside(&folder(NAMES[group]), Seq(last), resolution, at(6)).await)
+        }
+        Operation::EndSession { group, key } => {
+            told(store.end_session(&folder(NAMES[group]), &delivery(KEYS[key], "tg:one"), at(5)).await)
+        }
+        Operation::StopWork { group, key } => {
+            let [reason, stopped, nothing] = ["was stopped", "stopped", "nothing"].map(str::to_owned);
+            let stop = StopWork { key: KEYS[key].parse().unwrap(), reason, stopped, nothing };
+            told(store.stop_work(&folder(NAMES[group]), &stop, at(5)).await)
         }
         Operation::ForgetSession { group, task } => {
             told(store.forget_session(&folder(NAMES[group]), &context(task)).await)

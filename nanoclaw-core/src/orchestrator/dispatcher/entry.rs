@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) full: bool,
     /// Its live agent gives signs of life by itself.
     pub(super) beats: bool,
+    /// Its live run ends once it has answered what it has, since its conversation is over.
+    pub(super) last_turn: bool,
     /// When the agent began to owe what it owes now.
     pub(super) turn_began: Instant,
     pub(super) frozen: bool,
@@ -154,6 +156,7 @@ impl Entry {
             feeding: false,
             full: false,
             beats: false,
+            last_turn: false,
             turn_began: now,
             frozen: false,
             removed: false,

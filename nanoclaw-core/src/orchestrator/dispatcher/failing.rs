@@ -9,10 +9,10 @@ use crate::{
     group::GroupFolder,
     message::Seq,
     orchestrator::{
-        event::{Action, Tell},
+        event::{Action, StopReason, Tell},
         retry::run_retry_delay,
     },
-    run::{Retry, RunEnding, RunId, RunKind, Trouble},
+    run::{Retry, RunEnding, RunId, RunKind, RunNumber, Trouble},
 };
 
 /// How often in a row the host's own trouble is met before people are told: most of it passes by itself.
@@ -25,7 +25,7 @@ impl Dispatcher {
         let was_task = matches!(entry.state.kind(), RunKind::Task(_));
         let handed = entry.handed;
         entry.handed = entry.answered;
-        entry.feeding = false;
+        (entry.feeding, entry.last_turn) = (false, false);
         if entry.removed {
             self.enter(group, State::Idle, None, now);
             return self.forget(group);
@@ -131,6 +131,42 @@ impl Dispatcher {
             .collect();
         for group in waiting {
             self.rest_or_wait(&group, now);
+        }
+    }
+
+    /// The group's live run answers what it has and gets no more.
+    pub(super) fn session_ended(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        match &entry.state {
+            // Cheaper than to find out what it knows.
+            state if state.stands_by() => self.stop(group, StopReason::Wanted, now, actions),
+            State::Starting { kind: RunKind::Chat } | State::Busy { kind: RunKind::Chat } | State::Resting => {
+                entry.last_turn = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// The group's messages up to `through` are given up, and so is the run that had them, or was about to.
+    pub(super) fn work_stopped(
+        &mut self,
+        group: &GroupFolder,
+        through: Seq,
+        run: Option<RunNumber>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.gave_up(group, through, now);
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        let stops = match &entry.state {
+            State::Starting { kind: RunKind::Chat } | State::Busy { kind: RunKind::Chat } => {
+                run.is_none_or(|run| run == entry.last_run)
+            }
+            State::Resting | State::Preparing | State::Standby => run == Some(entry.last_run),
+            _ => false,
+        };
+        if stops {
+            self.stop(group, StopReason::Commanded, now, actions);
         }
     }
 

@@ -36,7 +36,7 @@ use self::{
     entry::{Entry, State},
     standby::Keeper,
 };
-use super::event::{Action, AtShutdown, Event, GroupStatus, PromptSize, RunWord, StopReason};
+use super::event::{Action, Adopted, AtShutdown, Event, GroupStatus, PromptSize, RunWord, StopReason};
 use crate::{
     group::GroupFolder,
     message::Seq,
@@ -178,7 +178,7 @@ impl Dispatcher {
                 let entry = Entry { newest, failures, careful_through, ..Entry::new(times, last_run, now) };
                 self.add(group.clone(), entry, now);
                 if let Some(run) = adopted {
-                    self.adopt(&group, run.kind, run.handed, run.answered, now);
+                    self.adopt(&group, run, now);
                 }
             }
             Event::GroupRemoved { group } => self.remove(&group, now, actions),
@@ -207,6 +207,8 @@ impl Dispatcher {
                 }
             }
             Event::GaveUp { group, through } => self.gave_up(&group, through, now),
+            Event::SessionEnded { group } => self.session_ended(&group, now, actions),
+            Event::WorkStopped { group, through, run } => self.work_stopped(&group, through, run, now, actions),
             Event::TryNow { group } => self.try_now(group.as_ref(), now),
             Event::LeftOver { containers } => self.left_over = containers,
             Event::Shutdown { containers } => self.shut_down(containers, now, actions),
@@ -229,12 +231,13 @@ impl Dispatcher {
     }
 
     /// A run of an earlier host goes on where it stood.
-    fn adopt(&mut self, group: &GroupFolder, kind: RunKind, handed: Seq, answered: Seq, now: Instant) {
+    fn adopt(&mut self, group: &GroupFolder, run: Adopted, now: Instant) {
+        let Adopted { kind, handed, answered, last_turn } = run;
         let entry = self.groups.get_mut(group).expect("it was just added");
         if entry.state.holds_container() {
             return;
         }
-        (entry.handed, entry.answered) = (handed, answered);
+        (entry.handed, entry.answered, entry.last_turn) = (handed, answered, last_turn);
         self.enter_busy(group, kind, now);
     }
 
@@ -382,7 +385,7 @@ impl Dispatcher {
         // otherwise a lively chat would hold its slot for ever (fault F15).
         // And where one of several messages may be the one that fails, each is answered before the next is handed over.
         let one_by_one = entry.careful() && !entry.all_answered();
-        let may_feed = !slot_wanted && entry.tasks.is_empty() && !one_by_one;
+        let may_feed = !slot_wanted && entry.tasks.is_empty() && !one_by_one && !entry.last_turn;
         let times = entry.times;
         if entry.newest > entry.handed && may_feed {
             if !entry.feeding && !entry.full {
@@ -394,7 +397,7 @@ impl Dispatcher {
             }
         } else if !entry.all_answered() {
             // Still at work.
-        } else if entry.has_work() {
+        } else if entry.has_work() || entry.last_turn {
             self.close(group, now, actions);
         } else if entry.state != State::Resting {
             self.enter(group, State::Resting, Some(now + times.idle), now);

@@ -391,7 +391,7 @@ fn somebody_who_thinks_it_works_now_need_not_wait() {
 fn an_adopted_run_goes_on_where_it_stood() {
     let adopt = |newest: i64, handed: i64, answered: i64| {
         let mut bench = Bench::new(1, &[]);
-        let adopted = Adopted { kind: RunKind::Chat, handed: Seq(handed), answered: Seq(answered) };
+        let adopted = Adopted { kind: RunKind::Chat, handed: Seq(handed), answered: Seq(answered), last_turn: false };
         let actions = bench.tell(Event::GroupAdded {
             group: folder("a"),
             times: GroupTimes::default(),
@@ -413,7 +413,7 @@ fn an_adopted_run_goes_on_where_it_stood() {
 #[test]
 fn adopted_containers_hold_their_slots() {
     let mut bench = Bench::new(1, &["b"]);
-    let adopted = Some(Adopted { kind: RunKind::Chat, handed: Seq(1), answered: Seq::ZERO });
+    let adopted = Some(Adopted { kind: RunKind::Chat, handed: Seq(1), answered: Seq::ZERO, last_turn: false });
     let (group, times) = (folder("a"), GroupTimes::default());
     let (last_run, newest) = (RunNumber(7), Seq(1));
     bench.tell(Event::GroupAdded { group, times, last_run, newest, failures: 0, adopted });
@@ -596,6 +596,8 @@ enum Step {
     Wait(u64),
     Freeze(usize),
     Thaw(usize),
+    EndSession(usize),
+    StopWork(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -607,6 +609,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1..4000_u64).prop_map(Step::Wait),
         1 => (0..6_usize).prop_map(Step::Freeze),
         2 => (0..6_usize).prop_map(Step::Thaw),
+        1 => (0..6_usize).prop_map(Step::EndSession),
+        1 => (0..6_usize).prop_map(Step::StopWork),
     ];
     proptest::collection::vec(step, 1..200)
 }
@@ -846,6 +850,18 @@ impl Simulation {
             Step::Thaw(index) => {
                 self.model.frozen.remove(&folder(NAMES[*index]));
                 self.tell(Event::Thaw { group: folder(NAMES[*index]) });
+            }
+            Step::EndSession(index) => self.tell(Event::SessionEnded { group: folder(NAMES[*index]) }),
+            Step::StopWork(index) => {
+                let group = folder(NAMES[*index]);
+                let through = self.model.newest.get(&group).copied().unwrap_or(0);
+                let answered = self.model.answered.entry(group.clone()).or_default();
+                if through > *answered {
+                    *answered = through;
+                    let run = self.model.live.get(&group).filter(|run| run.kind == RunKind::Chat);
+                    let run = run.map(|run| RunNumber(run.number));
+                    self.tell(Event::WorkStopped { group, through: Seq(through), run });
+                }
             }
         }
     }

@@ -54,7 +54,7 @@ pub(in crate::orchestrator) fn stands(run: &StoredRun, turns: &[StoredTurn], cur
     let handed = turns.iter().map(|turn| turn.handed.last).max().unwrap_or(Seq::ZERO);
     let all_answered = turns.iter().all(|turn| turn.state == TurnState::Answered);
     let answered = if all_answered { handed } else { cursor.min(Seq(handed.0 - 1)) };
-    Adopted { kind: run.kind.clone(), handed, answered }
+    Adopted { kind: run.kind.clone(), handed, answered, last_turn: run.session_ended }
 }
 
 /// Takes over a container, and returns the worker's last word as [`run`](super::run) does. Says `caught_up` when what the

@@ -23,6 +23,9 @@ impl Live<'_> {
     }
 
     async fn ending_seen(&mut self, exit: Exit) -> RunEnding {
+        if self.asked_to_end == Some(StopReason::Commanded) {
+            return RunEnding::Stopped;
+        }
         if let Some(reason) = self.lost.take() {
             return RunEnding::Lost { reason };
         }
@@ -31,7 +34,7 @@ impl Live<'_> {
         }
         match (self.asked_to_end, exit) {
             (Some(StopReason::TimedOut), _) => RunEnding::TimedOut,
-            (Some(StopReason::Wanted), _) => RunEnding::Stopped,
+            (Some(StopReason::Wanted | StopReason::Commanded), _) => RunEnding::Stopped,
             (None, Exit::Code(0)) => self.clean_ending().await,
             (None, Exit::Code(code)) if code == i32::from(MOUNT_CHANGED_CODE) => {
                 let reason = format!("a mount is not what was checked: {}", self.last_words());

@@ -317,8 +317,8 @@ async fn hand_in(world: &World, lines: &Lines, number: u64, message: &InboundMes
                 }
                 return;
             }
-            // Nobody is on a list of senders here.
-            Some(Ok(Receipt::Unregistered | Receipt::Dropped)) => {
+            // Nobody is on a list of senders here, and nobody commands.
+            Some(Ok(Receipt::Unregistered | Receipt::Dropped | Receipt::Obeyed { .. })) => {
                 world.note(|| format!("{} is of no group", text_of(number)));
                 let mut chats = world.chats();
                 if before.state == Member::In && before == chats.member(&message.chat) {

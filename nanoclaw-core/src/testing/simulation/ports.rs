@@ -37,8 +37,8 @@ use crate::{
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SetAside, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution,
-        TurnResolved,
+        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
+        StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     testing::{FakeRuntime, MemoryStore, fake_runtime::Created},
     time::Timestamp,
@@ -181,6 +181,8 @@ store_calls! {
     fn turns(run: &RunId) -> Vec<StoredTurn>;
     fn session(group: &GroupFolder, context: &SessionContext) -> Option<SessionId>;
     fn forget_session(group: &GroupFolder, context: &SessionContext) -> ();
+    fn end_session(group: &GroupFolder, answer: &NewDelivery, at: Timestamp) -> SessionEnded;
+    fn stop_work(group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Stopped;
     fn post(delivery: &NewDelivery, at: Timestamp) -> OutboxId;
     fn pending_deliveries() -> Vec<StoredDelivery>;
     fn pending_deliveries_of(chat: &ChatId, limit: u32) -> Vec<StoredDelivery>;

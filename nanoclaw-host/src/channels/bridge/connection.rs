@@ -179,7 +179,7 @@ impl Connection {
                 fetching.not_needed().await;
                 true
             }
-            Ok(Receipt::Dropped) => {
+            Ok(Receipt::Dropped | Receipt::Obeyed { .. }) => {
                 fetching.not_needed().await;
                 true
             }

@@ -127,10 +127,13 @@ impl Session {
         let duplicate = matches!(receipt, Ok(Receipt::Duplicate { .. }));
         let accepted = match receipt {
             Ok(Receipt::Stored { seq, wakes }) => {
-                ToTerminal::Accepted { id, seq: Some(seq), wakes: wakes == Wakes::Yes }
+                ToTerminal::Accepted { id, seq: Some(seq), wakes: wakes == Wakes::Yes, reply: None }
             }
-            Ok(Receipt::Duplicate { seq }) => ToTerminal::Accepted { id, seq: Some(seq), wakes: true },
-            Ok(Receipt::Unregistered | Receipt::Dropped) => ToTerminal::Accepted { id, seq: None, wakes: false },
+            Ok(Receipt::Duplicate { seq }) => ToTerminal::Accepted { id, seq: Some(seq), wakes: true, reply: None },
+            Ok(Receipt::Obeyed { answer }) => ToTerminal::Accepted { id, seq: None, wakes: false, reply: Some(answer) },
+            Ok(Receipt::Unregistered | Receipt::Dropped) => {
+                ToTerminal::Accepted { id, seq: None, wakes: false, reply: None }
+            }
             Err(error) => {
                 tracing::error!(%chat, %error, "a message from a terminal could not be stored");
                 return self.refuse(error.to_string(), Some(id)).await;

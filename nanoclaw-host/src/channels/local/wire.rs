@@ -10,7 +10,7 @@ use nanoclaw_core::{
 use serde::{Deserialize, Serialize};
 
 /// The version that this program speaks.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// What a terminal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub enum ToTerminal {
         seq: Option<Seq>,
         /// Whether the agent answers it; otherwise it is context for a later message.
         wakes: bool,
+        /// The key of the host's own answer, which comes as a `Reply`: it was a command to the host, and is not in the inbox.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply: Option<DeliveryKey>,
     },
     /// A reply to show; to be answered by `Shown`, also when it was shown before.
     Reply {

@@ -48,6 +48,8 @@ pub(super) struct Conversation {
     sender_name: String,
     /// Said, and not accepted yet.
     unaccepted: HashSet<PlatformMessageId>,
+    /// Answers of the host itself that were not shown yet.
+    awaited: HashSet<DeliveryKey>,
     /// The last message that will be answered.
     waiting_for: Seq,
     /// Up to where messages are answered or given up.
@@ -100,6 +102,7 @@ impl Conversation {
             writer,
             sender_name: sender_name(),
             unaccepted: HashSet::new(),
+            awaited: HashSet::new(),
             waiting_for: Seq::ZERO,
             answered: Seq::ZERO,
             shown: VecDeque::new(),
@@ -140,6 +143,7 @@ impl Conversation {
 
     /// Tells the host that a reply is on the screen.
     pub(super) async fn shown(&mut self, key: DeliveryKey) -> anyhow::Result<()> {
+        self.awaited.remove(&key);
         if !self.shown.contains(&key) {
             if self.shown.len() == REMEMBERED_KEYS {
                 self.shown.pop_front();
@@ -151,13 +155,20 @@ impl Conversation {
 
     /// Whether everything that was said is answered, given up or refused.
     pub(super) fn settled(&self) -> bool {
-        self.unaccepted.is_empty() && self.waiting_for <= self.answered
+        self.unaccepted.is_empty() && self.awaited.is_empty() && self.waiting_for <= self.answered
     }
 
     fn take(&mut self, line: ToTerminal) -> Heard {
         match line {
-            ToTerminal::Accepted { id, seq, wakes } => {
+            ToTerminal::Accepted { id, seq, wakes, reply } => {
                 if !self.unaccepted.remove(&id) {
+                    return Heard::Progress;
+                }
+                if let Some(reply) = reply {
+                    // It may have overtaken this line.
+                    if !self.shown.contains(&reply) {
+                        self.awaited.insert(reply);
+                    }
                     return Heard::Progress;
                 }
                 match seq {

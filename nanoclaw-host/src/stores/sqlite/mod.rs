@@ -7,6 +7,7 @@
 //! `set_aside`, `outbox`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
 //! `failure`.
 
+mod commands;
 mod failure;
 mod groups;
 mod inbox;
@@ -34,8 +35,8 @@ use nanoclaw_core::{
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SetAside, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution,
-        TurnResolved,
+        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
+        StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     time::Timestamp,
 };
@@ -262,6 +263,23 @@ impl Store for SqliteStore {
     async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
         let mut write = self.begin("forget a session").await?;
         let done = sessions::forget(&mut write.transaction, group, context).await;
+        write.finish(done).await
+    }
+
+    async fn end_session(
+        &self,
+        group: &GroupFolder,
+        answer: &NewDelivery,
+        at: Timestamp,
+    ) -> Result<SessionEnded, StoreError> {
+        let mut write = self.begin("end a session").await?;
+        let done = commands::end_session(&mut write.transaction, group, answer, at).await;
+        write.finish(done).await
+    }
+
+    async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError> {
+        let mut write = self.begin("stop what is worked on").await?;
+        let done = commands::stop_work(&mut write.transaction, group, stop, at).await;
         write.finish(done).await
     }
 

@@ -177,7 +177,7 @@ pub(super) async fn commit_block(
     .bind(block.at.as_ms())
     .execute(&mut *write)
     .await?;
-    if let Some(session) = &block.session {
+    if let Some(session) = block.session.as_ref().filter(|_| !open.session_ended) {
         sessions::keep(write, &run.group, &open.context, session).await?;
     }
     if open.names_messages.is_none_or(|before| !before && block.names_messages) {
@@ -244,6 +244,7 @@ async fn take_turns(write: &mut SqliteConnection, run: &RunId, through: Seq, at:
 /// What a block needs to know of the run that is open.
 struct OpenRun {
     names_messages: Option<bool>,
+    session_ended: bool,
     context: SessionContext,
     /// The last message handed to it; `None` when none was.
     handed_through: Option<Seq>,
@@ -252,7 +253,7 @@ struct OpenRun {
 /// The run, when it is the open one of a registered group.
 async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<OpenRun>, Problem> {
     let found = sqlx::query(
-        "SELECT r.kind, r.task_id, r.names_messages,
+        "SELECT r.kind, r.task_id, r.names_messages, r.session_ended,
                 (SELECT MAX(t.last_seq) FROM turns t
                  WHERE t.group_folder = r.group_folder AND t.run_number = r.number) AS handed_through
          FROM runs r JOIN groups g ON g.folder = r.group_folder
@@ -268,7 +269,8 @@ async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<O
         RunKind::Task(task) => SessionContext::Task(task),
     };
     let handed_through = row.try_get::<Option<i64>, _>("handed_through")?.map(Seq);
-    Ok(Some(OpenRun { context, handed_through, names_messages: names_messages(&row)? }))
+    let (names_messages, session_ended) = (names_messages(&row)?, session_ended(&row)?);
+    Ok(Some(OpenRun { context, handed_through, names_messages, session_ended }))
 }
 
 /// Of group $1, at most $2. Numbers rise in the order of opening, and there is an index over them.
@@ -323,7 +325,12 @@ fn stored_run(row: &SqliteRow) -> Result<StoredRun, Problem> {
         ending: row.try_get("ending")?,
         detail: row.try_get("detail")?,
         names_messages: names_messages(row)?,
+        session_ended: session_ended(row)?,
     })
+}
+
+fn session_ended(row: &SqliteRow) -> Result<bool, Problem> {
+    Ok(row.try_get::<i64, _>("session_ended")? != 0)
 }
 
 fn names_messages(row: &SqliteRow) -> Result<Option<bool>, Problem> {

@@ -1,0 +1,126 @@
+//! Commands to the host: what a person says in a chat to the host itself and not to its agent.
+
+use crate::{
+    group::{Group, TriggerPolicy},
+    message::InboundMessage,
+    trigger::after_words,
+};
+
+/// A command to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostCommand {
+    /// `/ping`: is anybody there?
+    Ping,
+    /// `/chatid`: what is this chat called?
+    ChatId,
+    /// `/status`: how do things stand here?
+    Status,
+    /// `/new`: the next turn begins a new session.
+    New,
+    /// `/stop`: what is being worked on is stopped, and not tried again.
+    Stop,
+}
+
+/// The command that `message` to `group` is, if its whole text is one, whatever its case; the trigger may stand before it
+/// (`@Andy /new`) and a bot's name after it (`/new@andy_bot`, as Telegram has it). Nothing else is one, nor is a message with
+/// files.
+#[must_use]
+pub fn command_in(group: &Group, message: &InboundMessage, assistant_name: &str) -> Option<HostCommand> {
+    if !message.attachments.is_empty() {
+        return None;
+    }
+    let text = message.text.trim();
+    let name = format!("@{}", assistant_name.trim());
+    let own = match &group.trigger {
+        TriggerPolicy::Words(words) => words.trim(),
+        TriggerPolicy::Always | TriggerPolicy::AssistantName => "",
+    };
+    let bare = after_words(text, &name).or_else(|| after_words(text, own)).unwrap_or(text).trim();
+    let (word, bot) = bare.split_once('@').unwrap_or((bare, "bot"));
+    if bot.is_empty() || bot.contains(char::is_whitespace) {
+        return None;
+    }
+    match word.to_ascii_lowercase().as_str() {
+        "/ping" => Some(HostCommand::Ping),
+        "/chatid" => Some(HostCommand::ChatId),
+        "/status" => Some(HostCommand::Status),
+        "/new" => Some(HostCommand::New),
+        "/stop" => Some(HostCommand::Stop),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attachment::{Attachment, Fetched},
+        group::{GroupFolder, GroupRole},
+        message::sample,
+        time::Timestamp,
+    };
+
+    fn group(trigger: TriggerPolicy) -> Group {
+        Group {
+            folder: GroupFolder::new("family").unwrap(),
+            chat: sample("").chat,
+            name: "Family".to_owned(),
+            trigger,
+            role: GroupRole::Ordinary,
+            added_at: Timestamp::from_ms(0),
+        }
+    }
+
+    fn of(trigger: TriggerPolicy, text: &str) -> Option<HostCommand> {
+        command_in(&group(trigger), &sample(text), "Andy")
+    }
+
+    #[test]
+    fn the_whole_text_is_the_command_in_any_case_with_the_trigger_and_a_bots_name() {
+        for (text, command) in [
+            ("/ping", HostCommand::Ping),
+            ("  /ChatID \n", HostCommand::ChatId),
+            ("/status@andy_bot", HostCommand::Status),
+            ("@Andy /new", HostCommand::New),
+            ("@andy   /STOP@Andy_Bot", HostCommand::Stop),
+        ] {
+            for trigger in [TriggerPolicy::Always, TriggerPolicy::AssistantName] {
+                assert_eq!(of(trigger, text), Some(command), "{text:?}");
+            }
+        }
+        let words = TriggerPolicy::Words("hey bot".to_owned());
+        assert_eq!(of(words.clone(), "Hey Bot /new"), Some(HostCommand::New));
+        assert_eq!(of(words, "hey you /new"), None);
+    }
+
+    #[test]
+    fn anything_else_is_for_the_agent() {
+        for text in [
+            "",
+            "/",
+            "ping",
+            "/pin",
+            "/pings",
+            "/ping me",
+            "/new session",
+            "please /stop",
+            "/stop.",
+            "//stop",
+            "/ stop",
+            "/stop @andy",
+            "/stop@",
+            "/stop@ andy",
+            "/stop@andy bot",
+            "/compact",
+            "@Andy",
+            "@Andy stop",
+            "@Andyx /stop",
+            "/stop\n/stop",
+        ] {
+            assert_eq!(of(TriggerPolicy::AssistantName, text), None, "{text:?}");
+        }
+        let photo = Attachment { kind: "photo".to_owned(), name: None, fetched: Fetched::default() };
+        let with_photo = InboundMessage { attachments: vec![photo], ..sample("/stop") };
+        assert_eq!(command_in(&group(TriggerPolicy::Always), &with_photo, "Andy"), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! What people command of the host in a chat. Each is done at once with its answer, whose key says that it was done.
+
+use nanoclaw_core::{
+    chat::ChatId,
+    delivery::{DeliveryKey, NewDelivery},
+    group::GroupFolder,
+    message::Seq,
+    run::{RunEnding, RunId, RunNumber},
+    store::{GiveUp, SessionContext, SessionEnded, StopWork, Stopped},
+    time::Timestamp,
+};
+use sqlx::{Row, SqliteConnection};
+
+use super::{failure::Problem, outbox, rows, runs, sessions, set_aside};
+
+pub(super) async fn end_session(
+    write: &mut SqliteConnection,
+    group: &GroupFolder,
+    answer: &NewDelivery,
+    at: Timestamp,
+) -> Result<SessionEnded, Problem> {
+    let known = sqlx::query("SELECT 1 FROM groups WHERE folder = $1").bind(group.as_str());
+    known.fetch_optional(&mut *write).await?.ok_or_else(|| Problem::no_group(group))?;
+    if is_done(write, &answer.key).await? {
+        return Ok(SessionEnded::Before);
+    }
+    sessions::forget(write, group, &SessionContext::Chat).await?;
+    sqlx::query("UPDATE runs SET session_ended = 1 WHERE group_folder = $1 AND ended_at_ms IS NULL AND kind = 'chat'")
+        .bind(group.as_str())
+        .execute(&mut *write)
+        .await?;
+    outbox::post(write, answer, at).await?;
+    Ok(SessionEnded::Now)
+}
+
+pub(super) async fn stop_work(
+    write: &mut SqliteConnection,
+    group: &GroupFolder,
+    stop: &StopWork,
+    at: Timestamp,
+) -> Result<Stopped, Problem> {
+    let known = sqlx::query(
+        "SELECT g.chat,
+                (SELECT MAX(m.seq) FROM messages m
+                 WHERE m.chat = g.chat AND m.seq > g.answered_through AND m.wakes = 1) AS newest,
+                (SELECT r.number FROM runs r
+                 WHERE r.group_folder = g.folder AND r.ended_at_ms IS NULL AND r.kind = 'chat') AS run
+         FROM groups g WHERE g.folder = $1",
+    )
+    .bind(group.as_str())
+    .fetch_optional(&mut *write)
+    .await?
+    .ok_or_else(|| Problem::no_group(group))?;
+    if is_done(write, &stop.key).await? {
+        return Ok(Stopped::Before);
+    }
+    let chat: ChatId = rows::id(&known, "chat")?;
+    let answer = |text: &str| NewDelivery { key: stop.key.clone(), chat, text: text.to_owned(), file: None };
+    let Some(through) = known.try_get::<Option<i64>, _>("newest")?.map(Seq) else {
+        outbox::post(write, &answer(&stop.nothing), at).await?;
+        return Ok(Stopped::Nothing);
+    };
+    let run = known.try_get::<Option<u32>, _>("run")?.map(RunNumber);
+    let notice = Some(answer(&stop.stopped));
+    let given_up = GiveUp { run, reason: stop.reason.clone(), notice, ..GiveUp::dropped(through) };
+    set_aside::give_up(write, group, &given_up, at).await?;
+    if let Some(number) = run {
+        runs::close(write, &RunId { group: group.clone(), number }, &RunEnding::Stopped, at).await?;
+    }
+    Ok(Stopped::Work { through, run })
+}
+
+async fn is_done(write: &mut SqliteConnection, key: &DeliveryKey) -> Result<bool, Problem> {
+    let found = sqlx::query("SELECT 1 FROM outbox WHERE key = $1").bind(key.as_str()).fetch_optional(write).await?;
+    Ok(found.is_some())
+}
