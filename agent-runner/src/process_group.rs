@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use nanoclaw_core::protocol::environment::AHEAD;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     process::{Child, Command},
@@ -16,12 +17,12 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
-    /// Starts `command` as the first of a group of its own.
+    /// Starts `command` as the first of a group of its own. What its container was told ahead is not handed on.
     ///
     /// # Errors
     /// It cannot be started.
     pub(crate) fn start(command: &mut Command) -> io::Result<(Self, Child)> {
-        let child = command.process_group(0).spawn()?;
+        let child = command.env_remove(AHEAD).process_group(0).spawn()?;
         let leader = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         Ok((Self(leader), child))
     }

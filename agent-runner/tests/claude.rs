@@ -8,17 +8,18 @@
 
 mod common;
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{env, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
 use common::{Home, Running, api::Api, assert_answer, input, message};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
-        environment::{AGENT, CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
+        environment::{AGENT, AHEAD, CLAUDE, GATEWAY_SOCKET, MODEL_AUTH, PROVIDER},
         input::ContainerInput,
         output::{FailureKind, Status},
         requests::Answer,
     },
+    session::SessionId,
 };
 use nanoclaw_fakes::model_api::{Part, Script, Turn};
 
@@ -582,4 +583,218 @@ fn a_quota_is_told_with_its_reset_time_and_a_crash_as_one() {
     let block = agent.block();
     assert_eq!((block.failure, &block.new_session_id), (Some(FailureKind::Other), &None));
     assert!(block.error.as_deref().unwrap().contains("signal: 11"), "{block:?}");
+}
+
+/// The input as it would be told ahead.
+fn ahead(input: &ContainerInput) -> String {
+    serde_json::to_string(&input.ahead()).unwrap()
+}
+
+/// An agent that was started ahead of `input`, with a real Claude Code that is up and waits: it has started its servers.
+struct Waits {
+    home: Home,
+    api: Api,
+    agent: Running,
+    input: ContainerInput,
+    /// That of its answer.
+    session: Option<SessionId>,
+}
+
+impl Waits {
+    fn of(input: ContainerInput) -> Option<Self> {
+        real()?;
+        let (home, api) = (Home::new(), Api::start(Script::tools()));
+        fs::write(home.path("group/CLAUDE.md"), "Remember the green kettle.\n").unwrap();
+        fs::write(home.path("extra/server.sh"), SERVER.replacen('\n', "\necho $PPID >> up\n", 1)).unwrap();
+        fs::create_dir_all(home.path("overlay/tools")).unwrap();
+        fs::write(home.path("overlay/tools/hello"), "#!/bin/sh\n# Says hello.\n").unwrap();
+        fs::set_permissions(home.path("overlay/tools/hello"), fs::Permissions::from_mode(0o755)).unwrap();
+        Some(Self::at(home, api, input))
+    }
+
+    fn at(home: Home, api: Api, input: ContainerInput) -> Self {
+        let server = serde_json::json!({"command": "sh", "args": [home.path("extra/server.sh")]});
+        let settings = serde_json::json!({"mcp_servers": {"notes": server}}).to_string();
+        let mut command = home.command(&["run"]);
+        command.env(PROVIDER, "claude").env(CLAUDE, real().unwrap()).env(AGENT, settings).env(AHEAD, ahead(&input));
+        api.furnish(&mut command);
+        let agent = Running::start(&mut command);
+        Self { home, api, agent, input, session: None }
+    }
+
+    fn for_a_new_session() -> Option<Self> {
+        let waits = Self::of(input(&message("bash: echo it was $PPID"), 1))?;
+        waits.until_up(1);
+        Some(waits)
+    }
+
+    /// The processes that were up so far.
+    fn up(&self) -> Vec<u32> {
+        let lines = fs::read_to_string(self.home.path("group/up")).unwrap_or_default();
+        lines.lines().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn until_up(&self, count: usize) {
+        common::until("claude is up", || self.up().len() == count);
+    }
+
+    /// Has it answer, and sees to it that the process did that was the last to be up, of as many.
+    fn is_answered_by_the_last_of(&mut self, count: usize) {
+        self.agent.send(&serde_json::to_vec(&self.input).unwrap());
+        let block = self.agent.block();
+        let up = self.up();
+        assert_eq!(up.len(), count, "{}", self.agent.errors());
+        assert_answer(&block, &format!("it was {}", up[count - 1]), 1);
+        assert!(up[..count - 1].iter().all(|pid| !common::exists(*pid)), "one process a run");
+        self.session = block.new_session_id;
+    }
+
+    /// Ends, and is started again ahead of this input.
+    fn again(mut self, input: ContainerInput) -> Self {
+        self.home.close();
+        assert_eq!(self.agent.code(), 0, "{}", self.agent.errors());
+        Self::at(self.home, self.api, input)
+    }
+
+    fn ends(mut self) {
+        self.home.close();
+        assert_eq!(self.agent.code(), 0, "{}", self.agent.errors());
+    }
+}
+
+#[test]
+fn a_process_that_was_started_ahead_is_up_before_there_is_a_prompt_and_answers_it() {
+    let Some(mut waits) = Waits::for_a_new_session() else { return };
+    let environment = fs::read(format!("/proc/{}/environ", waits.up()[0])).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains(AHEAD), "it has no need of what we were told");
+    assert_eq!(waits.api.fake.model_requests().len(), 0, "nobody has asked anything");
+    waits.is_answered_by_the_last_of(1);
+    waits.home.follow_up(&message("and this"), 2);
+    assert_answer(&waits.agent.block(), "echo: and this", 2);
+    assert!(!waits.agent.errors().contains("started anew"), "{}", waits.agent.errors());
+    waits.ends();
+}
+
+#[test]
+fn a_process_that_is_to_go_on_with_a_session_waits_with_it() {
+    let Some(mut waits) = Waits::for_a_new_session() else { return };
+    waits.is_answered_by_the_last_of(1);
+    let question = message("bash: echo it was $PPID");
+    let next = ContainerInput { session_id: waits.session.clone(), ..input(&question, 1) };
+    let mut waits = waits.again(next);
+    waits.until_up(2);
+    waits.is_answered_by_the_last_of(2);
+    assert_eq!(waits.session, waits.input.session_id);
+    assert!(
+        waits.api.asked().pop().unwrap().to_string().contains(&format!("it was {}", waits.up()[0])),
+        "it remembers"
+    );
+    assert!(!waits.agent.errors().contains("started anew"), "{}", waits.agent.errors());
+    waits.ends();
+}
+
+#[test]
+fn a_process_that_is_not_what_would_be_started_now_is_replaced() {
+    type Change = fn(&mut Waits);
+    let changes: [(&str, Change); 5] = [
+        ("CLAUDE.md has changed", |waits| {
+            fs::write(waits.home.path("group/CLAUDE.md"), "Remember the blue teapot.\n").unwrap();
+        }),
+        ("settings.json has changed", |waits| {
+            fs::create_dir_all(waits.home.path("group/.claude")).unwrap();
+            fs::write(waits.home.path("group/.claude/settings.json"), "{}").unwrap();
+        }),
+        ("another session", |waits| {
+            let mut other = waits.api.agent(&waits.home, &real().unwrap(), &input(&message("hello"), 1));
+            waits.input.session_id = other.block().new_session_id;
+            other.signal("TERM");
+            assert_eq!(other.code(), 0);
+        }),
+        ("overlay/tools/hello has changed", |waits| {
+            fs::write(waits.home.path("overlay/tools/hello"), "#!/bin/sh\n# Says the blue teapot.\n").unwrap();
+        }),
+        ("its settings", |waits| {
+            fs::write(waits.home.path("overlay/agent.toml"), "prompt = 'Remember the blue teapot.'\n").unwrap();
+        }),
+    ];
+    for (reason, change) in changes {
+        let Some(mut waits) = Waits::for_a_new_session() else { return };
+        change(&mut waits);
+        waits.is_answered_by_the_last_of(2);
+        waits.agent.until_it_says("claude was started ahead and is started anew: ");
+        waits.agent.until_it_says(reason);
+        let asked = waits.api.asked().pop().unwrap().to_string();
+        let told = !["settings.json has changed", "another session"].contains(&reason);
+        assert_eq!(asked.contains("the blue teapot"), told, "{reason}: {asked}");
+        waits.ends();
+    }
+}
+
+#[test]
+fn a_process_that_died_while_it_waited_is_nobodys_failure() {
+    let Some(mut waits) = Waits::for_a_new_session() else { return };
+    let pid = waits.up()[0].to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    waits.is_answered_by_the_last_of(2);
+    waits.agent.until_it_says("claude was started ahead and is started anew: it ");
+    waits.agent.until_it_says("(signal: 9 (SIGKILL))");
+    waits.ends();
+
+    // Claude Code ends at once when there is no such session.
+    let lost = "11111111-2222-4333-8444-555555555555".parse().unwrap();
+    let lost = ContainerInput { session_id: Some(lost), ..input(&message("hello"), 1) };
+    let mut waits = Waits::of(lost).unwrap();
+    waits.agent.until_it_says("No conversation found");
+    waits.agent.send(&serde_json::to_vec(&waits.input).unwrap());
+    assert_answer(&waits.agent.block(), "hello", 1);
+    waits.agent.until_it_says("starting a new session");
+    waits.ends();
+}
+
+#[test]
+fn a_process_that_dies_as_it_is_handed_the_prompt_is_nobodys_failure_either_and_the_next_one_is_its_own() {
+    let home = Home::new();
+    let first = input("1", 1);
+    let script =
+        "echo $$ >> started; next; case $(wc -l < started) in 1) exit 3 ;; esac; started $id; result two; next; exit 4";
+    let mut agent = scripted_with(&home, script, &first, &[(AHEAD, &ahead(&first))]);
+    assert_answer(&agent.block(), "two", 1);
+    agent.until_it_says("it ended before it took the prompt (exit status: 3)");
+    home.follow_up("2", 2);
+    let block = agent.block();
+    assert!(block.error.as_deref().unwrap_or_default().contains("exit status: 4"), "{block:?}");
+    assert_eq!(agent.code(), 1);
+}
+
+#[test]
+fn an_agent_that_is_not_asked_anything_ends_with_its_process_and_leaves_no_session() {
+    for asked_to_stop in [true, false] {
+        let Some(mut waits) = Waits::for_a_new_session() else { return };
+        let pid = waits.up()[0];
+        if asked_to_stop {
+            waits.agent.signal("TERM");
+            assert_eq!((waits.agent.code(), waits.agent.bytes()), (0, Vec::new()), "{}", waits.agent.errors());
+        } else {
+            // As when its host has died.
+            waits.agent.send(b"");
+            assert_eq!(waits.agent.block().status, Status::Error);
+            assert_eq!(waits.agent.code(), 1);
+        }
+        assert!(!common::exists(pid));
+        let projects = fs::read_dir(waits.home.path("home/.claude/projects")).into_iter().flatten().flatten();
+        let sessions = projects.flat_map(|project| fs::read_dir(project.path()).unwrap().flatten());
+        let sessions: Vec<_> = sessions.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        assert_eq!(sessions, Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn what_is_told_ahead_and_makes_no_sense_is_as_if_nothing_had_been_told() {
+    let home = Home::new();
+    for (told, said) in [("{torn", Some("cannot be used, so nothing is started ahead")), ("", None)] {
+        let mut agent = scripted_with(&home, "next; started $id; result one; next", &input("1", 1), &[(AHEAD, told)]);
+        assert_answer(&agent.block(), "one", 1);
+        assert_eq!(agent.errors().contains("ahead"), said.is_some(), "{}", agent.errors());
+        agent.until_it_says(said.unwrap_or_default());
+    }
 }

@@ -8,8 +8,10 @@
 //! * A request to close is honoured after the messages that lie there (fault F3), and a dying agent takes none (fault F23).
 //! * A task's run takes no follow-ups at all (fault F52) and ends by itself after its turn.
 //! * A block is written whole or not at all.
+//! * What was started [`ahead`] of the input is used as far as the input, and whatever else may have changed, would have it so.
 //! * For as long as the loop turns, the host is given signs of life, if it asked for our additions to the contract.
 
+mod ahead;
 mod beat;
 mod follow_ups;
 mod input;
@@ -18,16 +20,17 @@ mod script;
 
 pub(crate) use self::input::TASK_NOTICE;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use nanoclaw_core::{
     causes::with_causes,
     group::GroupRole,
     message::Seq,
     protocol::{
-        input::ContainerInput,
+        input::{Ahead, ContainerInput},
         output::{Block, FailureKind, Status},
     },
+    secret::Secret,
     session::SessionId,
 };
 use tokio::{
@@ -79,18 +82,23 @@ pub(crate) fn main() -> u8 {
 async fn run() -> anyhow::Result<u8> {
     let mut stop = Stop::catch()?;
     let mut output = Output::standard()?;
+    let places = Places::from_environment();
+    let mut ahead = ahead::start(&places);
     let received = tokio::select! {
-        () = stop.asked() => return Ok(0),
-        received = input::receive() => received,
+        () = stop.asked() => None,
+        received = input::receive() => Some(received),
     };
     let Received { input, secrets } = match received {
-        Ok(received) => received,
-        Err(error) => {
+        Some(Ok(received)) => received,
+        not_received => {
+            if let Some(provider) = &mut ahead {
+                provider.stop().await;
+            }
+            let Some(Err(error)) = not_received else { return Ok(0) };
             output.write(&failed(&Failure::other(format!("the input cannot be used: {error:#}"))))?;
             return Ok(FAILED);
         }
     };
-    let places = Places::from_environment();
     let task = input.is_scheduled_task == Some(true);
 
     let mut text = input.prompt.clone();
@@ -112,7 +120,6 @@ async fn run() -> anyhow::Result<u8> {
         text = format!("{}\n\n{text}", input::TASK_NOTICE);
     }
 
-    let role = if input.is_main { GroupRole::Main } else { GroupRole::Ordinary };
     let follow_ups = match (!task).then(|| FollowUps::open(&places.mailbox)).transpose() {
         Ok(follow_ups) => follow_ups,
         Err(error) => {
@@ -122,32 +129,25 @@ async fn run() -> anyhow::Result<u8> {
         }
     };
     let beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
-    let mut overlay = Overlay::read(&overlay::folder());
-    let (provider, settings) = match provider::from_environment() {
-        Ok(given) => overlay.on(given, set),
+    let (start, overlay) = match started_with(input.ahead(), places, secrets) {
+        Ok(started_with) => started_with,
         Err(failure) => {
             output.write(&failed(&failure))?;
             return Ok(FAILED);
         }
     };
-    let tools = ChatTools::new(&places, &input.chat_jid, role);
-    let (troubles, chat, home) = (overlay.troubles().to_vec(), input.chat_jid.clone(), places.home.clone());
+    let tools = ChatTools::new(&start.places, &start.chat, start.role);
+    let (troubles, chat, home) = (overlay.troubles().to_vec(), start.chat.clone(), start.places.home.clone());
     // Beside the work: the host takes a moment to answer.
     let telling = tokio::spawn(async move { overlay::tell(&troubles, &chat, &tools, &home).await });
-    let start = Start {
-        session: input.session_id.clone(),
-        folder: input.group_folder.clone(),
-        chat: input.chat_jid.clone(),
-        role,
-        places,
-        secrets,
-        provider,
-        settings,
+    let provider = match ahead {
+        Some(ahead) => ahead.now_of(start.clone()).await,
+        None => Provider::new(start.clone()),
     };
     let agent = Agent {
         follow_ups,
         beat,
-        provider: Provider::new(start.clone()),
+        provider,
         hooks: overlay.hooks().clone(),
         start,
         output,
@@ -163,6 +163,19 @@ async fn run() -> anyhow::Result<u8> {
     // A run can be over before it was its turn.
     let _ = timeout(TELLING, telling).await;
     code
+}
+
+/// What a provider is started with, as the input, the operator and the group's overlay have it.
+fn started_with(
+    known: Ahead,
+    places: Places,
+    secrets: BTreeMap<&'static str, Secret>,
+) -> Result<(Start, Overlay), Failure> {
+    let mut overlay = Overlay::read(&overlay::folder());
+    let (provider, settings) = overlay.on(provider::from_environment()?, set);
+    let Ahead { session_id: session, group_folder: folder, chat_jid: chat, is_main, .. } = known;
+    let role = if is_main { GroupRole::Main } else { GroupRole::Ordinary };
+    Ok((Start { session, folder, chat, role, places, secrets, provider, settings }, overlay))
 }
 
 /// Waits for `work` while the host is given signs of life; `None`: asked to stop meanwhile.

@@ -127,6 +127,29 @@ impl Provider {
         }
     }
 
+    /// Starts what can be started before there is a prompt. What goes wrong is said, and no more: with the prompt it is started
+    /// anew.
+    pub(crate) fn start_ahead(&mut self) {
+        match self {
+            Self::Claude(claude) => claude.start_ahead(),
+            Self::Native(_) | Self::Offline(_) | Self::Unknown { .. } => {}
+        }
+    }
+
+    /// The provider of `start`, which goes on with what this one has started ahead, if it is still what it would start.
+    pub(crate) async fn now_of(mut self, start: Start) -> Self {
+        match (&mut self, Self::new(start)) {
+            (Self::Claude(ahead), Self::Claude(mut claude)) => {
+                claude.take_over(ahead);
+                Self::Claude(claude)
+            }
+            (ahead, provider) => {
+                ahead.stop().await;
+                provider
+            }
+        }
+    }
+
     /// Hands over a prompt. The last one must have been answered.
     pub(crate) fn ask(&mut self, prompt: Prompt) {
         match self {

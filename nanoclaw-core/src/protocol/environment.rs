@@ -27,6 +27,9 @@ pub const PROVIDER: &str = "NANOCLAW_PROVIDER";
 pub const AGENT: &str = "NANOCLAW_AGENT";
 /// The program of the Claude Code command line; default `claude` on the path.
 pub const CLAUDE: &str = "NANOCLAW_CLAUDE";
+/// What is known of the input of a container that is started before there is a prompt: [`super::input::Ahead`] as JSON. Absent:
+/// its input comes at once.
+pub const AHEAD: &str = "NANOCLAW_AHEAD";
 /// The run's number, for the journal; absent: no journal is written.
 pub const RUN: &str = "NANOCLAW_RUN";
 /// For `agent-runner mcp`: the group's own chat. As NanoClaw v1 has it, like the next two.

@@ -46,6 +46,43 @@ pub struct ContainerInput {
     pub files: Vec<FileInPrompt>,
 }
 
+/// What is known of the input before there is a prompt: the value of [`AHEAD`](super::environment::AHEAD), as JSON. A container
+/// that is started ahead can make itself ready by it. What counts is the input, when it comes: it may say another thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ahead {
+    /// As [`ContainerInput::session_id`].
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::session_or_none")]
+    pub session_id: Option<SessionId>,
+    /// As [`ContainerInput::group_folder`].
+    pub group_folder: GroupFolder,
+    /// As [`ContainerInput::chat_jid`].
+    pub chat_jid: String,
+    /// As [`ContainerInput::is_main`].
+    pub is_main: bool,
+    /// As [`ContainerInput::assistant_name`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant_name: Option<String>,
+    /// As [`ContainerInput::protocol`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u32>,
+}
+
+impl ContainerInput {
+    /// What of it does not hang on the prompt.
+    #[must_use]
+    pub fn ahead(&self) -> Ahead {
+        Ahead {
+            session_id: self.session_id.clone(),
+            group_folder: self.group_folder.clone(),
+            chat_jid: self.chat_jid.clone(),
+            is_main: self.is_main,
+            assistant_name: self.assistant_name.clone(),
+            protocol: self.protocol,
+        }
+    }
+}
+
 /// A file that a prompt names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     PROTOCOL_VERSION,
-    input::{CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp, follow_up_name},
+    input::{Ahead, CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp, follow_up_name},
     output::{Block, FailureKind, JournalEntry, Status},
     requests::{Answer, MessageRequest},
 };
@@ -114,6 +114,39 @@ fn container_input() {
           ]
         }
         "#);
+}
+
+#[test]
+fn what_is_known_of_the_input_ahead() {
+    let least = least_input().ahead();
+    comes_back(&least);
+    assert_json_snapshot!(least, @r#"
+        {
+          "groupFolder": "family",
+          "chatJid": "tg:-100123",
+          "isMain": false
+        }
+        "#);
+
+    let full = ContainerInput {
+        session_id: session("6f2c"),
+        assistant_name: Some("Andy".to_owned()),
+        protocol: Some(PROTOCOL_VERSION),
+        ..least_input()
+    };
+    comes_back(&full.ahead());
+    assert_json_snapshot!(full.ahead(), @r#"
+        {
+          "sessionId": "6f2c",
+          "groupFolder": "family",
+          "chatJid": "tg:-100123",
+          "isMain": false,
+          "assistantName": "Andy",
+          "protocol": 1
+        }
+        "#);
+    let later: Ahead = read(r#"{"groupFolder":"family","chatJid":"tg:1","isMain":true,"sessionId":"","later":1}"#);
+    assert_eq!((later.session_id, later.is_main), (None, true));
 }
 
 #[test]

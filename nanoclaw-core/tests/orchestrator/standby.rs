@@ -11,6 +11,7 @@ use std::{
 use nanoclaw_core::{
     attachment::{Attachment, Fetched, SpoolName, SpooledFile},
     message::InboundMessage,
+    protocol::{environment::AHEAD, input::Ahead},
     runtime::{Exit, RuntimeError},
     store::Store,
     testing::fake_runtime::FakeContainer,
@@ -315,5 +316,29 @@ async fn it_goes_on_with_the_session_and_has_the_files_of_its_messages() {
     assert_eq!(house.group_file("main", "attachments/2-1-a.png"), "content");
     assert_eq!(started(&house)[..2], [1, 2]);
     assert_eq!(endings(&house).await[..2], ["finished", "finished"]);
+    house.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_what_is_known_of_its_input_and_a_container_that_has_its_input_at_once_is_told_nothing() {
+    let house = House::empty(|mut agent| async move {
+        let known = serde_json::to_string(&agent.input.ahead()).unwrap();
+        agent.write(&block(Some(&known)).answered(agent.input.last_seq).session("s-1")).await;
+        Exit::Code(0)
+    });
+    let house = house.await.with_standby(1, 5);
+    house.store.add_group(&main_group()).await.unwrap();
+    let house = house.start().await;
+    house.write("one").await;
+    house.state("standby").await;
+    house.write("two").await;
+    waiting("both are answered", async || house.channel.texts().len() == 2).await;
+    let specs = house.runtime.specs();
+    assert_eq!(specs[0].env.get(AHEAD), None);
+    let told = specs[1].env[AHEAD].as_str();
+    assert_eq!(house.channel.texts()[1], told, "its input said the same");
+    let told: Ahead = serde_json::from_str(told).unwrap();
+    assert_eq!(told.session_id.as_ref().map(|session| session.as_str()), Some("s-1"));
+    assert_eq!((told.group_folder, told.chat_jid.as_str(), told.is_main), (folder("main"), "test:main", true));
     house.shut_down().await;
 }

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use nanoclaw_core::group::GroupFolder;
 use nanoclaw_fakes::model_api::{FakeModelApi, Script};
+use rustix::process::Signal;
 
 use crate::{
+    bridge::{Bridge, Chat, register},
     place::{On, Place},
-    programs, support,
+    process::until,
+    programs, standby, support,
 };
 
 /// What must never be seen inside a container.
@@ -50,6 +54,67 @@ fn the_real_claude_uses_every_tool_and_is_told_what_came_of_it_in_the_sandbox() 
 #[test]
 fn the_real_claude_uses_every_tool_and_is_told_what_came_of_it_in_docker() {
     uses_every_tool(On::Docker);
+}
+
+#[test]
+fn the_real_claude_is_up_before_anybody_asks_in_the_sandbox() {
+    is_up_before_anybody_asks(On::Sandbox);
+}
+
+#[test]
+fn the_real_claude_is_up_before_anybody_asks_in_docker() {
+    is_up_before_anybody_asks(On::Docker);
+}
+
+/// A server of tools that tells that it was started, which Claude Code does before it is asked anything.
+const TELLS: &str = r#"
+[agent.mcp_servers.tells]
+command = "sh"
+args = ["-c", "echo up >> /workspace/group/up; exec /nanoclaw/bin/agent-runner overlay-tools"]
+"#;
+
+fn is_up_before_anybody_asks(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    let place = &bench.place;
+    let config = std::fs::read_to_string(place.home().config_file()).unwrap();
+    place.configure(&format!("{config}{}{TELLS}", standby::AHEAD));
+    register(place);
+    let service = place.service();
+    let (mut chat, mut bridge) = (Chat::default(), Bridge::connect(place));
+    let group = GroupFolder::new(place.rows("SELECT folder FROM groups")[0].clone()).unwrap();
+    let folder = place.home().group(&group);
+    let logs = || {
+        let logs = std::fs::read_dir(place.home().run_logs(&group)).unwrap().flatten();
+        logs.map(|log| std::fs::read_to_string(log.path()).unwrap()).collect::<String>()
+    };
+    let is_up = |count: usize| {
+        standby::stands_by(place);
+        let started = || std::fs::read_to_string(folder.join("up")).unwrap_or_default().lines().count();
+        until("claude is up", || (started() == count).then_some(()));
+    };
+    bridge.message("one", "bash: wc -l < up");
+    assert_eq!(bridge.show(&mut chat), "1");
+    let asked = bench.model.model_requests().len();
+    is_up(2);
+    if !standby::standing(place)[0]["memory_bytes"].is_null() {
+        let taken = || standby::standing(place).first()?["memory_bytes"].as_u64();
+        until("what it takes is told", || taken().filter(|bytes| *bytes > 64 << 20));
+    }
+    assert_eq!(bench.model.model_requests().len(), asked, "nobody has asked anything");
+    bridge.message("two", "bash: wc -l < up");
+    assert_eq!(bridge.show(&mut chat), "2", "no other was started: {}", logs());
+
+    is_up(3);
+    std::fs::write(folder.join("CLAUDE.md"), "Remember the blue teapot.\n").unwrap();
+    bridge.message("three", "three");
+    assert_eq!(bridge.show(&mut chat), "echo: three");
+    assert!(bench.last_request().contains("the blue teapot"));
+    assert!(logs().contains("started anew: /workspace/group/CLAUDE.md has changed"), "{}", logs());
+    assert_eq!(standby::asked(place).len(), 3, "a container that waited is good all the same");
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    bench.the_key_is_nowhere();
+    place.nothing_is_left();
 }
 
 fn uses_every_tool(on: On) {

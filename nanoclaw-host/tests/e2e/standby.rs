@@ -20,21 +20,21 @@ on_each_runtime! {
 }
 
 /// Containers end as soon as they have answered, and one waits for whoever was asked last.
-const AHEAD: &str = "[standby]\ngroups = 1\n[limits]\nidle_timeout = \"0s\"\n";
+pub const AHEAD: &str = "[standby]\ngroups = 1\n[limits]\nidle_timeout = \"0s\"\n";
 
-fn stands_by(place: &Place) {
+pub fn stands_by(place: &Place) {
     until("a container waits", || (!standing(place).is_empty()).then_some(()));
 }
 
 /// The groups that have a container that waits.
-fn standing(place: &Place) -> Vec<Value> {
+pub fn standing(place: &Place) -> Vec<Value> {
     let status = place.json(["ps", "--json"]);
     let groups = status["groups"].as_array().unwrap().clone();
     groups.into_iter().filter(|group| group["state"] == "standby").collect()
 }
 
 /// Which runs were asked something, in the order of what they were asked.
-fn asked(place: &Place) -> Vec<String> {
+pub fn asked(place: &Place) -> Vec<String> {
     place.rows("SELECT CAST(run_number AS TEXT) FROM turns ORDER BY first_seq")
 }
 

@@ -1,5 +1,7 @@
-//! The Claude Code command line as a provider: one process for the whole run, stream-json both ways.
+//! The Claude Code command line as a provider: one process for the whole run, stream-json both ways. It is started with the
+//! first prompt, or ahead of it; then it is handed the prompt if it would be started the same now.
 //!
+//! * [`command_line`] is what it is started with, and [`made_of`] that and the files that it reads by itself.
 //! * [`process`] starts it and carries lines to and from it.
 //! * [`lines`] says what its lines mean.
 //! * [`thinking`] tells it how to think; [`archive`] keeps what it is about to forget.
@@ -12,8 +14,10 @@
 //! for the answer to a prompt that came in meanwhile.
 
 mod archive;
+mod command_line;
 mod failure;
 mod lines;
+mod made_of;
 mod process;
 mod settings;
 mod thinking;
@@ -25,7 +29,9 @@ use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Tim
 
 use self::{
     lines::{Line, Outcome},
+    made_of::MadeOf,
     process::Process,
+    thinking::Thinking,
 };
 use super::{Failure, Prompt, Said, Start, pictures};
 use crate::log::say;
@@ -37,10 +43,14 @@ const LOGINS_REFUSED: u32 = 2;
 /// The provider.
 pub(crate) struct Claude {
     start: Start,
-    /// Started with the first prompt.
+    /// A process that was started ahead of the first prompt.
+    ahead: Option<Ahead>,
+    /// The one that is handed the prompts, from the first one on.
     process: Option<Process>,
-    /// Why it could not be started.
-    not_started: Option<Failure>,
+    /// The prompt that is to be handed over next.
+    to_hand: Option<Vec<u8>>,
+    /// The prompt that a process was handed which was started ahead and has not said anything yet.
+    handed_ahead: Option<Vec<u8>>,
     session: Option<SessionId>,
     prompt: Option<Asked>,
     /// Whether this version tells of prompts by id; older ones do not.
@@ -50,6 +60,12 @@ pub(crate) struct Claude {
     limit_resets_at: Option<Timestamp>,
     /// The file of the compaction that has begun.
     archived: Option<PathBuf>,
+}
+
+/// A process that waits for the first prompt.
+struct Ahead {
+    process: Process,
+    made_of: MadeOf,
 }
 
 /// The prompt that is not answered yet.
@@ -63,8 +79,10 @@ impl Claude {
     pub(crate) fn new(start: Start) -> Self {
         Self {
             session: None,
+            ahead: None,
             process: None,
-            not_started: None,
+            to_hand: None,
+            handed_ahead: None,
             prompt: None,
             tells_of_prompts: false,
             logins_refused: 0,
@@ -74,39 +92,75 @@ impl Claude {
         }
     }
 
-    pub(crate) fn ask(&mut self, prompt: Prompt) {
-        let id = lines::prompt_id();
-        let pictures = pictures::of(&prompt.files, &self.start.places.group);
-        let line = lines::user_message(&id, &prompt.text, &pictures);
-        self.prompt = Some(Asked { id, taken_up: false });
-        self.logins_refused = 0;
-        if self.process.is_none() {
-            if let Some(reason) = transcript::unfit(&self.start) {
-                self.not_started = Some(Failure::new(FailureKind::NoSession, reason));
-                return;
-            }
-            match Process::start(&self.start) {
-                Ok(process) => self.process = Some(process),
-                Err(failure) => {
-                    self.not_started = Some(failure);
-                    return;
-                }
-            }
+    pub(crate) fn start_ahead(&mut self) {
+        if let Some(reason) = transcript::unfit(&self.start) {
+            return say!("claude is not started ahead: {reason}");
         }
-        if let Some(process) = &mut self.process {
-            // A process that does not take it has ended, and that is told by its lines and its exit (fault F29).
-            process.send(line);
+        let made_of = MadeOf::now(&self.start);
+        match made_of.and_then(|made_of| Ok(Ahead { process: Process::start(&made_of.command_line)?, made_of })) {
+            Ok(ahead) => self.ahead = Some(ahead),
+            Err(failure) => say!("claude cannot be started ahead: {}", failure.reason),
         }
     }
 
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
+        self.ahead = other.ahead.take();
+    }
+
+    pub(crate) fn ask(&mut self, prompt: Prompt) {
+        let id = lines::prompt_id();
+        let pictures = pictures::of(&prompt.files, &self.start.places.group);
+        self.to_hand = Some(lines::user_message(&id, &prompt.text, &pictures));
+        self.prompt = Some(Asked { id, taken_up: false });
+        self.logins_refused = 0;
+    }
+
+    /// Hands a prompt to the process. A process that does not take it has ended, and that is told by its lines and its exit
+    /// (fault F29).
+    async fn hand(&mut self, line: Vec<u8>) -> Result<(), Failure> {
+        let process = match self.process.take() {
+            Some(process) => process,
+            None => self.begin(&line).await?,
+        };
+        self.process.insert(process).send(line);
+        Ok(())
+    }
+
+    /// The process for the first prompt, which is `line`: the one that was started ahead, or a new one.
+    async fn begin(&mut self, line: &[u8]) -> Result<Process, Failure> {
+        if let Some(reason) = transcript::unfit(&self.start) {
+            return Err(Failure::new(FailureKind::NoSession, reason));
+        }
+        let now = MadeOf::now(&self.start)?;
+        Thinking::new(self.start.settings.clone())?.say_what_cannot_be();
+        if let Some(Ahead { mut process, made_of }) = self.ahead.take() {
+            let Some(reason) = process.ended().or_else(|| made_of.differs_from(&now)) else {
+                self.handed_ahead = Some(line.to_vec());
+                return Ok(process);
+            };
+            say!("claude was started ahead and is started anew: {reason}");
+            process.stop().await;
+        }
+        Process::start(&now.command_line)
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
-        if let Some(failure) = self.not_started.take() {
-            return Err(failure);
+        if let Some(line) = self.to_hand.take() {
+            self.hand(line).await?;
         }
         loop {
             let Some(process) = &mut self.process else { return std::future::pending().await };
-            let Some(line) = process.line().await else {
+            let line = process.line().await;
+            let handed_ahead = self.handed_ahead.take();
+            let Some(line) = line else {
                 let ending = process.ending().await;
+                if let Some(line) = handed_ahead {
+                    // It was dying when it was looked at, which says nothing about what it was asked.
+                    say!("claude was started ahead and is started anew: it ended before it took the prompt ({ending})");
+                    self.stop().await;
+                    self.hand(line).await?;
+                    continue;
+                }
                 return Err(Failure::other(format!("claude ended without an answer: {ending}")));
             };
             match line {
@@ -193,7 +247,8 @@ impl Claude {
     }
 
     pub(crate) async fn stop(&mut self) {
-        if let Some(process) = self.process.take() {
+        let ahead = self.ahead.take().map(|ahead| ahead.process);
+        for process in [ahead, self.process.take()].into_iter().flatten() {
             process.stop().await;
         }
     }

@@ -1,17 +1,11 @@
-//! The process: how it is started, lines in and out, and its end.
+//! The process: lines in and out, and its end.
 
 use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use nanoclaw_core::{
-    group::GroupRole,
-    protocol::environment::{CLAUDE, GATEWAY_PORT},
-};
+use nanoclaw_core::protocol::environment::{AHEAD, CLAUDE};
 use rustix::process::{Pid, Signal};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -21,39 +15,17 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, Start},
+    super::Failure,
+    command_line::CommandLine,
     lines::{self, Line},
-    settings,
-    thinking::Thinking,
 };
-use crate::{
-    chat_tools::ChatTools,
-    log::say,
-    model_access,
-    places::{Places, set},
-};
+use crate::log::say;
 
 /// How long the program may take to end when asked.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Lines that wait to be looked at. The program waits when there are more: we are always listening, or ending.
 const LINES_WAITING: usize = 64;
-
-/// The tools that are allowed without asking (list: NanoClaw v1). Nobody is there to be asked anyway; the sandbox around us
-/// is what limits them.
-const ALLOWED_TOOLS: &str = "Bash,Read,Write,Edit,Glob,Grep,WebSearch,WebFetch,Task,TaskOutput,TaskStop,TeamCreate,\
-TeamDelete,SendMessage,TodoWrite,ToolSearch,Skill,NotebookEdit,mcp__nanoclaw__*";
-
-/// What the program is told by its environment, unless the environment says otherwise already.
-const DEFAULTS: [(&str, &str); 5] = [
-    // There is no network but the gateway.
-    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-    ("DISABLE_AUTOUPDATER", "1"),
-    // As NanoClaw v1 has it in its settings.
-    ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "0"),
-    ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1"),
-    ("CLAUDE_CODE_EXPERIMENTAL_AGENT_TEAMS", "1"),
-];
 
 /// The running program.
 pub(super) struct Process {
@@ -65,34 +37,23 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the program in the group's folder.
-    pub(super) fn start(start: &Start) -> Result<Self, Failure> {
-        let program = set(CLAUDE).unwrap_or_else(|| "claude".into());
-        let thinking = Thinking::new(start.settings.clone())?;
-        thinking.say_what_cannot_be();
-        let tools = ChatTools::new(&start.places, &start.chat, start.role).definitions();
-        let tools: Vec<&'static str> = tools.into_iter().map(|tool| tool.name).collect();
-        let servers = settings::servers(start, thinking.servers()).map_err(|error| {
-            Failure::other(format!("cannot tell where this program is, which serves the tools: {error}"))
-        })?;
-        settings::clear_the_way(&start.places);
-        let mut command = Command::new(&program);
+    /// Starts the program.
+    pub(super) fn start(command_line: &CommandLine) -> Result<Self, Failure> {
+        let CommandLine { program, arguments, environment, folder } = command_line;
+        let mut command = Command::new(program);
         command
-            .args(arguments(start))
-            .args(["--mcp-config", &servers])
-            .args(thinking.arguments(&tools))
-            .envs(environment(start))
-            .envs(thinking.environment())
-            .current_dir(&start.places.group)
+            .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .env_remove(AHEAD)
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A run that fails in the middle leaves nobody behind.
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| {
             Failure::other(format!(
-                "cannot start claude ({program:?} in {:?}): {error}; install Claude Code in the image, or name its \
-                 program in {CLAUDE}",
-                start.places.group
+                "cannot start claude ({program:?} in {folder:?}): {error}; install Claude Code in the image, or name its \
+                 program in {CLAUDE}"
             ))
         })?;
         let (sender, lines) = mpsc::channel(LINES_WAITING);
@@ -118,6 +79,14 @@ impl Process {
     /// The next line; `None` when there will be none. Cancel-safe.
     pub(super) async fn line(&mut self) -> Option<Line> {
         self.lines.recv().await
+    }
+
+    /// How it ended, in words, if it has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(status) => status.map(|status| format!("it had ended ({})", describe(status))),
+            Err(error) => Some(format!("nobody knows what became of it: {error}")),
+        }
     }
 
     /// How it ended, in words, once its output has ended.
@@ -187,70 +156,4 @@ async fn read_lines(output: ChildStdout, sender: mpsc::Sender<Line>) {
 fn describe(status: ExitStatus) -> String {
     // "exit status: 1", "signal: 9 (SIGKILL)".
     status.to_string()
-}
-
-fn arguments(start: &Start) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
-        "-p",
-        "--input-format",
-        "stream-json",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--dangerously-skip-permissions",
-        "--setting-sources",
-        "user,project",
-        "--allowedTools",
-        ALLOWED_TOOLS,
-    ]
-    .map(OsString::from)
-    .into();
-    if let Some(session) = &start.session {
-        arguments.extend(["--resume".into(), session.as_str().into()]);
-    }
-    if let Some(file) = global_memory(start) {
-        // The file and not its text: an argument has at most 128 KiB.
-        arguments.extend(["--append-system-prompt-file".into(), file.into()]);
-    }
-    for folder in extra_folders(&start.places.extra) {
-        arguments.extend(["--add-dir".into(), folder.into()]);
-    }
-    arguments
-}
-
-/// What all groups share. The main group has it in its project already.
-fn global_memory(start: &Start) -> Option<PathBuf> {
-    let file = start.places.global.join("CLAUDE.md");
-    (start.role == GroupRole::Ordinary && file.is_file()).then_some(file)
-}
-
-/// The additional mounts, in the order of their names.
-fn extra_folders(parent: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    folders
-}
-
-fn environment(start: &Start) -> Vec<(&'static str, OsString)> {
-    let Places { home, gateway, .. } = &start.places;
-    let mut environment: Vec<(&'static str, OsString)> = vec![("HOME", home.into())];
-    let unset = |name: &str| set(name).is_none();
-    environment.extend(DEFAULTS.iter().filter(|(name, _)| unset(name)).map(|(name, value)| (*name, value.into())));
-    if rustix::process::geteuid().is_root() {
-        // It refuses to skip permissions as root, except where it is told that it is locked in.
-        environment.push(("IS_SANDBOX", "1".into()));
-    }
-    if gateway.is_some() {
-        // As init has it, for an agent that was started without init.
-        let access = model_access::environment(GATEWAY_PORT, set);
-        environment.extend(access.into_iter().map(|(name, value)| (name, value.into())));
-    }
-    environment.extend(start.secrets.iter().map(|(name, secret)| (*name, secret.reveal().into())));
-    environment
 }

@@ -14,7 +14,7 @@ use crate::places::set;
 /// outputs of tools in it that the model has not been shown for a long time.
 const LARGEST_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Where Claude Code has its own files, unless this says otherwise.
+/// Says where Claude Code has its own files.
 const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
 
 /// Why the session that is to be resumed is not fit for it; `None` when it is, or nobody knows.
@@ -36,9 +36,13 @@ pub(super) fn path(start: &Start, session: &str) -> Option<PathBuf> {
     if session.contains('/') {
         return None;
     }
-    let config = set(CONFIG_DIR).map_or_else(|| start.places.home.join(".claude"), PathBuf::from);
     let name = format!("{session}.jsonl");
-    let projects = fs::read_dir(config.join("projects")).ok()?;
+    let projects = fs::read_dir(own_folder(start).join("projects")).ok()?;
     let found = projects.flatten().map(|project| project.path().join(&name)).filter(|path| path.is_file());
     found.max_by_key(|path| path.metadata().map_or(0, |metadata| metadata.len()))
+}
+
+/// Where Claude Code has its own files.
+pub(super) fn own_folder(start: &Start) -> PathBuf {
+    set(CONFIG_DIR).map_or_else(|| start.places.home.join(".claude"), PathBuf::from)
 }

@@ -32,7 +32,11 @@ use crate::{
         event::{PromptSize, RunWord, StopReason},
     },
     pace::Pace,
-    protocol::{PROTOCOL_VERSION, input::ContainerInput, markers::Decoder},
+    protocol::{
+        PROTOCOL_VERSION,
+        input::{Ahead, ContainerInput},
+        markers::Decoder,
+    },
     run::{Retry, RunEnding, RunId, RunKind},
     runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, ExitWatch, Output},
     session::SessionId,
@@ -182,18 +186,19 @@ impl<'a> Live<'a> {
         batch: Batch,
         session: Option<SessionId>,
     ) -> Taken {
-        let Self { context, group, id, .. } = self;
+        let Ahead { session_id, group_folder, chat_jid, is_main, assistant_name, protocol } =
+            known_ahead(self.context, self.group, session);
         let input = ContainerInput {
             prompt: batch.text,
-            session_id: session,
-            group_folder: group.folder.clone(),
-            chat_jid: group.chat.to_string(),
-            is_main: group.role == GroupRole::Main,
+            session_id,
+            group_folder,
+            chat_jid,
+            is_main,
             is_scheduled_task: None,
-            assistant_name: Some(context.settings.assistant_name.clone()),
+            assistant_name,
             script: None,
-            protocol: Some(PROTOCOL_VERSION),
-            run_number: Some(id.number),
+            protocol,
+            run_number: Some(self.id.number),
             first_seq: Some(batch.handed.first),
             last_seq: Some(batch.handed.last),
             files: batch.files.into_iter().map(Into::into).collect(),
@@ -385,6 +390,18 @@ pub(super) async fn named_before(context: &RunContext, group: &Group) -> Result<
     let runs = context.store.runs(Some(&group.folder), RUNS_LOOKED_AT).await;
     let runs = runs.map_err(|error| not_started(&error, HOST))?;
     Ok(runs.into_iter().find_map(|run| run.names_messages))
+}
+
+/// What is known of what a run's agent will read on standard input before it is known what it is asked.
+pub(super) fn known_ahead(context: &RunContext, group: &Group, session: Option<SessionId>) -> Ahead {
+    Ahead {
+        session_id: session,
+        group_folder: group.folder.clone(),
+        chat_jid: group.chat.to_string(),
+        is_main: group.role == GroupRole::Main,
+        assistant_name: Some(context.settings.assistant_name.clone()),
+        protocol: Some(PROTOCOL_VERSION),
+    }
 }
 
 async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {

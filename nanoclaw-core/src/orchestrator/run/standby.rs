@@ -21,7 +21,7 @@ use super::{
     Command, RunContext, Words, bring_files, leave,
     leftover::{Fate, Leftover},
     limits_of,
-    live::{Held, Left, Live, Taken, named_before, start_container},
+    live::{Held, Left, Live, Taken, known_ahead, named_before, start_container},
     note_closed, wanted,
 };
 use crate::{
@@ -34,17 +34,19 @@ use crate::{
         control::Input,
         event::{PromptSize, RunWord},
     },
+    protocol::{environment::AHEAD, input::Ahead},
     run::{RunEnding, RunId, RunKind},
-    runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, ImageRef},
+    runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, GuestValue, ImageRef},
     session::SessionId,
     store::{NewRun, SessionContext},
     time::Timestamp,
 };
 
-/// How long a container is given before its memory is measured for the first time.
-const SETTLES_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked whether what it was made of is still what it would be made of. Looked at again when it is used; this
-/// is for those that wait, so that whoever is first finds a good one.
+/// When a container is looked at for the first time: what it takes, and whether what it was made of is still what it would be
+/// made of. What is started in it goes on growing, on a busy machine for many seconds, so the pause doubles from look to look.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// The longest pause. It is looked at again when it is used; these looks are for those that wait, so that whoever is first
+/// finds a good one.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Starts a container ahead and returns the worker's last word: that it was not used, or what [`run`](super::run) returns of
@@ -112,10 +114,14 @@ async fn wait_and_serve(
         Ok(made_of) => made_of,
         Err(reason) => return not_started(id, &reason),
     };
-    let (mut live, spec) = match Live::prepare(context, group, id, words).await {
+    let (mut live, mut spec) = match Live::prepare(context, group, id, words).await {
         Ok(prepared) => prepared,
         Err(ending) => return not_started(id, &ending.to_string()),
     };
+    match context.store.session(&group.folder, &SessionContext::Chat).await {
+        Ok(session) => tell_ahead(&mut spec, &known_ahead(context, group, session)),
+        Err(error) => return not_started(id, &with_causes(&error)),
+    }
     let image = match context.runtime.image_id(&spec.image).await {
         Ok(image) => image,
         Err(error) => return not_started(id, &error.to_string()),
@@ -197,6 +203,12 @@ async fn wait_and_serve(
     }
 }
 
+/// Has the container know what is known already, so that what thinks in it can be up before it is asked.
+fn tell_ahead(spec: &mut ContainerSpec, ahead: &Ahead) {
+    let json = serde_json::to_string(ahead).expect("what is known ahead has text keys and plain values");
+    spec.env.insert(AHEAD.to_owned(), GuestValue::Text(json));
+}
+
 fn not_started(id: &RunId, reason: &str) -> Stood {
     tracing::warn!(run = %id, reason, "cannot start a container ahead");
     Stood::Unused { failed: true }
@@ -257,12 +269,13 @@ async fn watch(
     spec: &ContainerSpec,
     made_of: &MadeOf,
 ) {
-    tokio::time::sleep(SETTLES_WITHIN).await;
+    let mut pause = FIRST_LOOK;
     loop {
+        tokio::time::sleep(pause).await;
         if let Ok(Some(stats)) = context.runtime.stats(container).await {
             words.say(RunWord::StandsBy { memory_bytes: Some(stats.memory_bytes) }).await;
         }
-        tokio::time::sleep(LOOK_PAUSE).await;
+        pause = LOOK_PAUSE.min(pause * 2);
         let Some(group) = context.alerts.directory.get(&id.group) else { continue };
         if made_of.still(context, &group, id, &spec.image).await.is_err() {
             return;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     orchestrator::{
         AtShutdown, DeliverySettings, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings,
+        StandbySettings,
     },
     runtime::InstallId,
     store::Store,
@@ -29,7 +30,7 @@ use crate::{
 
 /// How long everything may take to settle once nothing goes wrong any more.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30 * 60);
-/// How long containers may take to go once nothing is left to do, beyond the time they rest.
+/// How long containers may take to go once nothing is left to do, beyond the time they rest and stand by.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
 /// How long the last host is watched for saying what was said before.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -322,7 +323,10 @@ async fn settled(lasting: &Lasting, others: &mut JoinSet<()>, purpose: Purpose) 
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     world.note(|| "everything is answered and sent".to_owned());
-    let deadline = world.elapsed() + world.plan.idle + GONE_WITHIN;
+    // A container rests, and when it has gone another may wait for as long as its group was used lately.
+    let StandbySettings { groups, within, .. } = world.plan.standby;
+    let stood_by = if groups > 0 { within } else { Duration::ZERO };
+    let deadline = world.elapsed() + world.plan.idle + stood_by + GONE_WITHIN;
     loop {
         let open = store(lasting.store.open_runs().await)?;
         if lasting.runtime.live() == 0 && open.is_empty() {

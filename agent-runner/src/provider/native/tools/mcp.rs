@@ -5,7 +5,10 @@
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use futures_util::future::join_all;
-use nanoclaw_core::protocol::agent::{AgentSettings, McpServer};
+use nanoclaw_core::protocol::{
+    agent::{AgentSettings, McpServer},
+    environment::AHEAD,
+};
 use rmcp::{
     RoleClient, ServiceExt as _,
     model::{CallToolRequestParams, ContentBlock},
@@ -134,7 +137,7 @@ async fn begin(
     server: &McpServer,
 ) -> Result<(RunningService<RoleClient, ()>, Vec<rmcp::model::Tool>), String> {
     let mut command = Command::new(&server.command);
-    command.args(&server.args).envs(&server.env).current_dir(&start.places.group).kill_on_drop(true);
+    command.args(&server.args).env_remove(AHEAD).envs(&server.env).current_dir(&start.places.group).kill_on_drop(true);
     // What it says besides is the agent's log.
     let (process, _) = TokioChildProcess::builder(command)
         .stderr(Stdio::inherit())
