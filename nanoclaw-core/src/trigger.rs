@@ -27,6 +27,18 @@ pub fn wakes(group: &Group, message: &InboundMessage, assistant_name: &str) -> W
     if triggers { Wakes::Yes } else { Wakes::No }
 }
 
+/// The words by which the assistant called `assistant_name` is called under `policy`: those that wake it, or `@` and its name
+/// where every message does.
+#[must_use]
+pub fn called(policy: &TriggerPolicy, assistant_name: &str) -> String {
+    match policy {
+        TriggerPolicy::Words(words) if !words.trim().is_empty() => words.trim().to_owned(),
+        TriggerPolicy::Words(_) | TriggerPolicy::Always | TriggerPolicy::AssistantName => {
+            format!("@{}", assistant_name.trim())
+        }
+    }
+}
+
 fn starts_with_words(text: &str, words: &str) -> bool {
     after_words(text, words).is_some()
 }
@@ -113,6 +125,14 @@ mod tests {
         let group = group(GroupRole::Ordinary, TriggerPolicy::AssistantName);
         assert_eq!(wakes(&group, &sample("@C++ hello"), "C++"), Wakes::Yes);
         assert_eq!(wakes(&group, &sample("@C hello"), "C++"), Wakes::No);
+    }
+
+    #[test]
+    fn a_message_that_begins_with_what_the_assistant_is_called_wakes_it() {
+        for policy in [TriggerPolicy::AssistantName, TriggerPolicy::Always, words(" hey bot ")] {
+            let text = format!("{} hello", called(&policy, "Andy"));
+            assert!(wakes_on(policy.clone(), &text), "{policy:?}: {text}");
+        }
     }
 
     #[test]

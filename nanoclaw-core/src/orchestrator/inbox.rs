@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event};
 use crate::{
-    chat::ChatMetadata,
+    chat::{ChatId, ChatMetadata},
     command::command_in,
     delivery::DeliveryKey,
     group::Group,
@@ -136,6 +136,13 @@ impl Inbox {
             let event = Event::MessageWaiting { group: group.folder.clone(), seq };
             let _ = self.events.send(Input::Event(event)).await;
         }
+    }
+
+    /// By which words people in `chat` call the assistant: those with which a message has to begin there. A channel puts them
+    /// in the place of its service's own way to mention somebody. `None`: the chat is no group.
+    #[must_use]
+    pub fn called(&self, chat: &ChatId) -> Option<String> {
+        self.directory.of_chat(chat).map(|group| trigger::called(&group.trigger, &self.assistant_name))
     }
 
     /// Keeps what is known of a chat.

@@ -26,6 +26,7 @@ pub use deliverer::{DeliverySettings, HeardLate, WhenUnknown};
 pub use dispatcher::{DispatchSettings, Dispatcher, StandbySettings};
 pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};
 pub use inbox::{Inbox, Receipt};
+pub use retry::Delays;
 pub use run::RunSettings;
 
 use std::time::Duration;

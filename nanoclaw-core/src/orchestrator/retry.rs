@@ -32,20 +32,20 @@ fn jitter(part: f64, salt: impl Hash) -> f64 {
     1.0 - part + 2.0 * part * f64::from(high_half) / f64::from(u32::MAX)
 }
 
-/// The delays between tries to send one message: half a second, doubling, with up to a fifth of jitter either way so that
-/// many chats do not knock at the same moment, never more than `ceiling`.
+/// The delays between tries to reach a service, to send one message or to connect: half a second, doubling, with up to a fifth
+/// of jitter either way so that many do not knock at the same moment, never more than `ceiling`.
 #[derive(Debug)]
-pub(super) struct SendDelays {
+pub struct Delays {
     backoff: ExponentialBackoff,
     ceiling: Duration,
     /// Of every delay; 0.8 to 1.2.
     factor: f64,
 }
 
-impl SendDelays {
+impl Delays {
     /// Delays for `what`, which was tried `attempts` times already.
     #[must_use]
-    pub(super) fn after(attempts: u32, ceiling: Duration, what: &impl Hash) -> Self {
+    pub fn after(attempts: u32, ceiling: Duration, what: &impl Hash) -> Self {
         let factor = jitter(0.2, (what, attempts));
         let first = Duration::from_millis(500);
         let initial = first.saturating_mul(1 << attempts.min(16)).min(ceiling);
@@ -60,7 +60,7 @@ impl SendDelays {
     }
 
     /// The next delay; at least what the service asked for.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         // Without a maximal elapsed time the sequence has no end, so the fall-back is never used.
         let own = self.backoff.next_backoff().unwrap_or(self.ceiling).mul_f64(self.factor).min(self.ceiling);
         asked.map_or(own, |asked| own.max(asked))
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn sending_is_tried_again_soon_then_more_rarely_and_never_later_than_the_ceiling() {
         let ceiling = Duration::from_secs(60);
-        let mut delays = SendDelays::after(0, ceiling, &"a message");
+        let mut delays = Delays::after(0, ceiling, &"a message");
         let first = delays.next(None);
         assert!((400..=600).contains(&first.as_millis()), "{first:?}");
         for _ in 0..20 {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn messages_that_fail_together_are_not_all_tried_again_together() {
-        let first = |number: u32| SendDelays::after(0, Duration::from_secs(60), &number).next(None);
+        let first = |number: u32| Delays::after(0, Duration::from_secs(60), &number).next(None);
         let delays: std::collections::BTreeSet<Duration> = (0..100).map(first).collect();
         assert!(delays.len() > 50, "{delays:?}");
         assert_eq!(first(7), first(7));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_service_that_asks_for_more_time_gets_it() {
-        let mut delays = SendDelays::after(0, Duration::from_secs(60), &"a message");
+        let mut delays = Delays::after(0, Duration::from_secs(60), &"a message");
         assert!(delays.next(Some(Duration::from_secs(90))) >= Duration::from_secs(90));
     }
 }

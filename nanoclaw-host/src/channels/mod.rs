@@ -3,8 +3,9 @@
 //! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
 //! over a unix socket: `peer` is one connection of either. [`ports`] is what a
 //! channel needs of the rest of the host, and all that it knows of it. [`text`] makes of an agent's Markdown what a chat service
-//! shows.
+//! shows; what comes with files goes in by `arriving`.
 
+mod arriving;
 pub mod bridge;
 pub mod local;
 mod peer;
@@ -13,3 +14,13 @@ pub mod text;
 
 /// The longest line that a channel takes, in bytes, without its end.
 pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The longest name that is kept, in characters.
+const MAX_NAME: usize = 256;
+
+/// A name that people gave, fit for one line: a strange name must not cost a message. `None` when nothing is left.
+fn clean_name(name: &str) -> Option<String> {
+    let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME).collect();
+    let clean = clean.trim();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}

@@ -26,6 +26,10 @@ pub trait Intake: Send + Sync + 'static {
     /// # Errors
     /// The store's.
     async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError>;
+
+    /// By which words people in `chat` call the assistant, to stand for the service's own way to mention it; `None`: the chat
+    /// is no group.
+    fn called(&self, chat: &ChatId) -> Option<String>;
 }
 
 #[async_trait]
@@ -36,6 +40,10 @@ impl Intake for Inbox {
 
     async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError> {
         Inbox::note_chat(self, chat).await
+    }
+
+    fn called(&self, chat: &ChatId) -> Option<String> {
+        Inbox::called(self, chat)
     }
 }
 

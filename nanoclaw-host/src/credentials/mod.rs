@@ -281,10 +281,30 @@ impl Credentials {
         }
     }
 
+    /// Tells of every change from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes(self.shared.state.subscribe())
+    }
+
     /// The folder in which the file of credentials is, or would be.
     #[must_use]
     pub fn folder(&self) -> Option<PathBuf> {
         private_folder(&*self.shared.environment)
+    }
+}
+
+/// Tells when the secrets of the host change.
+#[derive(Debug)]
+pub struct Changes(latest::Receiver<State>);
+
+impl Changes {
+    /// Waits for a change of which it was not told yet. Can be dropped and called again.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody can change them any more.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

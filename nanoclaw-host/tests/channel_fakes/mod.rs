@@ -142,6 +142,10 @@ impl Intake for FakeIntake {
         self.changed.send_replace(());
         Ok(())
     }
+
+    fn called(&self, chat: &ChatId) -> Option<String> {
+        (!self.state.lock().unwrap().unregistered.contains(chat)).then(|| "@Andy".to_owned())
+    }
 }
 
 /// Remembers which channels there are and what was called.

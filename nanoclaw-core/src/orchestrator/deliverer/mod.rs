@@ -68,7 +68,7 @@ pub(super) use self::{
     late::{LateWord, LateWords},
     nudges::Nudges,
 };
-use super::{alerts::Alerts, channels::Channels, retry::SendDelays};
+use super::{alerts::Alerts, channels::Channels, retry::Delays};
 use crate::{
     chat::ChatId,
     delivery::OutboxId,
@@ -209,7 +209,7 @@ impl Deliverer {
 
     /// Sends what is to be sent to `chat`, in order.
     async fn empty(self: Arc<Self>, chat: ChatId, wake: Arc<Notify>, stop: CancellationToken) -> Emptied {
-        let mut store_delays = SendDelays::after(0, self.settings.max_delay, &chat);
+        let mut store_delays = Delays::after(0, self.settings.max_delay, &chat);
         let mut wait: Option<Wait> = None;
         'look: loop {
             if self.settle_late(&chat, &stop).await.is_err() {

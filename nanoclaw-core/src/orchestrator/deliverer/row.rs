@@ -9,7 +9,7 @@ use super::{Deliverer, DeliverySettings, LateWord, WhenUnknown};
 use crate::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
-    orchestrator::retry::SendDelays,
+    orchestrator::retry::Delays,
     store::{AfterTry, DeliveryState, StoreError, StoredDelivery},
     time::Timestamp,
 };
@@ -173,7 +173,7 @@ impl Attempt<'_> {
     ) -> Result<Next, Stopped> {
         let delivery = &self.row.delivery;
         let (chat, key) = (&delivery.chat, &delivery.key);
-        let delay = SendDelays::after(delivery.attempts, self.of.settings.max_delay, key).next(after);
+        let delay = Delays::after(delivery.attempts, self.of.settings.max_delay, key).next(after);
         tracing::warn!(%chat, %key, %reason, ?delay, "could not send; trying again");
         let (at, until) = (Timestamp::now(), Instant::now() + delay);
         let not_before = at.plus(delay);
@@ -259,7 +259,7 @@ pub(super) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
     id: &OutboxId,
     ask: impl Fn() -> F,
 ) -> Result<T, Stopped> {
-    let mut delays = SendDelays::after(0, settings.max_delay, id);
+    let mut delays = Delays::after(0, settings.max_delay, id);
     loop {
         let error = match ask().await {
             Ok(answer) => return Ok(answer),

@@ -16,13 +16,12 @@ use super::{
     Shared,
     channel::BridgeChannel,
     claim::Claim,
-    files::{self, Fetching},
     pending::Outcome,
-    wire::{self, Chat, FromBridge, Hello, Message, PROTOCOL, ToBridge},
+    wire::{self, Chat, FilesTaken, FromBridge, Hello, Message, PROTOCOL, ToBridge},
 };
 use crate::{
     channels::{
-        MAX_LINE_BYTES,
+        MAX_LINE_BYTES, arriving,
         peer::{Heard, Peer},
     },
     panics::caught,
@@ -107,7 +106,7 @@ impl Connection {
         let channel = BridgeChannel::new(hello.name, claim, capabilities, send_timeout, spool, self.peer.lines());
         let channel = Arc::new(channel);
         self.shared.enter(&channel)?;
-        let files = self.shared.config.files.as_deref().map(files::told);
+        let files = self.shared.config.files.as_deref().map(FilesTaken::into);
         let host = concat!("nanoclaw ", env!("CARGO_PKG_VERSION"));
         self.peer.say(&ToBridge::Welcome { protocol: PROTOCOL, host, max_line_bytes: MAX_LINE_BYTES, files }).await;
         Ok(channel)
@@ -160,35 +159,15 @@ impl Connection {
         if !channel.claim.covers(&chat) {
             return self.refuse(&outside(channel, &chat), about).await;
         }
-        let read = match message.read(&channel.name) {
-            Ok(read) => read,
+        let arrived = match message.read(&channel.name) {
+            Ok(arrived) => arrived,
             Err(reason) => return self.refuse(&reason, about).await,
         };
-        // The files first: a message that is stored names what is there.
-        let (message, fetching) = match Fetching::fetch(self.shared.config.files.as_ref(), read).await {
-            Ok(fetched) => fetched,
-            Err(reason) => return self.not_stored(channel, &reason, about).await,
-        };
         // Not in a select: a commit that has begun is seen to its end, and the bridge learns of it if it is still there.
-        let registered = match self.shared.intake.accept(message).await {
-            Ok(Receipt::Stored { .. }) => {
-                fetching.stored().await;
-                true
-            }
-            Ok(Receipt::Duplicate { .. }) => {
-                fetching.not_needed().await;
-                true
-            }
-            Ok(Receipt::Dropped | Receipt::Obeyed { .. }) => {
-                fetching.not_needed().await;
-                true
-            }
-            Ok(Receipt::Unregistered) => {
-                fetching.not_needed().await;
-                false
-            }
-            // It may be stored all the same, so nothing is removed: the bridge says the message again.
-            Err(error) => return self.not_stored(channel, &error, about).await,
+        let files = self.shared.config.files.as_ref();
+        let registered = match arriving::accept(&*self.shared.intake, files, arrived).await {
+            Ok(receipt) => receipt != Receipt::Unregistered,
+            Err(reason) => return self.not_stored(channel, &reason, about).await,
         };
         self.peer.say(&ToBridge::Accepted { chat: &chat, id: &id, registered }).await;
     }

@@ -6,7 +6,6 @@
 mod channel;
 mod claim;
 mod connection;
-mod files;
 mod pending;
 mod wire;
 

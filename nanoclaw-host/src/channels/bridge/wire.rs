@@ -10,14 +10,16 @@ use nanoclaw_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::{
+    channels::{arriving::Arrived, clean_name},
+    files::Spool,
+};
+
 /// The version that this host speaks.
 pub(super) const PROTOCOL: u32 = 1;
 
 /// The last millisecond of the year 9999.
 const LAST_MS: i64 = 253_402_300_799_999;
-
-/// The longest name that is kept, in characters.
-const MAX_NAME: usize = 256;
 
 /// What a bridge says. Fields that are not known are ignored.
 #[derive(Debug, Deserialize)]
@@ -103,13 +105,6 @@ struct AttachmentLine {
     error: Option<String>,
 }
 
-/// A message as it was read, and the files that its attachments name, in their order.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) message: InboundMessage,
-    pub(super) files: Vec<Option<String>>,
-}
-
 #[derive(Debug, Deserialize)]
 pub(super) struct Chat {
     pub(super) chat: ChatId,
@@ -187,6 +182,13 @@ pub(super) struct FilesTaken {
     pub(super) max_per_message: usize,
 }
 
+impl FilesTaken {
+    pub(super) fn into(spool: &Spool) -> Self {
+        let limits = spool.limits();
+        Self { folder: "files/arriving", max_bytes: limits.file_bytes, max_per_message: limits.per_message }
+    }
+}
+
 impl Message {
     pub(super) fn chat(&self) -> &ChatId {
         &self.chat
@@ -197,7 +199,7 @@ impl Message {
     }
 
     /// The message as the inbox takes it, without its files, or why it cannot be taken.
-    pub(super) fn read(self, channel: &ChannelName) -> Result<Read, String> {
+    pub(super) fn read(self, channel: &ChannelName) -> Result<Arrived, String> {
         let sent_at = timestamp(self.timestamp_ms)?;
         let text = self.text.unwrap_or_default();
         if text.is_empty() && self.attachments.is_empty() {
@@ -209,7 +211,8 @@ impl Message {
             files.push(line.file.take());
             attachments.push(line.into_attachment()?);
         }
-        let sender_name = self.sender_name.and_then(clean_name).unwrap_or_else(|| self.sender.to_string());
+        let sender_name =
+            self.sender_name.and_then(|name| clean_name(&name)).unwrap_or_else(|| self.sender.to_string());
         let message = InboundMessage {
             chat: self.chat,
             channel: channel.clone(),
@@ -222,21 +225,21 @@ impl Message {
             sent_at,
             quote: self.reply_to.map(|quote| Quote {
                 id: quote.id,
-                sender_name: quote.sender_name.and_then(clean_name),
+                sender_name: quote.sender_name.and_then(|name| clean_name(&name)),
                 text: quote.text.filter(|text| !text.is_empty()),
             }),
             attachments,
         };
-        Ok(Read { message, files })
+        Ok(Arrived { message, files })
     }
 }
 
 impl AttachmentLine {
     /// The attachment, of which nothing is fetched yet.
     fn into_attachment(self) -> Result<Attachment, String> {
-        let kind = clean_name(self.kind).ok_or("an attachment needs a kind, such as \"photo\"")?;
-        let fetched = Fetched::No { reason: self.error.and_then(clean_name) };
-        Ok(Attachment { kind, name: self.name.and_then(clean_name), fetched })
+        let kind = clean_name(&self.kind).ok_or("an attachment needs a kind, such as \"photo\"")?;
+        let fetched = Fetched::No { reason: self.error.and_then(|name| clean_name(&name)) };
+        Ok(Attachment { kind, name: self.name.and_then(|name| clean_name(&name)), fetched })
     }
 }
 
@@ -246,7 +249,7 @@ impl Chat {
         Ok(ChatMetadata {
             chat: self.chat,
             channel: channel.clone(),
-            name: self.name.and_then(clean_name),
+            name: self.name.and_then(|name| clean_name(&name)),
             kind: self.is_group.map(chat_kind),
             last_seen: self.timestamp_ms.map_or_else(|| Ok(Timestamp::now()), timestamp)?,
         })
@@ -279,11 +282,4 @@ fn timestamp(ms: i64) -> Result<Timestamp, String> {
 
 fn chat_kind(is_group: bool) -> ChatKind {
     if is_group { ChatKind::Group } else { ChatKind::Private }
-}
-
-/// A name that people gave, fit for one line: a strange name must not cost a message. `None` when nothing is left.
-fn clean_name(name: String) -> Option<String> {
-    let clean: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_NAME).collect();
-    let clean = clean.trim();
-    (!clean.is_empty()).then(|| clean.to_owned())
 }
