@@ -6,3 +6,4 @@
 pub mod chat_service;
 pub mod kill;
 pub mod model_api;
+pub mod slack;

@@ -334,7 +334,7 @@ impl AdminHandler for Stub {
             runtime_away: None,
             containers: 1,
             max_containers: 5,
-            channels: vec![ChannelStatus { name: "local".into(), connected: true }],
+            channels: vec![ChannelStatus::connected("local")],
         };
         let group = GroupStatus {
             folder: GroupFolder::new("family").unwrap(),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use nanoclaw_core::{
-    chat::{ChatId, ChatKind, ChatMetadata},
+    chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Seq, StoredMessage, Wakes},
     run::{RunNumber, Trouble},
@@ -15,7 +15,10 @@ use nanoclaw_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::{CredentialKind, Credentials, Found, Origin, fingerprint};
+use crate::{
+    channels::status::ChannelState,
+    credentials::{CredentialKind, Credentials, Found, Origin, fingerprint},
+};
 
 /// A group to be registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,6 +305,42 @@ pub struct ChannelStatus {
     pub name: String,
     /// Whether it can send now.
     pub connected: bool,
+    /// Since when it is connected, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<Timestamp>,
+    /// Why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do about it; without it nothing needs to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_at_ms: Option<Timestamp>,
+}
+
+impl ChannelStatus {
+    /// One of which no more is known than that it is there.
+    #[must_use]
+    pub fn connected(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, connected: true, since_ms: None, reason: None, help: None, next_try_at_ms: None }
+    }
+
+    /// A service's; `None` when nobody uses it.
+    #[must_use]
+    pub fn of(name: &ChannelName, state: ChannelState) -> Option<Self> {
+        let is = Self::connected(name.as_str());
+        let not = |reason: String| Self { connected: false, reason: Some(reason), ..is.clone() };
+        Some(match state {
+            ChannelState::Unused { .. } => return None,
+            ChannelState::Connected { since } => Self { since_ms: Some(since), ..is },
+            ChannelState::Connecting => not("it is being connected".to_owned()),
+            ChannelState::Ended => not("the service ends".to_owned()),
+            ChannelState::Waiting { reason, next_try } => Self { next_try_at_ms: Some(next_try), ..not(reason) },
+            ChannelState::Refused { reason, remedy } => Self { help: Some(remedy), ..not(reason) },
+        })
+    }
 }
 
 /// What a group's container does.

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    chat::{ChannelName, ChatId},
     group::GroupFolder,
     message::Seq,
     orchestrator::{GroupStatus, Orchestrator},
@@ -25,19 +26,43 @@ use crate::{
             GroupState, GroupView, NewGroup, RuntimeAway, ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
-    channels::{bridge::Bridges, local},
+    channels::{bridge::Bridges, local, status::ChannelWatch},
     credentials::Ask,
     gateway::GroupCounts,
     home,
     images::Images,
 };
 
+/// The channels that come and go, beside the terminal.
+pub(super) struct Channels {
+    pub(super) bridges: Bridges,
+    pub(super) services: Vec<ChannelWatch>,
+}
+
+impl Channels {
+    /// How all of them stand; of services that nobody uses, nothing.
+    fn all(&self) -> Vec<ChannelStatus> {
+        let connected = |name: &ChannelName| ChannelStatus::connected(name.as_str());
+        let services = self.services.iter().filter_map(|service| ChannelStatus::of(&service.name, service.state()));
+        let bridges = self.bridges.connected();
+        let bridges = bridges.iter().map(|bridge| connected(&bridge.name));
+        std::iter::once(connected(&local::name())).chain(services).chain(bridges).collect()
+    }
+
+    /// Whether somebody carries `chat` now.
+    fn carry(&self, chat: &ChatId) -> bool {
+        local::is_local(chat)
+            || self.bridges.carry(chat)
+            || self.services.iter().any(|service| service.carries(chat) && service.state().is_connected())
+    }
+}
+
 pub(super) struct OnService {
     on_store: OnStore,
     orchestrator: Orchestrator,
     runtime: Arc<dyn ContainerRuntime>,
     presence: Presence,
-    bridges: Bridges,
+    channels: Channels,
     keeper: Keeper,
     images: Images,
     started_at: Timestamp,
@@ -49,11 +74,11 @@ impl OnService {
         orchestrator: Orchestrator,
         runtime: Arc<dyn ContainerRuntime>,
         presence: Presence,
-        bridges: Bridges,
+        channels: Channels,
         keeper: Keeper,
         images: Images,
     ) -> Self {
-        Self { on_store, orchestrator, runtime, presence, bridges, keeper, images, started_at: Timestamp::now() }
+        Self { on_store, orchestrator, runtime, presence, channels, keeper, images, started_at: Timestamp::now() }
     }
 
     /// The runtime in words, and why nothing can run in it now if that is so.
@@ -87,16 +112,6 @@ impl OnService {
         }
         Ok(used)
     }
-
-    fn channels(&self) -> Vec<ChannelStatus> {
-        let local = ChannelStatus { name: local::name().to_string(), connected: true };
-        let bridges = self
-            .bridges
-            .connected()
-            .into_iter()
-            .map(|bridge| ChannelStatus { name: bridge.name.to_string(), connected: true });
-        std::iter::once(local).chain(bridges).collect()
-    }
 }
 
 #[async_trait]
@@ -118,12 +133,12 @@ impl AdminHandler for OnService {
             runtime_away,
             containers: u32::try_from(containers.count()).unwrap_or(u32::MAX),
             max_containers: *self.on_store.config.limits.max_concurrent_containers,
-            channels: self.channels(),
+            channels: self.channels.all(),
         });
         let chats: HashMap<_, _> =
             self.on_store.store.groups().await?.into_iter().map(|g| (g.folder, g.chat)).collect();
         for group in &mut status.groups {
-            group.connected = chats.get(&group.folder).map(|chat| local::is_local(chat) || self.bridges.carry(chat));
+            group.connected = chats.get(&group.folder).map(|chat| self.channels.carry(chat));
             group.state = states.get(&group.folder).and_then(|word| GroupState::of_word(word));
             if let Some(standing) = standings.get(&group.folder) {
                 (group.trouble, group.next_try_at_ms) = (standing.trouble, standing.next_try);

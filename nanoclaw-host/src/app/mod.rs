@@ -11,6 +11,7 @@ mod explain;
 mod machine;
 mod ports;
 mod reception;
+mod services;
 mod setup_token;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -48,7 +49,8 @@ use crate::{
     channels::{
         bridge::{BridgeConfig, BridgeListener},
         local::{LocalChannel, LocalListener},
-        ports::ChannelHost,
+        ports::{ChannelHost, Intake},
+        status::ChannelWatch,
     },
     config::Config,
     credentials::Ask,
@@ -179,7 +181,7 @@ pub async fn start_with(
 
     let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());
     let mut sockets = JoinSet::new();
-    let intake = Arc::new(orchestrator.inbox());
+    let intake: Arc<dyn Intake> = Arc::new(orchestrator.inbox());
     let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
     let on_store =
         OnStore { store: store.clone(), config: config.clone(), home: home.clone(), explainer: launcher.clone() };
@@ -194,9 +196,11 @@ pub async fn start_with(
     sockets.spawn(async move {
         sweeping.await;
     });
-    let bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
+    let services = services::start(&config, &intake, &channel_host, &spool, &stop_intake, &mut sockets);
+    let mut bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
+    bridge_config.reserved.extend(services.iter().map(ChannelWatch::reservation));
     let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake, channel_host)?;
-    let connected = bridges.bridges();
+    let channels = admin::Channels { bridges: bridges.bridges(), services };
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let keeper = Keeper {
@@ -213,7 +217,7 @@ pub async fn start_with(
     let control = Listener::bind(&home.admin_socket())?;
     let images = launcher.images.clone();
     let handler =
-        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), connected, keeper, images);
+        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), channels, keeper, images);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and who does it.
 
 mod auth;
+mod channels;
 pub mod chat;
 mod conformance;
 mod doctor;
@@ -86,6 +87,8 @@ enum Command {
     /// Show how the service and its groups stand
     #[command(visible_alias = "status")]
     Ps(ps::PsArgs),
+    /// Show how the service stands with chat services
+    Channels(channels::ChannelsArgs),
     /// Show the messages that go out, and decide about those that were not sent
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -166,6 +169,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(args, place)?,
         Command::Groups(command) => groups::run(command, place).await?,
         Command::Ps(args) => ps::run(args, place).await?,
+        Command::Channels(args) => channels::run(args, place).await?,
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,

@@ -5,6 +5,7 @@ use nanoclaw_core::time::Timestamp;
 
 use super::{
     Place,
+    channels::troubles,
     groups::ending,
     output::{self, BOLD, Columns, DIM, OutputError, YELLOW},
 };
@@ -70,8 +71,15 @@ fn tell_service(service: &ServiceStatus, zone: &TimeZone) -> Result<(), OutputEr
         None => output::line(format!("{DIM}{}{DIM:#}", output::hanging(&format!("runtime: {runtime}"), 0)))?,
         Some(away) => tell_away(&runtime, away, zone)?,
     }
-    let channels: Vec<_> = service.channels.iter().map(|channel| output::clean(&channel.name)).collect();
-    output::line(format!("{DIM}{}{DIM:#}", output::hanging(&format!("channels: {}", channels.join(", ")), 0)))
+    let connected = service.channels.iter().filter(|channel| channel.connected);
+    let channels: Vec<_> = connected.map(|channel| output::clean(&channel.name)).collect();
+    output::line(format!("{DIM}{}{DIM:#}", output::hanging(&format!("channels: {}", channels.join(", ")), 0)))?;
+    for channel in &service.channels {
+        for line in troubles(channel, |at| output::time(at, zone)) {
+            output::line(format!("{YELLOW}{}{YELLOW:#}", output::hanging(&line, 0)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Says that nothing runs just now, since when, why, what happens next and what to do.

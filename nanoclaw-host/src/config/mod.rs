@@ -8,6 +8,7 @@
 mod agent;
 mod allowance;
 mod assistant;
+mod channels;
 mod container;
 mod credentials;
 mod delivery;
@@ -39,6 +40,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use agent::{AgentConfig, OverlayMode, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
+pub use channels::{ChannelsConfig, Enabled, SlackConfig};
 pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::CredentialsConfig;
 pub use delivery::DeliveryConfig;
@@ -85,6 +87,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// `[files]`.
     pub files: FilesConfig,
+    /// `[channels.<service>]`.
+    pub channels: ChannelsConfig,
     /// `[model]`.
     pub model: ModelConfig,
     /// `[gateway]`.
@@ -140,6 +144,7 @@ impl Config {
             standby: StandbyConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             files: FilesConfig::read(&mut reader),
+            channels: ChannelsConfig::read(&mut reader),
             model: ModelConfig::read(&mut reader),
             gateway: GatewayConfig::read(&mut reader),
             mounts: MountsConfig::read(&mut reader),

@@ -26,7 +26,7 @@ impl ModelConfig {
     }
 }
 
-fn address(raw: &Raw<'_>) -> Result<Url, Right> {
+pub(super) fn address(raw: &Raw<'_>) -> Result<Url, Right> {
     const RIGHT: &str =
         "an address such as \"https://api.anthropic.com\": http or https, without user, query or fragment in it";
     let text = value::line(1024)(raw).map_err(|_| RIGHT)?;

@@ -35,5 +35,7 @@ mod podman;
 mod providers;
 mod service;
 mod skills;
+#[cfg(feature = "slack")]
+mod slack;
 mod standby;
 mod trouble;

@@ -1,0 +1,152 @@
+//! What each method of the Web API answers.
+
+use serde_json::{Value, json};
+
+use super::{FakeSlack, State, world::World};
+
+/// The longest text of a message, in characters.
+const LONGEST_TEXT: usize = 40_000;
+
+/// Answers a call. `arguments` are those of the query or the body.
+pub(super) fn answer(state: &State, method: &str, token: &str, arguments: &Value) -> Value {
+    let mut answer = state.change(|world| match allowed(world, method, token) {
+        Err(error) => Err(error),
+        Ok(()) => act(world, state, method, arguments),
+    });
+    match &mut answer {
+        Ok(answer) => {
+            answer["ok"] = json!(true);
+            answer.take()
+        }
+        Err(error) => json!({"ok": false, "error": error}),
+    }
+}
+
+fn allowed(world: &World, method: &str, token: &str) -> Result<(), String> {
+    let wanted = if method == "apps.connections.open" { FakeSlack::APP_TOKEN } else { FakeSlack::BOT_TOKEN };
+    match token {
+        "" => Err("not_authed".to_owned()),
+        token if world.revoked.contains(token) => Err("token_revoked".to_owned()),
+        token if token == wanted => Ok(()),
+        FakeSlack::APP_TOKEN | FakeSlack::BOT_TOKEN => Err("not_allowed_token_type".to_owned()),
+        _ => Err("invalid_auth".to_owned()),
+    }
+}
+
+fn act(world: &mut World, state: &State, method: &str, arguments: &Value) -> Result<Value, String> {
+    let text = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
+    match method {
+        "auth.test" => Ok(json!({
+            "url": "https://fake.slack.com/", "team": "Fake", "user": "andy", "team_id": "T1",
+            "user_id": FakeSlack::BOT_USER, "bot_id": "B1",
+        })),
+        "apps.connections.open" => Ok(json!({"url": format!("ws://{}/link/?ticket=fake&app_id=A1", state.addr)})),
+        "chat.postMessage" => post(world, &text("channel"), &text("text"), &arguments["metadata"]),
+        "conversations.history" => history(world, arguments),
+        "conversations.info" => {
+            let id = text("channel");
+            if !world.conversations.contains_key(&id) {
+                return Err("channel_not_found".to_owned());
+            }
+            Ok(json!({"channel": about(world, &id)}))
+        }
+        "users.conversations" => {
+            let ids: Vec<String> = world.conversations.keys().cloned().collect();
+            let all: Vec<Value> = ids.iter().map(|id| about(world, id)).collect();
+            Ok(json!({"channels": all, "response_metadata": {"next_cursor": ""}}))
+        }
+        "users.info" => {
+            let id = text("user");
+            let name = world.users.get(&id).ok_or("user_not_found")?;
+            Ok(json!({"user": {
+                "id": id, "name": name.to_lowercase(), "real_name": name, "profile": {"display_name": name, "real_name": name},
+            }}))
+        }
+        "files.getUploadURLExternal" => {
+            let length = text("length").parse::<usize>().map_err(|_| "invalid_arguments")?;
+            let id = world.new_file(&text("filename"), length);
+            Ok(json!({"upload_url": format!("http://{}/upload/{id}", state.addr), "file_id": id}))
+        }
+        "files.completeUploadExternal" => share(world, arguments),
+        _ => Err("unknown_method".to_owned()),
+    }
+}
+
+fn post(world: &mut World, conversation: &str, text: &str, metadata: &Value) -> Result<Value, String> {
+    may_write(world, conversation)?;
+    match text.chars().count() {
+        0 => return Err("no_text".to_owned()),
+        1..=LONGEST_TEXT => {}
+        _ => return Err("msg_too_long".to_owned()),
+    }
+    let mut message = json!({"text": text});
+    if metadata.is_object() {
+        message["metadata"] = metadata.clone();
+    }
+    // Slack makes blocks of what apps post, of kinds that come and go.
+    message["blocks"] =
+        json!([{"type": "rich_text", "block_id": "b", "elements": [{"type": "rich_text_of_tomorrow"}]}]);
+    let ts = world.post(conversation, message.clone());
+    message["ts"] = json!(ts);
+    Ok(json!({"channel": conversation, "ts": ts, "message": message}))
+}
+
+fn share(world: &mut World, arguments: &Value) -> Result<Value, String> {
+    let conversation = arguments["channel_id"].as_str().unwrap_or_default().to_owned();
+    may_write(world, &conversation)?;
+    let (mut files, mut shown) = (Vec::new(), arguments["initial_comment"].as_str().unwrap_or_default().to_owned());
+    for file in arguments["files"].as_array().into_iter().flatten() {
+        let id = file["id"].as_str().unwrap_or_default();
+        let kept = world.files.get(id).ok_or("file_not_found")?;
+        let content = kept.content.as_ref().filter(|content| content.len() == kept.length).ok_or("file_not_found")?;
+        let title = file["title"].as_str().unwrap_or(&kept.name);
+        shown = format!("{shown} [{title}: {}]", String::from_utf8_lossy(content)).trim_start().to_owned();
+        files.push(json!({"id": id, "name": kept.name, "title": title, "size": kept.length}));
+    }
+    world.post(&conversation, json!({"text": shown, "files": files.clone()}));
+    Ok(json!({"files": files}))
+}
+
+fn may_write(world: &World, conversation: &str) -> Result<(), String> {
+    let conversation = world.conversations.get(conversation).ok_or("channel_not_found")?;
+    match () {
+        () if conversation.archived => Err("is_archived".to_owned()),
+        () if !conversation.app_is_in => Err("not_in_channel".to_owned()),
+        () => Ok(()),
+    }
+}
+
+/// Newest first; a cursor is how many were told before.
+fn history(world: &World, arguments: &Value) -> Result<Value, String> {
+    let argument = |name: &str| arguments[name].as_str().unwrap_or_default();
+    let conversation = world.conversations.get(argument("channel")).ok_or("channel_not_found")?;
+    let limit: usize = argument("limit").parse().unwrap_or(100);
+    let told: usize = argument("cursor").parse().unwrap_or(0);
+    let with_metadata = argument("include_all_metadata") == "true";
+    let oldest: f64 = argument("oldest").parse().unwrap_or(0.0);
+    let is_new =
+        |message: &&Value| message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).is_some_and(|ts| ts > oldest);
+    let page = conversation.history.iter().rev().take_while(is_new).skip(told).take(limit).map(|message| {
+        let mut message = message.clone();
+        if let (false, Some(message)) = (with_metadata, message.as_object_mut()) {
+            message.remove("metadata");
+        }
+        message
+    });
+    let page: Vec<Value> = page.collect();
+    let next = told + page.len();
+    let cursor =
+        if next < conversation.history.iter().filter(is_new).count() { next.to_string() } else { String::new() };
+    Ok(json!({"messages": page, "has_more": !cursor.is_empty(), "response_metadata": {"next_cursor": cursor}}))
+}
+
+fn about(world: &World, id: &str) -> Value {
+    let Some(conversation) = world.conversations.get(id) else { return Value::Null };
+    match id.starts_with('D') {
+        true => json!({"id": id, "is_im": true, "user": conversation.name, "created": 1_699_000_000}),
+        false => json!({
+            "id": id, "name": conversation.name, "is_im": false, "is_channel": true, "created": 1_699_000_000,
+            "is_archived": conversation.archived, "is_member": conversation.app_is_in,
+        }),
+    }
+}

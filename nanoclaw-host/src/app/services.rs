@@ -1,0 +1,54 @@
+//! The chat services that the host itself connects to: which are used, and keeping them connected.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    channels::{
+        ports::{ChannelHost, Intake},
+        status::ChannelWatch,
+    },
+    config::Config,
+    files::Spool,
+};
+
+/// Starts those that are used, as workers among `workers` that end with `stop`.
+pub(super) fn start(
+    config: &Config,
+    intake: &Arc<dyn Intake>,
+    host: &Arc<dyn ChannelHost>,
+    spool: &Arc<Spool>,
+    stop: &CancellationToken,
+    workers: &mut JoinSet<()>,
+) -> Vec<ChannelWatch> {
+    #[cfg_attr(not(feature = "slack"), expect(unused_mut, reason = "a build without services has none"))]
+    let mut watches = Vec::new();
+    #[cfg(feature = "slack")]
+    {
+        use crate::{
+            channels::slack::{self, SlackParts, SlackSettings},
+            config::Enabled,
+        };
+        let slack = &config.channels.slack;
+        if *slack.enabled != Enabled::No {
+            let parts = SlackParts {
+                settings: SlackSettings {
+                    required: *slack.enabled == Enabled::Yes,
+                    api_url: slack.api_url.value.clone(),
+                },
+                credentials: config.credentials.clone(),
+                intake: intake.clone(),
+                host: host.clone(),
+                files: Some(spool.clone()),
+            };
+            let (watch, keeping) = slack::start(parts, stop.clone());
+            workers.spawn(keeping);
+            watches.push(watch);
+        }
+    }
+    #[cfg(not(feature = "slack"))]
+    let _ = (config, intake, host, spool, stop, workers);
+    watches
+}

@@ -1,0 +1,322 @@
+//! What people write: one message of a conversation after the other, conversations apart from each other, so that order is kept
+//! and a large file in one holds up no other.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    StreamExt as _,
+    future::{BoxFuture, FutureExt as _},
+    stream::FuturesUnordered,
+};
+use nanoclaw_core::{
+    attachment::{Attachment, Fetched},
+    chat::{ChatKind, ChatMetadata},
+    message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
+    orchestrator::Receipt,
+    secret::Secret,
+    time::Timestamp,
+};
+use serde_json::Value;
+
+use super::{
+    Slack, chat_of,
+    client::{Client, Conversation, Identity},
+    event::{Meaning, Said, meaning},
+    text_in::{Assistant, calling, mentioned, readable},
+};
+use crate::{
+    channels::{
+        arriving::{self, Arrived},
+        clean_name,
+    },
+    panics::caught,
+};
+
+/// The most messages of one conversation that wait; Slack says those beyond it again.
+const MOST_WAITING: usize = 256;
+/// How long what was begun may take when the session ends.
+const LONGEST_END: Duration = Duration::from_secs(10);
+/// The most users of one message whose names are asked for.
+const MOST_NAMES: usize = 20;
+/// How an assistant is called in a chat that is no group, of which no text is kept.
+const NOBODYS_CALL: &str = "@assistant";
+
+/// The messages of one session that are being taken in.
+pub(super) struct Receiver<'a> {
+    slack: &'a Slack,
+    session: Arc<Session<'a>>,
+    /// What waits in a conversation of which something is being taken in.
+    waiting: HashMap<String, VecDeque<Envelope>>,
+    running: FuturesUnordered<BoxFuture<'a, Done>>,
+    /// Envelopes with which nothing is to be done.
+    skipped: VecDeque<String>,
+}
+
+struct Session<'a> {
+    client: &'a Client,
+    bot: Secret,
+    me: Identity,
+    /// The conversations of which all was noted that is known.
+    noted: Mutex<HashSet<String>>,
+}
+
+struct Envelope {
+    id: String,
+    meaning: Meaning,
+}
+
+struct Done {
+    conversation: String,
+    envelope: String,
+    outcome: Result<(), NotTaken>,
+}
+
+/// Why an envelope is not acknowledged.
+enum NotTaken {
+    /// The host could not store it: nobody's message can be stored just now.
+    NotStored(String),
+    /// A fault of ours, with this one message.
+    Fault,
+}
+
+impl<'a> Receiver<'a> {
+    pub(super) fn new(slack: &'a Slack, client: &'a Client, bot: Secret, me: Identity) -> Self {
+        let session = Arc::new(Session { client, bot, me, noted: Mutex::default() });
+        let (waiting, running, skipped) = (HashMap::new(), FuturesUnordered::new(), VecDeque::new());
+        Self { slack, session, waiting, running, skipped }
+    }
+
+    /// Takes in what came with the envelope `id`, after what came before it in the same conversation.
+    pub(super) fn take(&mut self, id: String, event: Option<Value>) {
+        let meaning = event.map_or(Meaning::Nothing("it is no event"), |event| meaning(event, &self.session.me));
+        let conversation = match &meaning {
+            Meaning::Nothing(why) => {
+                tracing::debug!(why, "an event of Slack's is nothing for us");
+                self.skipped.push_back(id);
+                return;
+            }
+            Meaning::Said(said) => said.conversation.clone(),
+            Meaning::Joined { conversation }
+            | Meaning::Left { conversation, .. }
+            | Meaning::Renamed { conversation, .. } => conversation.clone(),
+        };
+        let envelope = Envelope { id, meaning };
+        match self.waiting.get_mut(&conversation) {
+            Some(queue) if queue.len() < MOST_WAITING => queue.push_back(envelope),
+            Some(_) => tracing::warn!(conversation, "too much waits in a conversation; Slack will say it again"),
+            None => {
+                self.waiting.insert(conversation.clone(), VecDeque::new());
+                self.begin(conversation, envelope);
+            }
+        }
+    }
+
+    /// Waits for the next envelope that is to be acknowledged. Can be dropped and called again.
+    ///
+    /// # Errors
+    /// Why nothing can be taken in just now. Slack says again what was not acknowledged.
+    pub(super) async fn done(&mut self) -> Result<String, String> {
+        loop {
+            if let Some(envelope) = self.skipped.pop_front() {
+                return Ok(envelope);
+            }
+            let Some(Done { conversation, envelope, outcome }) = self.running.next().await else {
+                // Until something is taken in, which begins with dropping this.
+                return std::future::pending().await;
+            };
+            match self.waiting.get_mut(&conversation).and_then(VecDeque::pop_front) {
+                Some(next) => self.begin(conversation, next),
+                None => drop(self.waiting.remove(&conversation)),
+            }
+            match outcome {
+                Ok(()) => return Ok(envelope),
+                Err(NotTaken::NotStored(reason)) => return Err(reason),
+                Err(NotTaken::Fault) => {}
+            }
+        }
+    }
+
+    /// Sees what was begun to its end: a commit is not left in the middle.
+    pub(super) async fn end(mut self) {
+        let rest = async { while self.running.next().await.is_some() {} };
+        if tokio::time::timeout(LONGEST_END, rest).await.is_err() {
+            tracing::warn!("what Slack said last is not taken in; it will be said again");
+        }
+    }
+
+    fn begin(&self, conversation: String, envelope: Envelope) {
+        let (slack, session) = (self.slack, self.session.clone());
+        let work = async move {
+            let Envelope { id, meaning } = envelope;
+            let outcome = match caught(slack.act(&session, meaning)).await {
+                Ok(taken) => taken.map_err(NotTaken::NotStored),
+                Err(panicked) => {
+                    tracing::error!(error = %panicked, "a message could not be taken in");
+                    Err(NotTaken::Fault)
+                }
+            };
+            Done { conversation, envelope: id, outcome }
+        };
+        self.running.push(work.boxed());
+    }
+}
+
+impl Slack {
+    async fn act(&self, session: &Session<'_>, meaning: Meaning) -> Result<(), String> {
+        match meaning {
+            Meaning::Nothing(_) => {}
+            Meaning::Said(said) => {
+                let (conversation, at) = (said.conversation.clone(), said.at);
+                self.take_in(session, *said).await?;
+                self.note_once(session, &conversation, at).await;
+            }
+            Meaning::Joined { conversation } => {
+                tracing::info!(conversation, "the assistant is in a conversation of Slack's");
+                session.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&conversation);
+                self.note_once(session, &conversation, Timestamp::now()).await;
+            }
+            Meaning::Left { conversation, how } => {
+                let group = chat_of(&conversation).and_then(|chat| self.intake.called(&chat)).is_some();
+                if group {
+                    tracing::warn!(
+                        chat = %format_args!("{}{conversation}", super::PREFIX), how,
+                        "a group's conversation is not heard any more; invite the assistant again, or `nanoclaw groups remove` it"
+                    );
+                }
+            }
+            Meaning::Renamed { conversation, name } => {
+                if let Some(chat) = chat_of(&conversation) {
+                    let (channel, name) = (self.name.clone(), clean_name(&name));
+                    let kind = Some(ChatKind::Group);
+                    let metadata = ChatMetadata { chat, channel, name, kind, last_seen: Timestamp::now() };
+                    self.intake.note_chat(metadata).await.map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, session: &Session<'_>, said: Said) -> Result<(), String> {
+        let Session { client, bot, me, .. } = session;
+        let ids = (chat_of(&said.conversation), SenderId::new(&said.user), PlatformMessageId::new(&said.id));
+        let (Some(chat), Ok(sender), Ok(id)) = ids else {
+            tracing::warn!(conversation = said.conversation, "a message with strange ids is skipped");
+            return Ok(());
+        };
+        let called = self.intake.called(&chat);
+        let call = called.as_deref().unwrap_or(NOBODYS_CALL);
+        let mut names = HashMap::new();
+        let thread_user = said.thread.as_ref().and_then(|thread| thread.user.as_deref());
+        let users = [said.user.as_str()].into_iter().chain(thread_user).chain(mentioned(&said.text)).take(MOST_NAMES);
+        for user in users.filter(|user| *user != me.user_id).collect::<HashSet<_>>() {
+            if let Some(name) = self.people.name(client, bot, user).await {
+                names.insert(user.to_owned(), name);
+            }
+        }
+        let quote = said.thread.as_ref().and_then(|thread| {
+            let sender_name = match &thread.user {
+                Some(user) if *user == me.user_id => Some(call.trim_start_matches('@').to_owned()),
+                Some(user) => names.get(user).cloned(),
+                None => None,
+            };
+            Some(Quote { id: PlatformMessageId::new(&thread.id).ok()?, sender_name, text: None })
+        });
+        let (attachments, files) = match called {
+            Some(_) => self.fetch_all(client, bot, &said.conversation, &said.files).await,
+            None => not_fetched(&said),
+        };
+        let message = InboundMessage {
+            chat,
+            channel: self.name.clone(),
+            chat_kind: Some(said.kind),
+            id,
+            sender,
+            sender_name: names.get(&said.user).cloned().unwrap_or_else(|| said.user.clone()),
+            author: Author::Person,
+            text: text_of(&said, Assistant { user: &me.user_id, called: call }, &names),
+            sent_at: said.at,
+            quote,
+            attachments,
+        };
+        let receipt = arriving::accept(&*self.intake, self.files.as_ref(), Arrived { message, files }).await?;
+        if receipt == Receipt::Unregistered {
+            tracing::debug!(conversation = said.conversation, "a message in a conversation that is no group");
+        }
+        Ok(())
+    }
+
+    /// Keeps the name of a conversation when something first happens in it. Best effort.
+    async fn note_once(&self, session: &Session<'_>, conversation: &str, at: Timestamp) {
+        let first = session.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(conversation.to_owned());
+        if !first {
+            return;
+        }
+        match session.client.conversation(&session.bot, conversation).await {
+            Ok(known) => {
+                let known = Conversation { id: conversation.to_owned(), ..known };
+                self.note(session.client, &session.bot, known, at).await;
+            }
+            Err(trouble) => tracing::debug!(conversation, ?trouble, "a conversation's name cannot be had"),
+        }
+    }
+}
+
+/// What the inbox gets as the text.
+fn text_of(said: &Said, assistant: Assistant<'_>, names: &HashMap<String, String>) -> String {
+    let text = readable(&said.text, assistant, |user| names.get(user).cloned());
+    if said.edited {
+        // Nobody is called again by a change; who wants an answer to it says so.
+        return format!("[edited] {text}");
+    }
+    if mentioned(&said.text).contains(&assistant.user) { calling(text, assistant.called) } else { text }
+}
+
+fn not_fetched(said: &Said) -> (Vec<Attachment>, Vec<Option<String>>) {
+    let reason = Some("the chat was no group when it came".to_owned());
+    let attachment =
+        |_| Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason: reason.clone() } };
+    (said.files.iter().map(attachment).collect(), vec![None; said.files.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str, edited: bool) -> Said {
+        Said {
+            conversation: "C1".to_owned(),
+            kind: ChatKind::Group,
+            id: "1.2".to_owned(),
+            at: Timestamp::from_ms(0),
+            user: "U1".to_owned(),
+            text: text.to_owned(),
+            edited,
+            thread: None,
+            files: Vec::new(),
+        }
+    }
+
+    fn shown(text: &str, called: &str) -> String {
+        let names = HashMap::from([("U1".to_owned(), "Ann".to_owned())]);
+        text_of(&said(text, false), Assistant { user: "UBOT", called }, &names)
+    }
+
+    #[test]
+    fn a_mention_of_the_bot_becomes_what_the_group_calls_it() {
+        assert_eq!(shown("<@UBOT> hello <@U1>", "@Andy"), "@Andy hello @Ann");
+        assert_eq!(shown("hello <@UBOT>", "@Andy"), "@Andy hello @Andy");
+        assert_eq!(shown("<@UBOT> hello", "hey bot"), "hey bot hello");
+        assert_eq!(shown("hello", "@Andy"), "hello");
+    }
+
+    #[test]
+    fn an_edit_says_that_it_is_one_and_calls_nobody() {
+        let assistant = Assistant { user: "UBOT", called: "@Andy" };
+        let text = text_of(&said("<@UBOT> hello", true), assistant, &HashMap::new());
+        assert_eq!(text, "[edited] @Andy hello");
+    }
+}

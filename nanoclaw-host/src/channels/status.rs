@@ -1,0 +1,121 @@
+//! How a channel stands whose service has to be reached: said by the one who connects, read by whoever wants to know.
+
+use nanoclaw_core::{
+    chat::{ChannelName, ChatId},
+    time::Timestamp,
+};
+use tokio::sync::watch;
+
+use super::bridge::Claim;
+
+/// How a channel stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChannelState {
+    /// It has no credentials, and nobody said that it should: it is not used.
+    Unused {
+        /// What it would need.
+        needs: String,
+    },
+    /// It is being connected.
+    Connecting,
+    /// What people write arrives.
+    Connected {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The connection was lost, or cannot be made just now.
+    Waiting {
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        next_try: Timestamp,
+    },
+    /// It is not tried any more before the credentials change.
+    Refused {
+        /// Why.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The host ends.
+    Ended,
+}
+
+impl ChannelState {
+    /// Whether what people write arrives.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected { .. })
+    }
+}
+
+/// The one who says how a channel stands.
+#[cfg(feature = "slack")]
+#[derive(Debug)]
+pub(super) struct StatusKeeper {
+    state: watch::Sender<ChannelState>,
+    name: ChannelName,
+}
+
+#[cfg(feature = "slack")]
+impl StatusKeeper {
+    pub(super) fn new(name: ChannelName) -> Self {
+        Self { state: watch::Sender::new(ChannelState::Connecting), name }
+    }
+
+    /// Says it, and logs what people should know.
+    pub(super) fn set(&self, state: ChannelState) {
+        let channel = &self.name;
+        match &state {
+            ChannelState::Unused { needs } => tracing::debug!(%channel, needs, "a channel is not used"),
+            ChannelState::Connecting => tracing::debug!(%channel, "connecting"),
+            ChannelState::Connected { .. } => tracing::info!(%channel, "connected"),
+            ChannelState::Waiting { reason, next_try } => {
+                tracing::warn!(%channel, reason, %next_try, "not connected; trying again");
+            }
+            ChannelState::Refused { reason, remedy } => {
+                tracing::error!(%channel, reason, remedy, "the channel cannot be used");
+            }
+            ChannelState::Ended => tracing::debug!(%channel, "ended"),
+        }
+        self.state.send_replace(state);
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<ChannelState> {
+        self.state.subscribe()
+    }
+}
+
+/// A channel that runs, for those who want to know how it stands. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ChannelWatch {
+    /// Its name.
+    pub name: ChannelName,
+    pub(super) claim: Claim,
+    pub(super) state: watch::Receiver<ChannelState>,
+}
+
+impl ChannelWatch {
+    /// How it stands now.
+    #[must_use]
+    pub fn state(&self) -> ChannelState {
+        self.state.borrow().clone()
+    }
+
+    /// Whether `chat` is one of its own.
+    #[must_use]
+    pub fn carries(&self, chat: &ChatId) -> bool {
+        self.claim.covers(chat)
+    }
+
+    /// What no bridge may have: its name and chats.
+    #[must_use]
+    pub fn reservation(&self) -> (ChannelName, Claim) {
+        (self.name.clone(), self.claim.clone())
+    }
+
+    /// Waits until `wanted` holds of how it stands, and returns that; `None` when it never will.
+    pub async fn wait_for(&self, wanted: impl Fn(&ChannelState) -> bool) -> Option<ChannelState> {
+        self.state.clone().wait_for(|state| wanted(state)).await.ok().map(|state| state.clone())
+    }
+}

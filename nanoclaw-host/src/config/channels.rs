@@ -1,0 +1,81 @@
+//! `[channels.slack]`: the chat services that the host itself connects to. Their credentials are not here: they are
+//! [`credentials`](crate::credentials)'.
+
+use reqwest::Url;
+use toml::de::DeValue;
+
+use super::{
+    model::address,
+    reader::{Reader, Section},
+    setting::Setting,
+    value::{Raw, Right},
+};
+
+/// The chat services that the host itself connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelsConfig {
+    /// `[channels.slack]`.
+    pub slack: SlackConfig,
+}
+
+/// Slack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlackConfig {
+    /// Whether it is used.
+    pub enabled: Setting<Enabled>,
+    /// The Web API; a method is a name below it.
+    pub api_url: Setting<Url>,
+}
+
+/// Whether a chat service is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enabled {
+    /// If its credentials are there.
+    Auto,
+    /// It is; that its credentials are missing is trouble then.
+    Yes,
+    /// It is not.
+    No,
+}
+
+impl ChannelsConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut slack = SlackConfig::default();
+        let known = |name: &str| match name {
+            "slack" => Ok(()),
+            _ => {
+                Err(format!("the host itself connects to no service {name}; there is slack, and bridges for any other"))
+            }
+        };
+        reader.sections_of("channels", known, |(), section| slack = SlackConfig::read(section));
+        Self { slack }
+    }
+}
+
+impl Default for SlackConfig {
+    fn default() -> Self {
+        let api_url = Url::parse("https://slack.com/api").expect("the default address is well formed");
+        Self { enabled: Setting::default_to(Enabled::Auto), api_url: Setting::default_to(api_url) }
+    }
+}
+
+impl SlackConfig {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        let default = Self::default();
+        Self {
+            enabled: section.read("enabled", None, default.enabled.value, enabled(cfg!(feature = "slack"))),
+            api_url: section.read("api_url", None, default.api_url.value, address),
+        }
+    }
+}
+
+/// `built`: whether this program has the service.
+fn enabled(built: bool) -> impl Fn(&Raw<'_>) -> Result<Enabled, Right> {
+    move |raw| match raw {
+        Raw::Toml(DeValue::Boolean(false)) => Ok(Enabled::No),
+        Raw::Toml(DeValue::Boolean(true)) if built => Ok(Enabled::Yes),
+        Raw::Toml(DeValue::Boolean(true)) => Err("false: this program was built without it".into()),
+        Raw::Toml(DeValue::String(word)) if word == "auto" => Ok(Enabled::Auto),
+        _ => Err("true, false, or \"auto\" for when its credentials are there".into()),
+    }
+}

@@ -1,0 +1,544 @@
+//! Slack's channel, with the real client, against a fake Slack that speaks the real protocols.
+
+#![cfg(feature = "slack")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod channel_fakes;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+
+use channel_fakes::{FakeHost, FakeIntake, delivery, soon};
+use nanoclaw_core::{
+    attachment::{Fetched, OutgoingFile, SpoolName, SpooledFile},
+    channel::{Channel, Repeat, SendError},
+    chat::ChatKind,
+    delivery::Delivery,
+    message::InboundMessage,
+};
+use nanoclaw_fakes::slack::{FakeSlack, Fault};
+use nanoclaw_host::{
+    channels::{
+        slack::{APP_TOKEN, BOT_TOKEN, SlackParts, SlackSettings, start},
+        status::{ChannelState, ChannelWatch},
+    },
+    config::{CredentialsConfig, environment_of},
+    credentials::{Ask, Credentials},
+    files::{FileLimits, Spool},
+};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const GOOD: [(&str, &str); 2] = [(BOT_TOKEN, FakeSlack::BOT_TOKEN), (APP_TOKEN, FakeSlack::APP_TOKEN)];
+
+/// Slack's channel with a fake host around it, and a fake Slack.
+struct Place {
+    slack: FakeSlack,
+    intake: Arc<FakeIntake>,
+    host: Arc<FakeHost>,
+    credentials: Credentials,
+    watch: ChannelWatch,
+    spool: Arc<Spool>,
+    stop: CancellationToken,
+    keeping: JoinHandle<()>,
+    home: tempfile::TempDir,
+}
+
+impl Place {
+    /// One that is connected, with the conversations C1 and C2.
+    async fn connected() -> Self {
+        let place = Self::with(FakeSlack::start().await.unwrap(), &GOOD, false);
+        place.slack.wait_until("a connection", |seen| seen.connections == 1).await;
+        place.state("connected", ChannelState::is_connected).await;
+        place
+    }
+
+    fn with(slack: FakeSlack, tokens: &[(&str, &str)], required: bool) -> Self {
+        slack.conversation("C1", "general");
+        slack.conversation("C2", "random");
+        let home = tempfile::tempdir().unwrap();
+        store_tokens(home.path(), tokens);
+        let environment = environment_of([("XDG_CONFIG_HOME", home.path().to_str().unwrap())]);
+        let (mut mistakes, mut remarks) = (Vec::new(), Vec::new());
+        let credentials = Credentials::read(&environment, &CredentialsConfig::default(), &mut mistakes, &mut remarks);
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        let limits = FileLimits { file_bytes: 1000, per_message: 2, spool_bytes: 1 << 20, out_bytes: 1 << 20 };
+        let spool = Arc::new(Spool::open(&home.path().join("files"), limits).unwrap());
+        let (intake, host) = (FakeIntake::new(), FakeHost::new());
+        let parts = SlackParts {
+            settings: SlackSettings { required, api_url: slack.api_url().parse().unwrap() },
+            credentials: credentials.clone(),
+            intake: intake.clone(),
+            host: host.clone(),
+            files: Some(spool.clone()),
+        };
+        let stop = CancellationToken::new();
+        let (watch, keeping) = start(parts, stop.clone());
+        let keeping = tokio::spawn(keeping);
+        Self { slack, intake, host, credentials, watch, spool, stop, keeping, home }
+    }
+
+    async fn state(&self, what: &str, so: impl Fn(&ChannelState) -> bool) -> ChannelState {
+        soon(what, self.watch.wait_for(so)).await.unwrap()
+    }
+
+    fn channel(&self) -> Arc<dyn Channel> {
+        self.host.channel("slack")
+    }
+
+    async fn send(&self, delivery: &Delivery) -> Result<nanoclaw_core::delivery::Sent, SendError> {
+        soon("the end of a send", self.channel().send(delivery)).await
+    }
+
+    /// The messages, when there are so many.
+    async fn messages(&self, count: usize) -> Vec<InboundMessage> {
+        self.intake.wait_for(count).await;
+        self.intake.messages()
+    }
+
+    /// Waits until so many events were acknowledged.
+    async fn acknowledged(&self, count: usize) {
+        self.slack.wait_until("an acknowledgement", |seen| seen.acknowledged.len() >= count).await;
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        soon("the end", self.keeping).await.unwrap();
+    }
+}
+
+fn store_tokens(home: &Path, tokens: &[(&str, &str)]) {
+    let folder = home.join("nanoclaw");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(home, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let file = folder.join("credentials");
+    fs::write(&file, tokens.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn to(number: i64, chat: &str, text: &str) -> Delivery {
+    delivery(number, chat, text)
+}
+
+/// A text that goes out in several pieces.
+fn long_text() -> String {
+    (0..400).map(|number| format!("This is line {number} of a long answer.\n\n")).collect()
+}
+
+#[tokio::test]
+async fn a_message_reaches_the_inbox_with_names_in_place_of_ids_and_is_then_acknowledged() {
+    let place = Place::connected().await;
+    let ts = place.slack.say("C1", "U1", "<@UBOT> ask <@U2> about <https://a.example|this> &amp; that");
+    let message = place.messages(1).await.remove(0);
+    assert_eq!((message.chat.as_str(), message.channel.as_str(), message.id.as_str()), ("slack:C1", "slack", &*ts));
+    assert_eq!((message.sender.as_str(), message.sender_name.as_str()), ("U1", "Ann"));
+    assert_eq!(message.text, "@Andy ask @Bob about this (https://a.example) & that");
+    assert_eq!(message.chat_kind, Some(ChatKind::Group));
+    assert_eq!(message.sent_at.as_ms().to_string(), ts.replace(".000100", "000"));
+    place.acknowledged(1).await;
+
+    place.slack.conversation("D1", "U1");
+    place.slack.say("D1", "U1", "just us");
+    let message = place.messages(2).await.remove(1);
+    assert_eq!((message.chat.as_str(), message.chat_kind), ("slack:D1", Some(ChatKind::Private)));
+
+    place.slack.say_more("C1", "U2", "in a thread", &json!({"thread_ts": ts, "parent_user_id": "U1"}));
+    let quote = place.messages(3).await.remove(2).quote.unwrap();
+    assert_eq!((quote.id.as_str(), quote.sender_name.as_deref()), (&*ts, Some("Ann")));
+
+    place.slack.edit("C1", &ts, "<@UBOT> never mind");
+    let edit = place.messages(4).await.remove(3);
+    assert_eq!((edit.text.as_str(), edit.sender_name.as_str()), ("[edited] @Andy never mind", "Ann"));
+    assert!(edit.id.as_str().starts_with(&*ts) && edit.id.as_str() != ts, "{}", edit.id);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn names_are_asked_for_once() {
+    let place = Place::connected().await;
+    for number in 1..=3 {
+        place.slack.say("C1", "U1", "hello");
+        place.messages(number).await;
+    }
+    let asked = place.slack.seen().calls.iter().filter(|call| call.arguments["user"] == "U1").count();
+    assert_eq!(asked, 1);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_only_when_it_is_committed() {
+    let place = Place::connected().await;
+    place.intake.hold_commits(true);
+    place.slack.say("C1", "U1", "hello");
+    place.slack.wait_until("the delivery", |seen| seen.delivered == 1).await;
+    // Another conversation's event goes through meanwhile: it is acknowledged although the message before it is not.
+    place.slack.event(json!({"type": "reaction_added", "user": "U1", "item": {}}));
+    place.slack.wait_until("the other acknowledgement", |seen| seen.acknowledged == [1]).await;
+    assert!(place.intake.messages().is_empty());
+    place.intake.hold_commits(false);
+    place.slack.wait_until("both acknowledgements", |seen| seen.acknowledged == [1, 0]).await;
+    assert_eq!(place.intake.texts(), ["hello"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_the_store_did_not_take_is_said_again_in_its_order() {
+    let place = Place::connected().await;
+    place.intake.fail(true);
+    for text in ["one", "two", "three"] {
+        place.slack.say("C1", "U1", text);
+    }
+    place.state("the loss", |state| matches!(state, ChannelState::Waiting { .. })).await;
+    assert_eq!(place.slack.seen().acknowledged, Vec::<usize>::new(), "nothing is acknowledged that is not stored");
+    place.intake.fail(false);
+    place.messages(3).await;
+    place.acknowledged(3).await;
+    assert_eq!(place.intake.texts(), ["one", "two", "three"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_is_delivered_twice_is_one_message() {
+    let place = Place::connected().await;
+    let ts = place.slack.say("C1", "U1", "<@UBOT> hello");
+    place.acknowledged(1).await;
+    place.slack.deliver_again();
+    place.acknowledged(2).await;
+    // An app that asks for both gets a mention as an event of its own.
+    place.slack.event(json!({
+        "type": "app_mention", "channel": "C1", "user": "U1", "text": "<@UBOT> hello", "ts": ts, "event_ts": ts,
+    }));
+    place.acknowledged(3).await;
+    // Acknowledged, and lost on the way: it is said again on the next connection.
+    place.slack.lose_acknowledgements(1);
+    place.slack.say("C1", "U1", "again");
+    place.acknowledged(4).await;
+    assert_eq!(place.intake.texts(), ["@Andy hello", "again"]);
+    assert!(place.slack.seen().connections > 1);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_programs_say_is_not_heard_and_our_own_words_neither() {
+    let place = Place::connected().await;
+    place.send(&to(1, "slack:C1", "from the assistant")).await.unwrap();
+    place.slack.say_more("C1", "U9", "from a bot", &json!({"bot_id": "B9"}));
+    place.slack.say_more("C1", "U1", "joined", &json!({"subtype": "channel_join"}));
+    place.slack.say("C1", "U1", "from a person");
+    place.acknowledged(4).await;
+    assert_eq!(place.intake.texts(), ["from a person"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again_and_nothing_is_missed() {
+    let place = Place::connected().await;
+    let kicks: [fn(&FakeSlack); 3] =
+        [FakeSlack::drop_connections, FakeSlack::close_connections, |slack| slack.disconnect("refresh_requested")];
+    for (number, kick) in kicks.into_iter().enumerate() {
+        kick(&place.slack);
+        // Said while nobody is there, or on the old connection: it arrives in any case.
+        place.slack.say("C1", "U1", &format!("after {number}"));
+        place.slack.wait_until("the next connection", |seen| seen.connections == number + 2).await;
+        place.messages(number + 1).await;
+        place.acknowledged(number + 1).await;
+    }
+    assert_eq!(place.intake.texts(), ["after 0", "after 1", "after 2"]);
+    place.slack.refuse_connections(2);
+    place.slack.drop_connections();
+    place
+        .slack
+        .wait_until("the connection after two refusals", |seen| seen.refused == 2 && seen.connections == 5)
+        .await;
+    place.state("connected", ChannelState::is_connected).await;
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_token_is_told_with_its_remedy_and_not_tried_again_before_it_changes() {
+    for (bad, name) in [
+        ([(BOT_TOKEN, "xoxb-wrong"), (APP_TOKEN, FakeSlack::APP_TOKEN)], BOT_TOKEN),
+        ([(BOT_TOKEN, FakeSlack::BOT_TOKEN), (APP_TOKEN, "xapp-wrong")], APP_TOKEN),
+    ] {
+        let place = Place::with(FakeSlack::start().await.unwrap(), &bad, false);
+        let refused = place.state("the refusal", |state| matches!(state, ChannelState::Refused { .. })).await;
+        let ChannelState::Refused { reason, remedy } = refused else { unreachable!("it was waited for") };
+        assert!(reason.contains(name) && remedy.contains(&format!("nanoclaw auth set {name}")), "{reason}: {remedy}");
+        assert!(!format!("{reason}{remedy}").contains("wrong"), "no token is told");
+        let calls = place.slack.seen().calls.len();
+        assert!(calls <= 2, "it was tried once: {calls} calls");
+
+        store_tokens(place.home.path(), &GOOD);
+        place.credentials.reload(Ask::AllButTheCommand).await.unwrap();
+        place.state("the connection", ChannelState::is_connected).await;
+        place.end().await;
+    }
+}
+
+#[tokio::test]
+async fn missing_tokens_are_trouble_only_where_somebody_wants_slack() {
+    let place = Place::with(FakeSlack::start().await.unwrap(), &[], false);
+    place.state("that it is not used", |state| matches!(state, ChannelState::Unused { .. })).await;
+    let error = place.send(&to(1, "slack:C1", "hello")).await.unwrap_err();
+    assert!(matches!(error, SendError::NotConnected { .. }), "{error:?}");
+    place.end().await;
+    for (tokens, required) in [(&[][..], true), (&GOOD[..1], false)] {
+        let place = Place::with(FakeSlack::start().await.unwrap(), tokens, required);
+        place.state("that it cannot be used", |state| matches!(state, ChannelState::Refused { .. })).await;
+        assert!(place.slack.seen().calls.is_empty());
+        place.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_is_noticed_at_the_next_message_which_waits_for_the_new_one() {
+    let place = Place::connected().await;
+    place.slack.revoke(FakeSlack::BOT_TOKEN);
+    let error = place.send(&to(1, "slack:C1", "hello")).await.unwrap_err();
+    assert!(matches!(error, SendError::NotConnected { .. }), "{error:?}");
+    place.state("the refusal", |state| matches!(state, ChannelState::Refused { .. })).await;
+    place.slack.restore(FakeSlack::BOT_TOKEN);
+    // Whoever stores it again has stored something.
+    store_tokens(place.home.path(), &[GOOD[0], GOOD[1], ("OTHER", "x")]);
+    place.credentials.reload(Ask::AllButTheCommand).await.unwrap();
+    place.host.wait_for("connected slack", 2).await;
+    place.send(&to(1, "slack:C1", "hello")).await.unwrap();
+    assert_eq!(place.slack.posted("C1"), ["hello"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_posted_with_its_mark_and_a_long_one_in_pieces() {
+    let place = Place::connected().await;
+    assert_eq!(place.channel().capabilities().repeat, Repeat::LookedUp);
+    let sent = place.send(&to(1, "slack:C1", "hello")).await.unwrap();
+    let (_, message) = place.slack.seen().posts.remove(0);
+    assert_eq!(sent.platform_id.unwrap().as_str(), message["ts"]);
+    let mark = json!({"event_type": "nanoclaw", "event_payload": {"key": "reply/family/1/1", "piece": "0"}});
+    assert_eq!(message["metadata"], mark);
+    place.send(&to(2, "slack:C2", &long_text())).await.unwrap();
+    let pieces = place.slack.posted("C2");
+    assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.chars().count() <= 4000), "{}", pieces.len());
+    for number in 0..400 {
+        let line = format!("This is line {number} of a long answer.");
+        assert_eq!(pieces.iter().filter(|piece| piece.contains(&line)).count(), 1, "{line}");
+    }
+    place.end().await;
+}
+
+#[tokio::test]
+async fn one_conversation_that_is_limited_holds_up_no_other() {
+    let place = Place::connected().await;
+    place.slack.fail_next_in("chat.postMessage", "C1", Fault::Limited { seconds: 30 });
+    let error = place.send(&to(1, "slack:C1", "one")).await.unwrap_err();
+    assert!(
+        matches!(error, SendError::Retry { after: Some(after), .. } if after == Duration::from_secs(30)),
+        "{error:?}"
+    );
+    place.slack.fail_next_in("chat.postMessage", "C1", Fault::Slow);
+    let slow = tokio::spawn({
+        let channel = place.channel();
+        async move { channel.send(&to(2, "slack:C1", "two")).await }
+    });
+    place.slack.wait_until("the slow post", |seen| seen.posted("C1") == ["two"]).await;
+    place.send(&to(3, "slack:C2", "three")).await.unwrap();
+    assert!(!slow.is_finished());
+    place.slack.release();
+    soon("the slow answer", slow).await.unwrap().unwrap();
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_slack_refuses_for_good_says_what_to_do() {
+    let place = Place::connected().await;
+    for (chat, code) in [("slack:C9", "channel_not_found"), ("slack:C1", "is_archived"), ("slack:C2", "not_in_channel")]
+    {
+        match code {
+            "is_archived" => place.slack.archive("C1"),
+            "not_in_channel" => place.slack.remove_app("C2"),
+            _ => {}
+        }
+        let error = place.send(&to(1, chat, "hello")).await.unwrap_err();
+        assert!(matches!(&error, SendError::Permanent { reason } if reason.contains(code)), "{error:?}");
+    }
+    place.slack.conversation("C3", "third");
+    place.slack.fail_next("chat.postMessage", Fault::Error("something_new".to_owned()));
+    let error = place.send(&to(1, "slack:C3", "hello")).await.unwrap_err();
+    assert!(matches!(error, SendError::Retry { .. }), "{error:?}");
+    place.end().await;
+}
+
+#[tokio::test]
+async fn whether_a_message_was_sent_is_found_out_after_any_break() {
+    let place = Place::connected().await;
+    for (number, (fault, was_sent)) in [
+        (Fault::DropBefore, false),
+        (Fault::DropAfter, true),
+        (Fault::Half, true),
+        (Fault::Status(500), false),
+        (Fault::Error("fatal_error".to_owned()), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let message = to(i64::try_from(number).unwrap(), "slack:C1", &format!("message {number}"));
+        place.slack.fail_next("chat.postMessage", fault.clone());
+        let error = place.send(&message).await.unwrap_err();
+        assert!(matches!(error, SendError::Unknown { .. }), "{fault:?}: {error:?}");
+        let found = soon("the look", place.channel().find(&message)).await.unwrap();
+        assert_eq!(found.is_some(), was_sent, "{fault:?}");
+        if !was_sent {
+            place.send(&message).await.unwrap();
+        }
+        assert_eq!(place.slack.posted("C1").iter().filter(|text| **text == message.text).count(), 1, "{fault:?}");
+    }
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_was_half_sent_goes_on_where_it_stopped() {
+    let place = Place::connected().await;
+    let whole = to(1, "slack:C2", &long_text());
+    place.send(&whole).await.unwrap();
+    let expected = place.slack.posted("C2");
+
+    // The second piece is limited: this process knows that the first is out.
+    let mut message = to(2, "slack:C1", &long_text());
+    place.slack.fail_next_in("chat.postMessage", "C1", Fault::Slow);
+    let sending = tokio::spawn({
+        let (channel, message) = (place.channel(), message.clone());
+        async move { channel.send(&message).await }
+    });
+    place.slack.wait_until("the first piece", |seen| seen.posted("C1").len() == 1).await;
+    place.slack.fail_next_in("chat.postMessage", "C1", Fault::Limited { seconds: 1 });
+    place.slack.release();
+    let error = soon("the limit", sending).await.unwrap().unwrap_err();
+    assert!(matches!(error, SendError::Retry { .. }), "{error:?}");
+    message.attempts = 1;
+    place.send(&message).await.unwrap();
+    assert_eq!(place.slack.posted("C1"), expected);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
+    let place = Place::connected().await;
+    let mut message = to(1, "slack:C1", &long_text());
+    place.slack.fail_next("chat.postMessage", Fault::Slow);
+    let sending = tokio::spawn({
+        let (channel, message) = (place.channel(), message.clone());
+        async move { channel.send(&message).await }
+    });
+    place.slack.wait_until("the first piece", |seen| seen.posted("C1").len() == 1).await;
+    // The host dies here.
+    sending.abort();
+    let Place { slack, stop, keeping, .. } = place;
+    stop.cancel();
+    soon("the end", keeping).await.unwrap();
+
+    let next = Place::with(slack, &GOOD, false);
+    assert_eq!(soon("the look", next.channel().find(&message)).await.unwrap(), None);
+    message.attempts = 1;
+    next.send(&message).await.unwrap();
+    let posted = next.slack.posted("C1");
+    for number in 0..400 {
+        let line = format!("This is line {number} of");
+        assert_eq!(posted.iter().filter(|piece| piece.contains(&line)).count(), 1, "{line}");
+    }
+    assert!(soon("the look", next.channel().find(&message)).await.unwrap().is_some());
+    next.end().await;
+}
+
+#[tokio::test]
+async fn files_that_people_send_are_in_the_spool_when_the_message_is_stored() {
+    let place = Place::connected().await;
+    place.slack.say_file("C1", "U1", "look", "a.txt", b"the content");
+    let message = place.messages(1).await.remove(0);
+    assert_eq!(message.text, "look");
+    let attachment = &message.attachments[0];
+    let Fetched::Yes(file) = &attachment.fetched else { panic!("it is fetched: {attachment:?}") };
+    assert_eq!((attachment.name.as_deref(), attachment.kind.as_str(), file.bytes), (Some("a.txt"), "document", 11));
+    let copy = place.home.path().join("files/in").join(file.spool.as_str());
+    assert_eq!(fs::read(copy).unwrap(), b"the content");
+    place.acknowledged(1).await;
+    assert_eq!(fs::read_dir(place.spool.arriving()).unwrap().count(), 0, "the channel's copy is gone");
+
+    place.slack.say_file("C1", "U1", "", "large.txt", &[b'x'; 2000]);
+    let attachment = place.messages(2).await.remove(1).attachments.remove(0);
+    assert!(matches!(&attachment.fetched, Fetched::No { reason: Some(reason) } if reason.contains("larger than")));
+
+    // A link to elsewhere is not followed: the token would go along.
+    let elsewhere = json!({"files": [{"id": "F9", "name": "x", "size": 3, "url_private": "https://files.example/x"}]});
+    place.slack.say_more("C1", "U1", "see", &elsewhere);
+    let attachment = place.messages(3).await.remove(2).attachments.remove(0);
+    assert!(matches!(&attachment.fetched, Fetched::No { reason: Some(reason) } if reason.contains("elsewhere")));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn of_a_chat_that_is_no_group_no_file_is_fetched_and_its_name_is_kept() {
+    let place = Place::connected().await;
+    place.intake.unregister("slack:C1");
+    place.slack.say_file("C1", "U1", "look", "a.txt", b"the content");
+    place.acknowledged(1).await;
+    assert!(place.intake.messages().is_empty());
+    assert_eq!(fs::read_dir(place.home.path().join("files/in")).unwrap().count(), 0);
+    let known = place.intake.chats().into_iter().find(|chat| chat.chat.as_str() == "slack:C1").unwrap();
+    assert_eq!((known.name.as_deref(), known.kind), (Some("general"), Some(ChatKind::Group)));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_an_agent_sends_is_shared_once_whatever_breaks() {
+    let place = Place::connected().await;
+    let content = b"a report";
+    let spooled = SpooledFile {
+        spool: SpoolName::new("00ff").unwrap(),
+        media_type: "text/plain".into(),
+        bytes: content.len() as u64,
+    };
+    let file = OutgoingFile::new("family".parse().unwrap(), "out/report.txt", spooled);
+    let path = place.spool.path_of(&file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    let message = Delivery { file: Some(file), ..to(1, "slack:C1", "here it is") };
+    place.slack.fail_next("files.completeUploadExternal", Fault::DropAfter);
+    let error = place.send(&message).await.unwrap_err();
+    assert!(matches!(error, SendError::Unknown { .. }), "{error:?}");
+    assert_eq!(place.slack.posted("C1"), ["here it is [report.txt: a report]"]);
+    assert!(soon("the look", place.channel().find(&message)).await.unwrap().is_some());
+
+    // The same file in another message is another message.
+    let again = Delivery { key: "reply/family/1/2".parse().unwrap(), ..message };
+    assert!(soon("the look", place.channel().find(&again)).await.unwrap().is_none());
+    place.send(&again).await.unwrap();
+    assert_eq!(place.slack.posted("C1").len(), 2);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn messages_that_came_out_of_order_are_stored_as_they_came_and_none_is_lost() {
+    let place = Place::connected().await;
+    place.slack.hold_events();
+    for text in ["one", "two"] {
+        place.slack.say("C1", "U1", text);
+    }
+    place.slack.release_events_reversed();
+    place.messages(2).await;
+    assert_eq!(place.intake.texts(), ["two", "one"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_meets_a_fault_of_ours_is_said_again_and_the_others_go_on() {
+    let place = Place::connected().await;
+    place.intake.panic_next();
+    place.slack.say("C1", "U1", "one");
+    place.slack.say("C1", "U1", "two");
+    place.messages(1).await;
+    place.slack.drop_connections();
+    place.messages(2).await;
+    assert_eq!(place.intake.texts(), ["two", "one"]);
+    place.end().await;
+}
