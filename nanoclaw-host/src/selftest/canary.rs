@@ -26,6 +26,11 @@ use tokio::time::timeout;
 const REPORTS_WITHIN: Duration = Duration::from_secs(60);
 /// More than this no canary says.
 const LONGEST_REPORT: usize = 1 << 20;
+/// No canary lives so long: one that is older and has ended is nobody's. One that is younger may be another host's, which has
+/// made it and is about to start it.
+const LEFT_AFTER: Duration = Duration::from_secs(600);
+/// The first word of a canary's name, of which the last is when it was made.
+const NAME: &str = "nanoclaw-canary";
 /// The installation of all canaries, which is nobody's: no host takes them for its own.
 const INSTALL: &str = "nanoclawcanary";
 
@@ -100,11 +105,11 @@ fn judge(profile: HardeningProfile, walls: Walls, lines: Vec<CanaryLine>, exit: 
 fn spec(profile: &HardeningProfile, image: &ImageRef, runner: &Path) -> Result<ContainerSpec, RuntimeError> {
     let other = |reason: String| RuntimeError::Other { action: "send a canary", reason };
     // Unlike any other's, also of a host in another process namespace.
-    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanoseconds = since_1970().as_nanos();
     let number = CANARIES.fetch_add(1, Ordering::Relaxed);
     let runner = std::path::absolute(runner).map_err(|error| other(error.to_string()))?;
     Ok(ContainerSpec {
-        name: format!("nanoclaw-canary-{}-{number}-{nanoseconds:x}", std::process::id()),
+        name: format!("{NAME}-{}-{number}-{nanoseconds:x}", std::process::id()),
         image: image.clone(),
         command: vec![GuestValue::Path(guest::RUNNER.to_owned()), CANARY_WORD.into()],
         env: BTreeMap::new(),
@@ -128,9 +133,20 @@ fn spec(profile: &HardeningProfile, image: &ImageRef, runner: &Path) -> Result<C
 async fn remove_leftovers(runtime: &dyn ContainerRuntime, install: &InstallId) {
     // What is wrong with the runtime is told by the start.
     let left = runtime.list(install).await.unwrap_or_default();
-    for canary in left.into_iter().filter(|canary| !canary.running) {
+    for canary in left.into_iter().filter(|canary| !canary.running && is_left(canary.id.as_str(), since_1970())) {
         let _ = runtime.remove(&canary.id).await;
     }
+}
+
+/// Whether the canary of this name is so old at `now` that nobody waits for it.
+fn is_left(name: &str, now: Duration) -> bool {
+    let made = name.strip_prefix(NAME).and_then(|rest| rest.rsplit('-').next());
+    let made = made.and_then(|made| u128::from_str_radix(made, 16).ok());
+    made.is_some_and(|made| now.as_nanos().saturating_sub(made) > LEFT_AFTER.as_nanos())
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// All that it says, and how it ended.
@@ -169,4 +185,20 @@ fn own_namespaces() -> BTreeMap<String, String> {
             Some((entry.file_name().into_string().ok()?, link.to_string_lossy().into_owned()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_that_another_host_has_only_just_made_is_not_taken_for_one_left_behind() {
+        let made = Duration::from_secs(1_800_000_000);
+        let name = format!("{NAME}-17-1-{:x}", made.as_nanos());
+        assert!(!is_left(&name, made));
+        assert!(!is_left(&name, made + LEFT_AFTER));
+        assert!(is_left(&name, made + LEFT_AFTER + Duration::from_secs(1)));
+        assert!(!is_left(&name, Duration::ZERO), "nor by a clock that is behind");
+        assert!(!is_left(NAME, made) && !is_left("somebody-elses-container", made));
+    }
 }
