@@ -1,6 +1,7 @@
 # What .ci/run does as a user who is not root: the sandbox promises as much to an ordinary user. Sourced by it.
 
-# Runs the tests that are already built. Docker is not for this user, whom nobody put into its group; Podman is, rootless.
+# Runs the tests that are already built. Docker is not for this user, whom nobody put into its group; Podman is, rootless. The
+# simulation is left out: its world is made up, and has no users.
 test_as_ordinary_user() {
     cargo test --workspace --locked --no-run --message-format=json 2>"$work/build.log" >"$work/build.json" || {
         cat "$work/build.log"
@@ -12,7 +13,8 @@ import json, os, sys
 for line in open(sys.argv[1]):
     message = json.loads(line)
     if message.get("executable") and message["profile"]["test"]:
-        print(os.path.dirname(message["manifest_path"]), message["executable"], sep="\t")
+        if message["target"]["name"] != "simulation":
+            print(os.path.dirname(message["manifest_path"]), message["executable"], sep="\t")
 PYTHON
     local folder program failed=()
     while IFS=$'\t' read -r folder program; do
@@ -64,7 +66,8 @@ as_ordinary_user() {
         mount --rbind "$work/view" "$repository"
         cd "$repository"
         exec setpriv --reuid "$user" --regid "$user" --init-groups --reset-env \
-            env CI=true RUSTC="$work/toolchain/bin/rustc" NANOCLAW_TEST_RUNTIMES=sandbox,bubblewrap,podman,claude \
+            env CI=true RUST_TEST_THREADS="$RUST_TEST_THREADS" RUSTC="$work/toolchain/bin/rustc" \
+            NANOCLAW_TEST_RUNTIMES=sandbox,bubblewrap,podman,claude \
             NANOCLAW_TEST_CLAUDE="$NANOCLAW_TEST_CLAUDE" "$@"
     ' bash "$PWD" "$work" "$(rustc --print sysroot)" "$ORDINARY_USER" "$@"
 }

@@ -28,7 +28,10 @@ use std::{
     ffi::OsString,
     fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
+    panic::resume_unwind,
     path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::Context as _;
@@ -56,6 +59,9 @@ const ATTACKS: [(&str, Make); 8] = [
     ("persist", persist::run),
     ("exhaust", exhaust::run),
 ];
+
+/// How much is tried at the same time where that is possible: fewer than the connections that the gateway serves.
+const SIDE_BY_SIDE: usize = 8;
 
 /// Runs one attack and returns the exit code to end with.
 pub(crate) fn main(arguments: &[OsString]) -> u8 {
@@ -97,6 +103,23 @@ struct Attack {
     diary: PathBuf,
 }
 
+/// One thing to try that needs nothing of the attack.
+struct Try<'a> {
+    name: String,
+    attempt: Box<dyn FnOnce() -> Outcome + Send + 'a>,
+}
+
+/// So that a list of them reads like attempts that are made at once.
+trait Tries<'a> {
+    fn tries(&mut self, name: impl Into<String>, attempt: impl FnOnce() -> Outcome + Send + 'a);
+}
+
+impl<'a> Tries<'a> for Vec<Try<'a>> {
+    fn tries(&mut self, name: impl Into<String>, attempt: impl FnOnce() -> Outcome + Send + 'a) {
+        self.push(Try { name: name.into(), attempt: Box::new(attempt) });
+    }
+}
+
 impl Attack {
     fn begin(orders: Orders, places: Places, input: ContainerInput, name: &str) -> anyhow::Result<Self> {
         let diary = places.group.join(diary_name(name));
@@ -127,6 +150,32 @@ impl Attack {
         let attempt = Attempt { name, outcome };
         self.note(&serde_json::to_string(&attempt).unwrap_or_default());
         self.attempts.push(attempt);
+    }
+
+    /// Tries several things at once that have nothing to do with each other and of which none ends the container, unless an
+    /// earlier container did; `SIDE_BY_SIDE` at a time.
+    fn tries_all(&mut self, tries: Vec<Try<'_>>) {
+        let known = |name: &str| self.attempts.iter().any(|attempt| attempt.name == name);
+        let mut left: Vec<Try<'_>> = tries.into_iter().filter(|one| !known(&one.name)).collect();
+        // Taken from the end.
+        left.reverse();
+        let (left, attack) = (Mutex::new(left), &*self);
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(Try { name, attempt }) = next() {
+                let attempt = Attempt { name, outcome: attempt() };
+                attack.note(&serde_json::to_string(&attempt).unwrap_or_default());
+                done.push(attempt);
+            }
+            done
+        };
+        let done: Vec<Attempt> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(work)).collect();
+            let done = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            done.flatten().collect()
+        });
+        self.attempts.extend(done);
     }
 
     /// Writes a line into the diary; where the disk is full the attempt is not repeated, that is all.

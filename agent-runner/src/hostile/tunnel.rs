@@ -11,7 +11,7 @@ use std::{
 
 use nanoclaw_core::protocol::hostile::{ALLOWED, Outcome, REACHED, Reach, SMUGGLED, canaries};
 
-use super::{Attack, ambiguous, client_hello, has, spellings};
+use super::{Attack, Tries as _, Try, ambiguous, client_hello, has, spellings};
 
 /// How long the first byte of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,12 +32,9 @@ pub(super) fn run(attack: &mut Attack) {
     };
     let door = Door { socket, reach };
     allowed(attack, &door);
-    targets(attack, &door);
-    names_in_tls(attack, &door);
-    changing(attack, &door);
-    hidden(attack, &door);
-    upstreams(attack, &door);
-    heads(attack, &door);
+    // What takes longest begins first.
+    let tries = [changing, hidden, names_in_tls, targets, upstreams, heads].into_iter().flat_map(|some| some(&door));
+    attack.tries_all(tries.collect());
     // Last, because the gateway has enough of us then.
     floods(attack, &door);
 }
@@ -77,30 +74,31 @@ fn allowed(attack: &mut Attack, door: &Door) {
 }
 
 /// Other hosts and ports, in every spelling.
-fn targets(attack: &mut Attack, door: &Door) {
+fn targets(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let reach = &door.reach;
     for target in spellings::refused(reach) {
-        attack.tries(format!("CONNECT {}", shown(&target)), |_| {
+        all.tries(format!("CONNECT {}", shown(&target)), move || {
             let hello = client_hello::naming(&[&reach.allowed]);
             refused(&door.tunnel(&target, &reach.allowed, &hello))
         });
     }
     for host in spellings::refused_for_http(reach) {
-        attack.tries(format!("plain HTTP to {}", shown(&host)), |_| {
+        all.tries(format!("plain HTTP to {}", shown(&host)), move || {
             refused(&door.say(get(&format!("http://{host}/latest/meta-data/"), &reach.allowed, "").as_bytes()))
         });
     }
     for target in spellings::the_same(reach) {
-        attack.tries(format!("CONNECT {}, which is the allowed host", shown(&target)), |_| {
+        all.tries(format!("CONNECT {}, which is the allowed host", shown(&target)), move || {
             nowhere_else(&door.tunnel(&target, &reach.other, &client_hello::naming(&[&reach.allowed])))
         });
     }
     for host in [reach.other.clone(), "169.254.169.254".to_owned(), "localhost".to_owned(), "x\u{0}y".to_owned()] {
-        attack.tries(format!("the allowed host with the header host: {}", shown(&host)), |_| {
+        all.tries(format!("the allowed host with the header host: {}", shown(&host)), move || {
             nowhere_else(&door.say(get(&format!("http://{}/", reach.allowed), &host, "").as_bytes()))
         });
     }
-    attack.tries("a redirect to metadata", |_| {
+    all.tries("a redirect to metadata", move || {
         let answer = door.say(get(&format!("http://{}/redirect", reach.allowed), &reach.allowed, "").as_bytes());
         match (status(&answer).as_str(), has(&answer, REACHED)) {
             ("302", false) => {
@@ -110,10 +108,12 @@ fn targets(attack: &mut Attack, door: &Door) {
             (code, _) => Outcome::Succeeded(format!("it was followed: {code}")),
         }
     });
+    all
 }
 
 /// TLS that names another host than the tunnel's.
-fn names_in_tls(attack: &mut Attack, door: &Door) {
+fn names_in_tls(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let (allowed, other) = (door.reach.allowed.as_str(), door.reach.other.as_str());
     let with_nul = format!("{allowed}\0.{other}");
     let below = format!("x.{allowed}");
@@ -147,7 +147,8 @@ fn names_in_tls(attack: &mut Attack, door: &Door) {
             if port != 443 && (words[0] != 22 || name.starts_with("half")) {
                 continue;
             }
-            attack.tries(format!("TLS on port {port} that names {name}"), |_| {
+            let words = words.clone();
+            all.tries(format!("TLS on port {port} that names {name}"), move || {
                 let answer = door.tunnel(&format!("{allowed}:{port}"), allowed, &words);
                 match has(&answer, ALLOWED) || has(&answer, REACHED) {
                     true => Outcome::Succeeded("it was passed on".to_owned()),
@@ -156,10 +157,12 @@ fn names_in_tls(attack: &mut Attack, door: &Door) {
             });
         }
     }
+    all
 }
 
 /// A name that is public when it is asked about, and somewhere else a moment later.
-fn changing(attack: &mut Attack, door: &Door) {
+fn changing(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let reach = &door.reach;
     let host = &reach.changing;
     let judge = |answers: Vec<Vec<u8>>| {
@@ -170,19 +173,19 @@ fn changing(attack: &mut Attack, door: &Door) {
             _ => Outcome::Succeeded(format!("{reached} of {all} led where nobody may")),
         }
     };
-    attack.tries("a name that changes its answer, by CONNECT", |_| {
+    all.tries("a name that changes its answer, by CONNECT", move || {
         let hello = client_hello::naming(&[host]);
         judge((0..=reach.answers).map(|_| door.tunnel(&format!("{host}:443"), host, &hello)).collect())
     });
-    attack.tries("a name that changes its answer, by plain HTTP", |_| {
+    all.tries("a name that changes its answer, by plain HTTP", move || {
         judge((0..=reach.answers).map(|_| door.say(get(&format!("http://{host}/"), host, "").as_bytes())).collect())
     });
-    attack.tries("a name that changes its answer, twice on one connection", |_| {
+    all.tries("a name that changes its answer, twice on one connection", move || {
         let twice =
             format!("GET http://{host}/ HTTP/1.1\r\nhost: {host}\r\n\r\n{}", get(&format!("http://{host}/"), host, ""));
         judge((0..=reach.answers / 2).map(|_| door.say(twice.as_bytes())).collect())
     });
-    attack.tries("a name that changes its answer, many at the same time", |_| {
+    all.tries("a name that changes its answer, many at the same time", move || {
         judge(std::thread::scope(|scope| {
             let ask =
                 || (0..4).map(|_| door.say(get(&format!("http://{host}/"), host, "").as_bytes())).collect::<Vec<_>>();
@@ -190,10 +193,12 @@ fn changing(attack: &mut Attack, door: &Door) {
             workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
         }))
     });
+    all
 }
 
 /// Requests that hide another one, to everybody who can be asked.
-fn hidden(attack: &mut Attack, door: &Door) {
+fn hidden(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let reach = &door.reach;
     for (whom, target, host) in [
         ("an allowed host", format!("http://{}/first", reach.allowed), reach.allowed.as_str()),
@@ -201,7 +206,7 @@ fn hidden(attack: &mut Attack, door: &Door) {
         ("its further upstream", format!("/upstream/{}/desk/first", reach.upstream), "x"),
     ] {
         for (name, request) in ambiguous::requests(&target, host, &reach.allowed) {
-            attack.tries(format!("to {whom}, hidden: {name}"), |_| nowhere_else(&door.say(&request)));
+            all.tries(format!("to {whom}, hidden: {name}"), move || nowhere_else(&door.say(&request)));
         }
     }
     for (name, second) in [
@@ -213,19 +218,22 @@ fn hidden(attack: &mut Attack, door: &Door) {
         ),
         ("to another group's upstream", get(&format!("/upstream/{}/desk", reach.foreign_upstream), "x", "")),
     ] {
-        attack.tries(format!("a second request on the connection of an allowed one, {name}"), |_| {
-            let first = format!("GET http://{0}/ HTTP/1.1\r\nhost: {0}\r\n\r\n", reach.allowed);
-            nowhere_else(&door.say(format!("{first}{second}").as_bytes()))
+        let first = format!("GET http://{0}/ HTTP/1.1\r\nhost: {0}\r\n\r\n", reach.allowed);
+        let both = format!("{first}{second}");
+        all.tries(format!("a second request on the connection of an allowed one, {name}"), move || {
+            nowhere_else(&door.say(both.as_bytes()))
         });
-        attack.tries(format!("in a tunnel, a second request {name}"), |_| {
+        all.tries(format!("in a tunnel, a second request {name}"), move || {
             let target = format!("{}:{}", reach.allowed, Reach::PLAIN_PORT);
             nowhere_else(&door.tunnel(&target, &reach.allowed, second.as_bytes()))
         });
     }
+    all
 }
 
 /// Further upstreams: another group's, and its own beyond what it may ask.
-fn upstreams(attack: &mut Attack, door: &Door) {
+fn upstreams(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let reach = &door.reach;
     let (own, foreign) = (&reach.upstream, &reach.foreign_upstream);
     let mut paths: Vec<String> = [
@@ -270,15 +278,12 @@ fn upstreams(attack: &mut Attack, door: &Door) {
         paths.push(path);
     }
     for path in paths {
-        attack.tries(format!("upstream {}", shown(&path)), |_| refused(&door.say(get(&path, "x", "").as_bytes())));
+        all.tries(format!("upstream {}", shown(&path)), move || refused(&door.say(get(&path, "x", "").as_bytes())));
     }
     let desk = format!("/upstream/{own}/desk");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"] {
-        attack.tries(format!("its upstream by {method}"), |_| {
-            let lines =
-                format!("{method} {desk} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            refused(&door.say(lines.as_bytes()))
-        });
+        let lines = format!("{method} {desk} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        all.tries(format!("its upstream by {method}"), move || refused(&door.say(lines.as_bytes())));
     }
     for (name, lines) in [
         ("a credential of its own", "authorization: Bearer stolen\r\n"),
@@ -287,10 +292,10 @@ fn upstreams(attack: &mut Attack, door: &Door) {
         ("another host by headers", "x-forwarded-host: other\r\nforwarded: host=other\r\nx-original-url: /other\r\n"),
         ("the gateway's own mark", "x-nanoclaw-gateway: allowed\r\n"),
     ] {
-        attack
-            .tries(format!("its upstream with {name}"), |_| nowhere_else(&door.say(get(&desk, "x", lines).as_bytes())));
+        let request = get(&desk, "x", lines);
+        all.tries(format!("its upstream with {name}"), move || nowhere_else(&door.say(request.as_bytes())));
     }
-    attack.tries("its upstream, which sends it on to metadata", |_| {
+    all.tries("its upstream, which sends it on to metadata", move || {
         let answer = door.say(get(&format!("{desk}/redirect"), "x", "").as_bytes());
         match status(&answer).as_str() {
             "302" if canaries(&answer).is_empty() => Outcome::Refused("it is not followed".to_owned()),
@@ -299,18 +304,21 @@ fn upstreams(attack: &mut Attack, door: &Door) {
     });
     for address in &reach.upstream_addresses {
         for host in [address.to_string(), format!("localhost:{}", address.port())] {
-            attack.tries(format!("past the gateway's paths: CONNECT {host}"), |_| {
-                refused(&door.tunnel(&host, &host, b"GET"))
+            let url = format!("http://{host}/base/other");
+            all.tries(format!("past the gateway's paths: {url}"), move || {
+                refused(&door.say(get(&url, "x", "").as_bytes()))
             });
-            attack.tries(format!("past the gateway's paths: http://{host}/base/other"), |_| {
-                refused(&door.say(get(&format!("http://{host}/base/other"), "x", "").as_bytes()))
+            all.tries(format!("past the gateway's paths: CONNECT {host}"), move || {
+                refused(&door.tunnel(&host, &host, b"GET"))
             });
         }
     }
+    all
 }
 
 /// Heads that no reader should take.
-fn heads(attack: &mut Attack, door: &Door) {
+fn heads(door: &Door) -> Vec<Try<'_>> {
+    let mut all = Vec::new();
     let reach = &door.reach;
     let url = format!("http://{}/", reach.allowed);
     let host = &reach.allowed;
@@ -337,7 +345,7 @@ fn heads(attack: &mut Attack, door: &Door) {
         ("another scheme", get("file:///etc/passwd", host, "")),
         ("a scheme that nobody knows", get(&format!("gopher://{host}/"), host, "")),
     ] {
-        attack.tries(format!("a head with {name}"), |_| refused(&door.say(request.as_bytes())));
+        all.tries(format!("a head with {name}"), move || refused(&door.say(request.as_bytes())));
     }
     for (name, url) in [
         ("escaped line ends in the path", format!("{url}a%0d%0ax-injected:%201%0d%0a%0d%0aGET%20/smuggled")),
@@ -345,8 +353,9 @@ fn heads(attack: &mut Attack, door: &Door) {
         ("a fragment", format!("{url}#@{}/", reach.other)),
         ("a backslash", format!("{url}\\@{}/", reach.other)),
     ] {
-        attack.tries(format!("a path with {name}"), |_| nowhere_else(&door.say(get(&url, host, "").as_bytes())));
+        all.tries(format!("a path with {name}"), move || nowhere_else(&door.say(get(&url, host, "").as_bytes())));
     }
+    all
 }
 
 /// Connections, tunnels and requests without end.

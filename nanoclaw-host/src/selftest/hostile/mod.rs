@@ -54,8 +54,8 @@ pub(crate) const TUNNEL: &str = "tunnel";
 
 /// How long one attack may take, the restarts of containers that it ended included.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// How long it may go without an answer before it is asked for again.
-const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How long it may go without an answer before it is asked for again; twice as long each time.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long the other groups talk undisturbed, for comparison.
 const QUIET: Duration = Duration::from_secs(6);
 /// A reply of another group that takes longer than this under attack counts as a find.
@@ -194,10 +194,12 @@ async fn make_attack(place: &Place, attack: &str, bounds: Bounds) -> anyhow::Res
     let folder = place.prepare_attacker(attack, bounds)?;
     let mut terminal = Terminal::attach(place.home(), &place::attacker_chat(attack)).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut said_again_after = SAID_AGAIN_AFTER;
     while tokio::time::Instant::now() < deadline {
         // More than once: a forged block may have answered it, and nobody asks again what is answered.
         terminal.say(&format!("attack {attack}")).await?;
-        let until = deadline.min(tokio::time::Instant::now() + SAID_AGAIN_AFTER);
+        let until = deadline.min(tokio::time::Instant::now() + said_again_after);
+        said_again_after *= 2;
         while let Ok(Some(text)) = tokio::time::timeout_at(until, terminal.reply()).await {
             // Whatever else it says is its own chat's affair.
             if let Ok(attempts) = serde_json::from_str::<Vec<Attempt>>(&text) {
