@@ -7,3 +7,4 @@ pub mod chat_service;
 pub mod kill;
 pub mod model_api;
 pub mod slack;
+pub mod telegram;
