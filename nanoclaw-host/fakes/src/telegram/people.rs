@@ -17,7 +17,7 @@ impl World {
     /// Somebody writes; returns the message's id, 0 where the bot is not and hears nothing.
     pub(super) fn say(&mut self, chat: i64, from: i64, said: Said) -> i32 {
         if chat > 0 {
-            self.add_place(chat, "");
+            self.add_place(chat, "", true);
         }
         if !self.places.get(&chat).is_some_and(|place| place.bot_is_in) {
             return 0;
@@ -94,7 +94,7 @@ impl World {
 
     /// Somebody adds the bot to a group or removes it. A bot that is removed from a supergroup hears no message of it.
     pub(super) fn change_bot(&mut self, chat: i64, by: i64, is_in: bool) {
-        self.add_place(chat, "");
+        self.add_place(chat, "", is_in);
         if let Some(place) = self.places.get_mut(&chat) {
             place.bot_is_in = is_in;
         }

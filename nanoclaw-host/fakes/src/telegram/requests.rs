@@ -46,6 +46,7 @@ requests! {
     ResolveUsername: f::contacts::ResolveUsername,
     SendMessage: f::messages::SendMessage,
     SendMedia: f::messages::SendMedia,
+    SendMultiMedia: f::messages::SendMultiMedia,
     UploadMedia: f::messages::UploadMedia,
     EditMessage: f::messages::EditMessage,
     DeleteMessages: f::messages::DeleteMessages,
@@ -58,6 +59,7 @@ requests! {
     DeleteChannelMessages: f::channels::DeleteMessages,
     GetChannels: f::channels::GetChannels,
     GetFullChannel: f::channels::GetFullChannel,
+    GetParticipant: f::channels::GetParticipant,
     LeaveChannel: f::channels::LeaveChannel,
     SaveFilePart: f::upload::SaveFilePart,
     SaveBigFilePart: f::upload::SaveBigFilePart,
@@ -65,6 +67,7 @@ requests! {
     ;
     GetConfig: f::help::GetConfig,
     GetNearestDc: f::help::GetNearestDc,
+    GetAppConfig: f::help::GetAppConfig,
     LogOut: f::auth::LogOut,
     GetState: f::updates::GetState,
     SetBotCommands: f::bots::SetBotCommands,
@@ -112,6 +115,7 @@ impl Call {
         match &self.request {
             R::SendMessage(call) => chat(&call.peer),
             R::SendMedia(call) => chat(&call.peer),
+            R::SendMultiMedia(call) => chat(&call.peer),
             R::UploadMedia(call) => chat(&call.peer),
             R::EditMessage(call) => chat(&call.peer),
             R::SetTyping(call) => chat(&call.peer),
@@ -121,6 +125,7 @@ impl Call {
             R::GetChannelMessages(call) => channel(&call.channel),
             R::DeleteChannelMessages(call) => channel(&call.channel),
             R::GetFullChannel(call) => channel(&call.channel),
+            R::GetParticipant(call) => channel(&call.channel),
             R::LeaveChannel(call) => channel(&call.channel),
             _ => None,
         }

@@ -86,9 +86,9 @@ impl World {
         self.users.insert(id, User { id, name, username, is_bot, blocks_bot: false });
     }
 
-    pub(super) fn add_place(&mut self, chat: i64, title: &str) {
+    pub(super) fn add_place(&mut self, chat: i64, title: &str, bot_is_in: bool) {
         let members = self.users.keys().copied().filter(|user| *user != FakeTelegram::BOT_ID).collect();
-        let place = Place { title: title.to_owned(), members, bot_is_in: true, became: None };
+        let place = Place { title: title.to_owned(), members, bot_is_in, became: None };
         self.places.entry(chat).or_insert(place);
     }
 

@@ -9,7 +9,7 @@ use grammers_tl_types::{
 use crate::telegram::{
     FakeTelegram,
     faults::Refusal,
-    nouns::access_hash,
+    nouns::User,
     objects,
     tl::{Object, Writer, list},
     world::{World, now},
@@ -31,6 +31,12 @@ pub(super) fn config(api_id: Option<i32>) -> Result<Object, Refusal> {
 
 pub(super) fn nearest_dc() -> Object {
     Writer::of::<t::NearestDc>().text("XX").int(FakeTelegram::DC_ID).int(FakeTelegram::DC_ID).done()
+}
+
+/// An application's settings: none.
+pub(super) fn app_config() -> Object {
+    let none = Writer::of::<t::JsonObject>().list(&[]).done();
+    Writer::of::<t::help::AppConfig>().int(0).object(&none).done()
 }
 
 pub(super) fn sign_in(world: &mut World, connection: usize, call: &ImportBotAuthorization) -> Result<Object, Refusal> {
@@ -66,11 +72,8 @@ pub(super) fn users(world: &World, ids: &[InputUser]) -> Object {
 }
 
 pub(super) fn resolve(world: &World, username: &str) -> Result<Object, Refusal> {
-    let named = |user: &&crate::telegram::nouns::User| {
-        user.username.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(username))
-    };
+    let named = |user: &&User| user.username.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(username));
     let user = world.users.values().find(named).ok_or(Refusal::bad("USERNAME_NOT_OCCUPIED"))?;
-    debug_assert_ne!(access_hash(user.id), 0, "clients take 0 for none");
     let resolved = Writer::of::<t::contacts::ResolvedPeer>().object(&objects::peer(user.id));
     Ok(resolved.list(&[]).list(&[objects::user(user)]).done())
 }

@@ -1,8 +1,8 @@
 //! Groups that the client asks about, and leaves.
 
 use grammers_tl_types::{
-    enums::{InputChannel, InputUser},
-    types::{self as t, messages},
+    enums::{InputChannel, InputPeer, InputUser},
+    types::{self as t, channels, messages},
 };
 
 use crate::telegram::{
@@ -65,6 +65,24 @@ fn full_chat(world: &World, full: &Object, chat: i64, users: Vec<i64>) -> Object
 
 fn settings() -> Object {
     Writer::of::<t::PeerNotifySettings>().flags(&[]).done()
+}
+
+/// How somebody is in a supergroup.
+pub(super) fn participant(world: &World, channel: &InputChannel, who: &InputPeer) -> Result<Object, Refusal> {
+    let chat = world.supergroup_of(channel)?;
+    let (user, participant) = match who {
+        InputPeer::PeerSelf => {
+            let bot = FakeTelegram::BOT_ID;
+            (bot, Writer::of::<t::ChannelParticipantSelf>().flags(&[]).long(bot).long(bot).int(now()))
+        }
+        InputPeer::User(user) if world.places.get(&chat).is_some_and(|place| place.members.contains(&user.user_id)) => {
+            (user.user_id, Writer::of::<t::ChannelParticipant>().flags(&[]).long(user.user_id).int(now()))
+        }
+        _ => return Err(Refusal::bad("USER_NOT_PARTICIPANT")),
+    };
+    let (chats, users) = (world.place_objects([chat]), world.user_objects([user]));
+    let answer = Writer::of::<channels::ChannelParticipant>().object(&participant.done());
+    Ok(answer.list(&chats).list(&users).done())
 }
 
 pub(super) fn leave_group(world: &mut World, id: i64, user: &InputUser) -> Result<Object, Refusal> {

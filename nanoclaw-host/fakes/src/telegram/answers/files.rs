@@ -39,6 +39,9 @@ pub(super) fn of_media(world: &mut World, media: &InputMedia) -> Result<i64, Ref
     let file = match media {
         InputMedia::UploadedPhoto(photo) => {
             let (name, content) = world.files.uploaded(&photo.file)?;
+            if !is_picture(&content) {
+                return Err(Refusal::bad("IMAGE_PROCESS_FAILED"));
+            }
             File { name, ..File::photo(&content) }
         }
         InputMedia::UploadedDocument(document) => {
@@ -60,6 +63,12 @@ pub(super) fn of_media(world: &mut World, media: &InputMedia) -> Result<i64, Ref
         return Err(Refusal::bad("FILE_PARTS_INVALID"));
     }
     Ok(world.files.keep(file))
+}
+
+/// Whether Telegram would make a photo of it, by how it begins: as JPEG, PNG, GIF or WebP.
+fn is_picture(content: &[u8]) -> bool {
+    let beginnings: [&[u8]; 4] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF"];
+    beginnings.iter().any(|beginning| content.starts_with(beginning))
 }
 
 pub(super) fn get(world: &World, call: &GetFile) -> Result<Object, Refusal> {

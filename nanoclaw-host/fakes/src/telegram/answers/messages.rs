@@ -1,22 +1,21 @@
-//! What the client says, and asks of what was said.
+//! What the client says.
 
 use grammers_tl_types::{
-    enums::{InputChannel, InputMessage, InputReplyTo, MessageEntity, SendMessageAction},
+    enums::{InputMedia, InputReplyTo, InputSingleMedia, MessageEntity},
     functions::messages as f,
-    types::{self as t, messages},
+    types as t,
 };
 
 use super::files;
 use crate::telegram::{
     FakeTelegram,
-    changes::Change,
     entities::{self, Entity},
     faults::Refusal,
-    nouns::{Kind, Message, Sequence},
+    nouns::{Kind, Message},
     objects,
     people::blank,
     seen::Sent,
-    tl::{Object, Writer, boolean},
+    tl::{Object, Writer},
     world::{World, now},
 };
 
@@ -27,8 +26,8 @@ const LONGEST_CAPTION: usize = 1024;
 
 pub(super) fn send_message(world: &mut World, call: &f::SendMessage) -> Result<Object, Refusal> {
     let chat = world.chat_of(&call.peer)?;
-    if let Some(repeat) = repeat(world, chat, call.random_id)? {
-        return Ok(repeat);
+    if let Some((id, number)) = sent_before(world, chat, call.random_id)? {
+        return Ok(in_full(world, chat, id, call.random_id, number, 0));
     }
     if call.message.is_empty() {
         return Err(Refusal::bad("MESSAGE_EMPTY"));
@@ -47,33 +46,53 @@ pub(super) fn send_message(world: &mut World, call: &f::SendMessage) -> Result<O
 
 pub(super) fn send_media(world: &mut World, call: &f::SendMedia) -> Result<Object, Refusal> {
     let chat = world.chat_of(&call.peer)?;
-    if let Some(repeat) = repeat(world, chat, call.random_id)? {
-        return Ok(repeat);
+    if let Some((id, number)) = sent_before(world, chat, call.random_id)? {
+        return Ok(in_full(world, chat, id, call.random_id, number, 0));
     }
-    if entities::length(&call.message) > LONGEST_CAPTION {
-        return Err(Refusal::bad("MEDIA_CAPTION_TOO_LONG"));
-    }
-    let message = said(world, chat, &call.message, call.entities.as_deref(), call.reply_to.as_ref())?;
-    let file = files::of_media(world, &call.media)?;
-    let message = Message { file: Some(file), ..message };
+    let (text, entities) = (&call.message, call.entities.as_deref());
+    let message = with_file(world, chat, &call.media, text, entities, call.reply_to.as_ref())?;
     let (id, number) = send(world, message, call.random_id, false);
     Ok(in_full(world, chat, id, call.random_id, number, 1))
 }
 
-/// What was sent in this chat under this random id. Such a message is not sent again, however long ago the first was, and its number does
-/// not rise.
+/// Several files that are shown as one message.
+pub(super) fn send_album(world: &mut World, call: &f::SendMultiMedia) -> Result<Object, Refusal> {
+    let chat = world.chat_of(&call.peer)?;
+    let (mut told, mut messages) = (Vec::new(), Vec::new());
+    for InputSingleMedia::Media(single) in &call.multi_media {
+        if let Some((id, number)) = sent_before(world, chat, single.random_id)? {
+            told.push(of_message(world, chat, id, single.random_id, number, 0));
+            continue;
+        }
+        let (text, entities) = (&single.message, single.entities.as_deref());
+        let message = with_file(world, chat, &single.media, text, entities, call.reply_to.as_ref())?;
+        messages.push((message, single.random_id));
+    }
+    let album = messages.first().map(|(_, random_id)| *random_id);
+    for (message, random_id) in messages {
+        let (id, number) = send(world, Message { album, ..message }, random_id, false);
+        told.push(of_message(world, chat, id, random_id, number, 1));
+    }
+    let news: Vec<Object> = told.iter().flat_map(|told| told.news.clone()).collect();
+    // They are all about the same.
+    let (users, chats) = told.pop().map(|told| (told.users, told.chats)).unwrap_or_default();
+    Ok(objects::updates(&news, &users, &chats, now()))
+}
+
+/// What was sent in this chat under this random id, with its number. Such a message is not sent again, however long ago the first was: what
+/// is answered is the first, and the number does not rise.
 ///
 /// *Source*: core.telegram.org/api/updates, "updateMessageID updates".
-fn repeat(world: &mut World, chat: i64, random_id: i64) -> Result<Option<Object>, Refusal> {
+fn sent_before(world: &mut World, chat: i64, random_id: i64) -> Result<Option<(i32, i32)>, Refusal> {
     if random_id == 0 {
         return Err(Refusal::bad("RANDOM_ID_EMPTY"));
     }
     if world.in_progress.contains(&(chat, random_id)) {
         return Err(Refusal::new(500, "RANDOM_ID_DUPLICATE"));
     }
-    let Some((id, number)) = world.random_ids.get(&(chat, random_id)).copied() else { return Ok(None) };
-    world.seen.repeats += 1;
-    Ok(Some(in_full(world, chat, id, random_id, number, 0)))
+    let sent = world.random_ids.get(&(chat, random_id)).copied();
+    world.seen.repeats += usize::from(sent.is_some());
+    Ok(sent)
 }
 
 /// The message that the bot says, if it may.
@@ -97,7 +116,24 @@ fn said(
     Ok(Message { text: text.to_owned(), entities: formatted, reply_to, ..blank(chat, FakeTelegram::BOT_ID) })
 }
 
-fn may_write(world: &World, chat: i64) -> Result<(), Refusal> {
+/// The same with a file.
+fn with_file(
+    world: &mut World,
+    chat: i64,
+    media: &InputMedia,
+    caption: &str,
+    entities: Option<&[MessageEntity]>,
+    reply_to: Option<&InputReplyTo>,
+) -> Result<Message, Refusal> {
+    if entities::length(caption) > LONGEST_CAPTION {
+        return Err(Refusal::bad("MEDIA_CAPTION_TOO_LONG"));
+    }
+    let message = said(world, chat, caption, entities, reply_to)?;
+    let file = files::of_media(world, media)?;
+    Ok(Message { file: Some(file), ..message })
+}
+
+pub(super) fn may_write(world: &World, chat: i64) -> Result<(), Refusal> {
     let place = world.places.get(&chat).ok_or(Refusal::bad("PEER_ID_INVALID"))?;
     let blocks = world.users.get(&chat).is_some_and(|user| user.blocks_bot);
     match Kind::of(chat) {
@@ -110,7 +146,7 @@ fn may_write(world: &World, chat: i64) -> Result<(), Refusal> {
 }
 
 /// What stands out, as it is shown: mentions are of people, not of what a client says of them.
-fn formatted(world: &World, text: &str, entities: &[MessageEntity]) -> Result<Vec<MessageEntity>, Refusal> {
+pub(super) fn formatted(world: &World, text: &str, entities: &[MessageEntity]) -> Result<Vec<MessageEntity>, Refusal> {
     let end = entities::length(text) as i64;
     let mut formatted = Vec::new();
     for entity in entities {
@@ -155,114 +191,23 @@ fn in_short(message: &Message, number: i32) -> Object {
     short.int(message.id).int(number).int(1).int(message.date).maybe(entities, Writer::put).done()
 }
 
-fn in_full(world: &World, chat: i64, id: i32, random_id: i64, number: i32, count: i32) -> Object {
+/// What is told of a message that was sent.
+struct Told {
+    news: Vec<Object>,
+    users: Vec<Object>,
+    chats: Vec<Object>,
+}
+
+fn of_message(world: &World, chat: i64, id: i32, random_id: i64, number: i32, count: i32) -> Told {
     let message = world.message(chat, id);
     let mut news = vec![Writer::of::<t::UpdateMessageId>().int(id).long(random_id).done()];
     let new = |message| objects::new_message(Kind::of(chat).sequence(), &world.message_object(message), number, count);
     news.extend(message.map(new));
     let (users, chats) = world.peers_of(message.into_iter());
-    objects::updates(&news, &users, &chats, now())
+    Told { news, users, chats }
 }
 
-pub(super) fn edit(world: &mut World, call: &f::EditMessage) -> Result<Object, Refusal> {
-    let chat = world.chat_of(&call.peer)?;
-    may_write(world, chat)?;
-    let text = call.message.clone().unwrap_or_default();
-    let formatted = formatted(world, &text, call.entities.as_deref().unwrap_or_default())?;
-    let sequence = Kind::of(chat).sequence();
-    let message = world.messages.get_mut(&(sequence, call.id)).filter(|message| message.chat == chat);
-    let message = message.ok_or(Refusal::bad("MESSAGE_ID_INVALID"))?;
-    match () {
-        () if !message.is_outgoing() => return Err(Refusal::new(403, "MESSAGE_AUTHOR_REQUIRED")),
-        () if text.is_empty() => return Err(Refusal::bad("MESSAGE_EMPTY")),
-        () if message.text == text && message.entities == formatted => {
-            return Err(Refusal::bad("MESSAGE_NOT_MODIFIED"));
-        }
-        () => {}
-    }
-    (message.text, message.entities, message.edited) = (text.clone(), formatted, Some(now()));
-    let message = message.clone();
-    world.seen.edits.push((chat, call.id, text));
-    let number = world.changes(sequence).add(Change::Edited(call.id), now());
-    let update = objects::edited_message(sequence, &world.message_object(&message), number);
-    let (users, chats) = world.peers_of([&message].into_iter());
-    Ok(objects::updates(&[update], &users, &chats, now()))
-}
-
-pub(super) fn delete(world: &mut World, ids: &[i32]) -> Result<Object, Refusal> {
-    Ok(removed(world, Sequence::Common, ids))
-}
-
-pub(super) fn delete_of_channel(world: &mut World, channel: &InputChannel, ids: &[i32]) -> Result<Object, Refusal> {
-    let chat = world.supergroup_of(channel)?;
-    Ok(removed(world, Kind::of(chat).sequence(), ids))
-}
-
-fn removed(world: &mut World, sequence: Sequence, ids: &[i32]) -> Object {
-    let there = |id: &i32| world.messages.contains_key(&(sequence, *id));
-    let ids: Vec<i32> = ids.iter().copied().filter(there).collect();
-    world.messages.retain(|(of, id), _| *of != sequence || !ids.contains(id));
-    // Lists are of what a client named.
-    let count = ids.len() as i32;
-    let number = match count {
-        0 => world.changes(sequence).last(),
-        _ => world.changes(sequence).add(Change::Deleted(ids), now()),
-    };
-    Writer::of::<messages::AffectedMessages>().int(number).int(count).done()
-}
-
-pub(super) fn set_typing(world: &mut World, call: &f::SetTyping) -> Result<Object, Refusal> {
-    let chat = world.chat_of(&call.peer)?;
-    may_write(world, chat)?;
-    world.seen.actions.push((chat, name_of(&call.action)));
-    Ok(boolean(true))
-}
-
-/// The name of an action, without what it says.
-fn name_of(action: &SendMessageAction) -> String {
-    let shown = format!("{action:?}");
-    shown.chars().take_while(|c| c.is_alphanumeric()).collect()
-}
-
-pub(super) fn get(world: &mut World, ids: &[InputMessage]) -> Result<Object, Refusal> {
-    let (found, users, chats) = found(world, Sequence::Common, ids);
-    Ok(Writer::of::<messages::Messages>().list(&found).list(&[]).list(&chats).list(&users).done())
-}
-
-pub(super) fn get_of_channel(
-    world: &mut World,
-    channel: &InputChannel,
-    ids: &[InputMessage],
-) -> Result<Object, Refusal> {
-    let sequence = Kind::of(world.supergroup_of(channel)?).sequence();
-    let number = world.changes(sequence).last();
-    let (found, users, chats) = found(world, sequence, ids);
-    // Lists are of what a client named.
-    let messages = Writer::of::<messages::ChannelMessages>().flags(&[]).int(number).int(found.len() as i32);
-    Ok(messages.list(&found).list(&[]).list(&chats).list(&users).done())
-}
-
-/// The messages of a sequence, an empty one for each that is not there, with whom they are about.
-fn found(world: &World, sequence: Sequence, ids: &[InputMessage]) -> (Vec<Object>, Vec<Object>, Vec<Object>) {
-    let mut messages = Vec::new();
-    let mut objects = Vec::new();
-    for id in ids {
-        let id = match id {
-            InputMessage::Id(message) => Some(message.id),
-            // The message that this one answers.
-            InputMessage::ReplyTo(message) => {
-                world.messages.get(&(sequence, message.id)).and_then(|message| message.reply_to)
-            }
-            _ => None,
-        };
-        match id.and_then(|id| world.messages.get(&(sequence, id))) {
-            Some(message) => {
-                messages.push(message);
-                objects.push(world.message_object(message));
-            }
-            None => objects.push(Writer::of::<t::MessageEmpty>().flags(&[]).int(id.unwrap_or_default()).done()),
-        }
-    }
-    let (users, chats) = world.peers_of(messages.into_iter());
-    (objects, users, chats)
+fn in_full(world: &World, chat: i64, id: i32, random_id: i64, number: i32, count: i32) -> Object {
+    let told = of_message(world, chat, id, random_id, number, count);
+    objects::updates(&told.news, &told.users, &told.chats, now())
 }

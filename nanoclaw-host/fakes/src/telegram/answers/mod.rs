@@ -5,6 +5,7 @@ mod chats;
 mod files;
 mod messages;
 mod news;
+mod said;
 
 use super::{
     faults::Refusal,
@@ -24,6 +25,7 @@ pub(super) fn answer(world: &mut World, connection: usize, call: &Call) -> Resul
         R::GetConfig => account::config(call.api_id),
         R::GetNearestDc => Ok(account::nearest_dc()),
         R::ImportBot(call) => account::sign_in(world, connection, call),
+        R::GetAppConfig => Ok(account::app_config()),
         R::LogOut => Ok(account::log_out(world)),
         R::GetUsers(call) => Ok(account::users(world, &call.id)),
         R::ResolveUsername(call) => account::resolve(world, &call.username),
@@ -32,18 +34,20 @@ pub(super) fn answer(world: &mut World, connection: usize, call: &Call) -> Resul
         R::GetChannelDifference(call) => news::channel_difference(world, call),
         R::SendMessage(call) => messages::send_message(world, call),
         R::SendMedia(call) => messages::send_media(world, call),
+        R::SendMultiMedia(call) => messages::send_album(world, call),
         R::UploadMedia(call) => files::upload_media(world, &call.media),
-        R::EditMessage(call) => messages::edit(world, call),
-        R::DeleteMessages(call) => messages::delete(world, &call.id),
-        R::DeleteChannelMessages(call) => messages::delete_of_channel(world, &call.channel, &call.id),
-        R::SetTyping(call) => messages::set_typing(world, call),
-        R::GetMessages(call) => messages::get(world, &call.id),
-        R::GetChannelMessages(call) => messages::get_of_channel(world, &call.channel, &call.id),
+        R::EditMessage(call) => said::edit(world, call),
+        R::DeleteMessages(call) => said::delete(world, &call.id),
+        R::DeleteChannelMessages(call) => said::delete_of_channel(world, &call.channel, &call.id),
+        R::SetTyping(call) => said::set_typing(world, call),
+        R::GetMessages(call) => said::get(world, &call.id),
+        R::GetChannelMessages(call) => said::get_of_channel(world, &call.channel, &call.id),
         R::GetChats(call) => Ok(chats::groups(world, &call.id)),
         R::GetChannels(call) => chats::supergroups(world, &call.id),
         R::GetFullChat(call) => chats::full_group(world, call.chat_id),
         R::GetFullChannel(call) => chats::full_supergroup(world, &call.channel),
         R::DeleteChatUser(call) => chats::leave_group(world, call.chat_id, &call.user_id),
+        R::GetParticipant(call) => chats::participant(world, &call.channel, &call.participant),
         R::LeaveChannel(call) => chats::leave_supergroup(world, &call.channel),
         R::SaveFilePart(call) => files::save(world, call.file_id, call.file_part, &call.bytes),
         R::SaveBigFilePart(call) => files::save(world, call.file_id, call.file_part, &call.bytes),
