@@ -6,7 +6,7 @@ use super::files::File;
 ///
 /// ```
 /// use nanoclaw_fakes::telegram::{FakeTelegram, File, Said};
-/// let said = Said::text("look, Andy").reply_to(3).mention("Andy", FakeTelegram::BOT_ID).file(File::photo(b"…"));
+/// let said = Said::text("look, Andy").reply_to(3).mention("Andy", FakeTelegram::BOT_ID).file(File::photo(b"a photo"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
