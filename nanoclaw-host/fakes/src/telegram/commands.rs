@@ -10,8 +10,8 @@ use super::{
 
 /// What people do. The bot is told, unless it is not in that chat.
 impl FakeTelegram {
-    /// Somebody writes; returns the message's id. In a private chat, `chat` and `user` are the same. Who writes in the name of a group has
-    /// its id as `user`.
+    /// Somebody writes; returns the message's id, or 0 where the bot is not and so hears nothing. In a private chat, `chat` and `user` are the
+    /// same. Who writes in the name of a group has its id as `user`.
     pub fn say(&self, chat: i64, user: i64, text: &str) -> i32 {
         self.say_more(chat, user, Said::text(text))
     }

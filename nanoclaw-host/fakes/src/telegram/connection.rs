@@ -119,21 +119,22 @@ impl Connection {
     }
 
     async fn receive(&mut self, writer: &mut OwnedWriteHalf, payload: &[u8]) -> anyhow::Result<()> {
-        let opened = match self.state.world().access.key_is_forgotten {
-            true => Err(Unreadable::UnknownKey),
-            false => crypto::open(&FakeTelegram::AUTH_KEY, From::Client, payload),
+        let key_is_forgotten = self.state.world().access.key_is_forgotten;
+        let opened = match crypto::open(&FakeTelegram::AUTH_KEY, From::Client, payload) {
+            Ok(_) if key_is_forgotten => Err(Unreadable::UnknownKey),
+            opened => opened,
         };
-        let opened = match (opened, payload.starts_with(&[0; 8])) {
-            (Err(_), true) | (Err(Unreadable::Handshake), _) => {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(Unreadable::Handshake) => {
                 self.state.change(|world| world.seen.handshakes += 1);
                 bail!("the client wants to agree upon a key");
             }
-            (Err(Unreadable::UnknownKey), _) => {
+            Err(Unreadable::UnknownKey) => {
                 self.state.change(|world| world.seen.unknown_keys += 1);
                 return Ok(writer.write_all(&transport_error(UNKNOWN_KEY)).await?);
             }
-            (Err(Unreadable::Damaged), _) => bail!("a payload that cannot be read"),
-            (Ok(opened), _) => opened,
+            Err(Unreadable::Damaged) => bail!("a payload that cannot be read"),
         };
         let (session, messages) = packets::unpack(&opened)?;
         self.packing.session = session;

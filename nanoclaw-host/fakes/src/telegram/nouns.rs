@@ -59,6 +59,8 @@ pub(super) struct Message {
     pub(super) reply_to: Option<i32>,
     /// Its number in [`super::files::Files`].
     pub(super) file: Option<i64>,
+    /// What it comes with in place of a file, as it is on the wire.
+    pub(super) media: Option<Vec<u8>>,
     pub(super) album: Option<i64>,
     pub(super) mentions_bot: bool,
     /// The name of whose message it was first.

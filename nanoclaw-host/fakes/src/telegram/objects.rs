@@ -74,7 +74,8 @@ pub(super) fn message(message: &Message, files: &Files) -> Object {
 }
 
 fn written_message(message: &Message, files: &Files) -> Object {
-    let file = message.file.and_then(|id| Some((id, files.get(id)?)));
+    let file = message.file.and_then(|id| Some(media(id, files.get(id)?, files, message.date)));
+    let media = file.or_else(|| message.media.clone());
     // In a private chat only what the bot itself wrote says who wrote it.
     let from = (message.is_outgoing() || message.chat < 0).then_some(message.from);
     let flags = [
@@ -84,7 +85,7 @@ fn written_message(message: &Message, files: &Files) -> Object {
         (4, message.mentions_bot),
         (7, !message.entities.is_empty()),
         (8, from.is_some()),
-        (9, file.is_some()),
+        (9, media.is_some()),
         (15, message.edited.is_some()),
         (17, message.album.is_some()),
     ];
@@ -98,7 +99,7 @@ fn written_message(message: &Message, files: &Files) -> Object {
         writer.id(id_of::<t::MessageReplyHeader>()).flags(&[(4, true)]).int(reply_to)
     });
     let written = written.int(message.date).text(&message.text);
-    let written = written.maybe(file, |writer, (id, file)| writer.object(&media(id, file, files, message.date)));
+    let written = written.maybe(media, |writer, media| writer.object(&media));
     let written = written.maybe(entities, Writer::put);
     written.maybe(message.edited, Writer::int).maybe(message.album, Writer::long).done()
 }

@@ -14,6 +14,7 @@ pub struct Said {
     pub(super) reply_to: Option<i32>,
     pub(super) mention: Option<(String, i64)>,
     pub(super) file: Option<File>,
+    pub(super) media: Option<Vec<u8>>,
     pub(super) album: Option<i64>,
     pub(super) forwarded_from: Option<String>,
 }
@@ -41,6 +42,12 @@ impl Said {
     #[must_use]
     pub fn file(self, file: File) -> Self {
         Self { file: Some(file), ..self }
+    }
+
+    /// It comes with something that is no file, as a place or a contact: the bytes of a `MessageMedia`.
+    #[must_use]
+    pub fn media(self, media: Vec<u8>) -> Self {
+        Self { media: Some(media), ..self }
     }
 
     /// It is one of several messages that are shown as one; they have the same number.

@@ -1,6 +1,11 @@
 //! What people do and the bot hears, and what it answers.
 
-use grammers_client::{media::Media, message::InputMessage, tl, update::Update};
+use grammers_client::{
+    media::Media,
+    message::InputMessage,
+    tl::{self, Serializable as _},
+    update::Update,
+};
 use grammers_session::types::PeerId;
 use nanoclaw_fakes::telegram::{FakeTelegram, File, Said};
 
@@ -85,6 +90,9 @@ async fn everything_that_comes_with_a_message_is_read_by_the_library() {
     let message = bot.heard().await;
     assert!(message.forward_header().is_some() && message.grouped_id() == Some(3) && !message.mentioned());
     assert!(matches!(message.sender(), Some(grammers_client::peer::Peer::User(user)) if user.is_bot()));
+
+    telegram.say_more(FAMILY, ANN, Said::default().media(tl::enums::MessageMedia::Unsupported.to_bytes()));
+    assert!(bot.heard().await.media().is_none(), "the library does not know it either");
 
     telegram.say(TEAM, TEAM, "in the team's name");
     assert_eq!(bot.heard().await.sender_id(), PeerId::channel(55));

@@ -53,8 +53,8 @@ pub(super) fn sign_in(world: &mut World, connection: usize, call: &ImportBotAuth
     world.access.logged_out = None;
     world.seen.logins += 1;
     world.pushes.activate(connection);
-    let bot = &world.users[&FakeTelegram::BOT_ID];
-    Ok(Writer::of::<auth::Authorization>().flags(&[]).object(&objects::user(bot)).done())
+    let bot = world.user_objects([FakeTelegram::BOT_ID]).concat();
+    Ok(Writer::of::<auth::Authorization>().flags(&[]).object(&bot).done())
 }
 
 pub(super) fn log_out(world: &mut World) -> Object {
