@@ -145,12 +145,13 @@ impl FakeTelegram {
         let _ = self.state.kicks.send(());
     }
 
-    /// The client is signed out: calls are refused with 401 and this name, as `SESSION_REVOKED` or `AUTH_KEY_UNREGISTERED`, until it signs in
-    /// again.
+    /// The client is signed out: calls are refused with 401 and this name, as `SESSION_REVOKED` or `AUTH_KEY_UNREGISTERED`, or with 406 and
+    /// `AUTH_KEY_DUPLICATED`, when another program used its key, until it signs in again.
     pub fn log_out(&self, name: &str) {
         self.change(|world| {
             world.access.signed_in = false;
-            world.access.logged_out = Some(Refusal::new(401, name));
+            let code = if name == "AUTH_KEY_DUPLICATED" { 406 } else { 401 };
+            world.access.logged_out = Some(Refusal::new(code, name));
         });
     }
 
