@@ -11,6 +11,7 @@ use crate::{
     message::{PlatformMessageId, Seq},
     run::{BlockNumber, RunId},
     text_id::{plain_text, text_id},
+    time::Timestamp,
 };
 
 text_id! {
@@ -91,6 +92,8 @@ pub struct Delivery {
     pub file: Option<OutgoingFile>,
     /// How often sending it was tried before now.
     pub attempts: u32,
+    /// When it was put into the outbox: it was not sent before.
+    pub posted_at: Timestamp,
 }
 
 /// How many bytes of a file a channel has a second more for.

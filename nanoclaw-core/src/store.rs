@@ -410,8 +410,6 @@ pub struct StoredDelivery {
     pub not_before: Timestamp,
     /// Why the last attempt failed; `None` when it did not.
     pub last_error: Option<String>,
-    /// When it was put into the outbox.
-    pub posted_at: Timestamp,
     /// When it was sent; `None` when it was not.
     pub sent_at: Option<Timestamp>,
     /// The service's id of the sent message, when it told one.
@@ -463,6 +461,9 @@ pub trait Store: Send + Sync + 'static {
     /// Stores a message of a registered chat, and what is known of the chat. Same chat and platform id: a duplicate. Of a
     /// chat that is no group only the chat is kept.
     async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError>;
+
+    /// When the latest message of `chat` that is stored was said, by the service's clock; `None`: none is stored.
+    async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
 
     /// Up to `limit` messages of `group`'s chat beyond `after` and beyond the group's cursor, in order: the oldest ones, so
     /// that no limit makes a cursor pass what was not seen (fault F7).

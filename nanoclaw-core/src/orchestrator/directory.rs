@@ -42,6 +42,10 @@ impl Directory {
     pub(super) fn get(&self, folder: &GroupFolder) -> Option<Arc<Group>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).by_folder.get(folder).cloned()
     }
+    pub(super) fn chats(&self) -> Vec<ChatId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).by_chat.keys().cloned().collect()
+    }
+
     /// The owner's group, when there is one.
     pub(super) fn main(&self) -> Option<Arc<Group>> {
         let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);

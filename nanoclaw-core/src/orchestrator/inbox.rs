@@ -145,6 +145,24 @@ impl Inbox {
         self.directory.of_chat(chat).map(|group| trigger::called(&group.trigger, &self.assistant_name))
     }
 
+    /// The chats that are groups.
+    #[must_use]
+    pub fn chats(&self) -> Vec<ChatId> {
+        self.directory.chats()
+    }
+
+    /// Until when all that was said in a group has come, by the service's clock: of its latest message, or when it was registered
+    /// if that was later. A channel whose service keeps what was said asks it for what was said since. `None`: the chat is no
+    /// group.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
+        let Some(group) = self.directory.of_chat(chat) else { return Ok(None) };
+        let said = self.store.said_until(chat).await?;
+        Ok(Some(said.map_or(group.added_at, |said| said.max(group.added_at))))
+    }
+
     /// Keeps what is known of a chat.
     ///
     /// # Errors

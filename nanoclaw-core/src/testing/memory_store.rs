@@ -259,11 +259,10 @@ impl State {
         let id = OutboxId(place(self.outbox.len()));
         let NewDelivery { key, chat, text, file } = delivery.clone();
         self.outbox.push(StoredDelivery {
-            delivery: Delivery { id, key, chat, text, file, attempts: 0 },
+            delivery: Delivery { id, key, chat, text, file, attempts: 0, posted_at: at },
             state: DeliveryState::Pending,
             not_before: at,
             last_error: None,
-            posted_at: at,
             sent_at: None,
             platform_id: None,
             decisions: 0,
@@ -418,6 +417,16 @@ impl Store for MemoryStore {
         let state = self.read();
         let known = state.registration(group)?;
         Ok(state.beyond_cursor(known).fold(0, |count, _| count + 1))
+    }
+
+    async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
+        let state = self.read();
+        Ok(state
+            .messages
+            .iter()
+            .filter(|stored| stored.message.chat == *chat)
+            .map(|stored| stored.message.sent_at)
+            .max())
     }
 
     async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {

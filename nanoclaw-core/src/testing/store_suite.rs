@@ -42,6 +42,7 @@ macro_rules! store_suite {
             a_message_comes_back_whole
             the_same_message_again_is_a_duplicate
             the_same_platform_id_in_another_chat_is_another_message
+            when_something_was_last_said_is_told_by_the_services_clock
             a_message_of_an_unregistered_chat_leaves_only_the_chat
             accepting_notes_the_chat
             f04_order_is_the_order_of_arrival_whatever_the_timestamps_say
@@ -308,6 +309,19 @@ pub async fn a_message_of_an_unregistered_chat_leaves_only_the_chat(store: &dyn 
     registered(store, "one").await;
     assert_eq!(store.cursor(&folder("one")).await.unwrap(), Seq::ZERO, "nothing is in the inbox");
     stored(store.accept(&message("one", "m-1"), Wakes::Yes, at(8)).await);
+}
+
+/// See [`Store::said_until`].
+pub async fn when_something_was_last_said_is_told_by_the_services_clock(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    assert_eq!(store.said_until(&chat_of("one")).await.unwrap(), None);
+    for (id, said) in [("m-1", 40), ("m-2", 60), ("m-3", 50)] {
+        let message = InboundMessage { sent_at: at(said), ..message("one", id) };
+        stored(store.accept(&message, Wakes::No, at(900)).await);
+    }
+    stored(store.accept(&InboundMessage { sent_at: at(70), ..message("two", "m-1") }, Wakes::No, at(900)).await);
+    assert_eq!(store.said_until(&chat_of("one")).await.unwrap(), Some(at(60)));
 }
 
 /// See [`Store::accept`].
@@ -1395,7 +1409,7 @@ pub async fn giving_a_row_up_posts_the_notice_in_the_same_breath_and_once(store:
         let told = store.pending_deliveries_of(&chat("tg:owner"), 10).await.unwrap();
         assert_eq!(told.len(), place + 1, "a row that was given up already tells nobody again");
         assert_eq!(
-            (told[place].delivery.text.as_str(), told[place].posted_at),
+            (told[place].delivery.text.as_str(), told[place].delivery.posted_at),
             (format!("text of first-{place}").as_str(), at(2))
         );
         assert!(store.pending_deliveries_of(&chat("tg:1"), 10).await.unwrap().is_empty());
@@ -1423,7 +1437,7 @@ pub async fn a_row_of_which_nobody_knew_turns_out_not_to_have_been_sent(store: &
     let failed = kept().await;
     assert_eq!((failed.state, failed.delivery.attempts), (DeliveryState::Failed, 2));
     let told = store.pending_deliveries_of(&chat("tg:owner"), 10).await.unwrap();
-    assert_eq!(told.iter().map(|row| row.posted_at).collect::<Vec<_>>(), [at(4)]);
+    assert_eq!(told.iter().map(|row| row.delivery.posted_at).collect::<Vec<_>>(), [at(4)]);
 
     for settled in [DeliveryState::Failed, DeliveryState::Dropped, DeliveryState::Sent] {
         match settled {
@@ -1499,7 +1513,7 @@ pub async fn rows_are_shown_latest_first_by_state_and_chat(store: &dyn Store) {
     assert_eq!(shown(&trouble, Some("tg:2"), 10).await, [ids[1]]);
     assert_eq!(shown(&[DeliveryState::Dropped], None, 10).await, []);
     let row = store.delivery_at(ids[0]).await.unwrap().unwrap();
-    assert_eq!((row.posted_at, row.sent_at, row.platform_id), (at(7), Some(at(8)), sent.platform_id));
+    assert_eq!((row.delivery.posted_at, row.sent_at, row.platform_id), (at(7), Some(at(8)), sent.platform_id));
 }
 
 // --- what the checks are made of ------------------------------------------------------------------------------------

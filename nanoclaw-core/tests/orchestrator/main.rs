@@ -29,7 +29,7 @@ use nanoclaw_core::{
     channel::SendError,
     delivery::DeliveryKey,
     mailbox::Mailbox,
-    message::{Seq, Wakes},
+    message::{InboundMessage, Seq, Wakes},
     orchestrator::{Notice, Receipt},
     protocol::output::{FailureKind, JournalEntry},
     run::{BlockNumber, Handed, RunId, RunKind, RunNumber, Trouble},
@@ -87,6 +87,21 @@ async fn f11_f21_the_same_message_again_is_neither_stored_nor_answered_again() {
     assert!(matches!(inbox.accept(message).await.unwrap(), Receipt::Duplicate { .. }));
     house.write("two").await;
     house.shown(&["heard one", "heard two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_told_until_when_all_of_a_group_has_come() {
+    let house = House::new(echo).await;
+    let inbox = house.orchestrator.inbox();
+    assert_eq!(inbox.chats(), ["test:main".parse().unwrap()]);
+    let added_at = house.store.groups().await.unwrap()[0].added_at;
+    let (chat, stranger) = ("test:main".parse().unwrap(), "test:stranger".parse().unwrap());
+    assert_eq!(inbox.heard_until(&chat).await.unwrap(), Some(added_at), "what was said before is not asked for");
+    let at = added_at.plus(Duration::from_secs(5));
+    let message = InboundMessage { sent_at: at, ..house.message("test:main", "one") };
+    inbox.accept(message).await.unwrap();
+    assert_eq!(inbox.heard_until(&chat).await.unwrap(), Some(at));
+    assert_eq!(inbox.heard_until(&stranger).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,7 +114,7 @@ impl DeliveryView {
             chat: row.delivery.chat,
             state: row.state,
             attempts: row.delivery.attempts,
-            posted_at_ms: row.posted_at,
+            posted_at_ms: row.delivery.posted_at,
             next_try_at_ms: retries.then_some(row.not_before),
             sent_at_ms: row.sent_at,
             platform_id: row.platform_id,

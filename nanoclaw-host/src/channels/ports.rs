@@ -10,6 +10,7 @@ use nanoclaw_core::{
     message::{InboundMessage, Seq},
     orchestrator::{HeardLate, Inbox, Receipt},
     store::StoreError,
+    time::Timestamp,
 };
 
 /// Takes what people write. Implemented by core's [`Inbox`].
@@ -30,6 +31,15 @@ pub trait Intake: Send + Sync + 'static {
     /// By which words people in `chat` call the assistant, to stand for the service's own way to mention it; `None`: the chat
     /// is no group.
     fn called(&self, chat: &ChatId) -> Option<String>;
+
+    /// The chats that are groups.
+    fn chats(&self) -> Vec<ChatId>;
+
+    /// Until when all that was said in a group has come, by the service's clock; `None`: the chat is no group.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
 }
 
 #[async_trait]
@@ -44,6 +54,14 @@ impl Intake for Inbox {
 
     fn called(&self, chat: &ChatId) -> Option<String> {
         Inbox::called(self, chat)
+    }
+
+    fn chats(&self) -> Vec<ChatId> {
+        Inbox::chats(self)
+    }
+
+    async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
+        Inbox::heard_until(self, chat).await
     }
 }
 

@@ -20,6 +20,7 @@ use nanoclaw_core::{
     message::{InboundMessage, PlatformMessageId, Seq, Wakes},
     orchestrator::{HeardLate, Receipt},
     store::StoreError,
+    time::Timestamp,
 };
 use nanoclaw_host::{
     channels::ports::{AnsweredSoFar, ChannelHost, Intake, Reception, Welcome},
@@ -56,6 +57,7 @@ struct IntakeState {
     seqs: HashMap<(ChatId, PlatformMessageId), Seq>,
     chats: Vec<ChatMetadata>,
     unregistered: HashSet<ChatId>,
+    heard_until: HashMap<ChatId, Timestamp>,
     no_wake: HashSet<ChatId>,
     failing: bool,
     panics_next: bool,
@@ -80,6 +82,11 @@ impl FakeIntake {
 
     pub(crate) fn unregister(&self, chat: &str) {
         self.state.lock().unwrap().unregistered.insert(chat.parse().unwrap());
+    }
+
+    /// The chat is a group in which all came that was said until `at`.
+    pub(crate) fn heard_until(&self, chat: &str, at: Timestamp) {
+        self.state.lock().unwrap().heard_until.insert(chat.parse().unwrap(), at);
     }
 
     pub(crate) fn wake_nobody_in(&self, chat: &str) {
@@ -145,6 +152,16 @@ impl Intake for FakeIntake {
 
     fn called(&self, chat: &ChatId) -> Option<String> {
         (!self.state.lock().unwrap().unregistered.contains(chat)).then(|| "@Andy".to_owned())
+    }
+
+    fn chats(&self) -> Vec<ChatId> {
+        self.state.lock().unwrap().heard_until.keys().cloned().collect()
+    }
+
+    async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let said = state.messages.iter().filter(|message| message.chat == *chat).map(|message| message.sent_at).max();
+        Ok(state.heard_until.get(chat).map(|at| said.map_or(*at, |said| said.max(*at))))
     }
 }
 
@@ -284,5 +301,6 @@ pub(crate) fn delivery(number: i64, chat: &str, text: &str) -> Delivery {
         text: text.to_owned(),
         file: None,
         attempts: 0,
+        posted_at: Timestamp::now(),
     }
 }

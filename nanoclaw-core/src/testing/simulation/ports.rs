@@ -164,6 +164,7 @@ store_calls! {
     fn groups() -> Vec<Group>;
     fn recover() -> Vec<GroupRecovery>;
     fn accept(message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Accepted;
+    fn said_until(chat: &ChatId) -> Option<Timestamp>;
     fn messages_after(group: &GroupFolder, after: Seq, limit: u32) -> Vec<StoredMessage>;
     fn unanswered(group: &GroupFolder) -> u64;
     fn cursor(group: &GroupFolder) -> Seq;

@@ -311,6 +311,7 @@ mod tests {
             text: text.to_owned(),
             file: file.map(|path| OutgoingFile::new("family".parse().unwrap(), path, spooled)),
             attempts: 0,
+            posted_at: Timestamp::from_ms(0),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use nanoclaw_core::{
     attachment::{Attachment, Fetched, SpoolName},
-    chat::ChatMetadata,
+    chat::{ChatId, ChatMetadata},
     group::GroupFolder,
     message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
     store::Accepted,
@@ -116,6 +116,14 @@ pub(super) async fn unanswered(pool: &SqlitePool, group: &GroupFolder) -> Result
     let count: Option<i64> = sqlx::query_scalar(UNANSWERED).bind(group.as_str()).fetch_optional(pool).await?;
     let count = count.ok_or_else(|| Problem::no_group(group))?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(super) async fn said_until(pool: &SqlitePool, chat: &ChatId) -> Result<Option<Timestamp>, Problem> {
+    let at: Option<i64> = sqlx::query_scalar("SELECT MAX(sent_at_ms) FROM messages WHERE chat = $1")
+        .bind(chat.as_str())
+        .fetch_one(pool)
+        .await?;
+    Ok(at.map(Timestamp::from_ms))
 }
 
 pub(super) async fn cursor(pool: &SqlitePool, group: &GroupFolder) -> Result<Seq, Problem> {

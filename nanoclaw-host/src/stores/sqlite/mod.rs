@@ -156,6 +156,10 @@ impl Store for SqliteStore {
         self.told("count messages", inbox::unanswered(&self.readers, group).await)
     }
 
+    async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
+        self.told("read when something was last said", inbox::said_until(&self.readers, chat).await)
+    }
+
     async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {
         self.told("read a cursor", inbox::cursor(&self.readers, group).await)
     }
