@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use nanoclaw_core::{
-    attachment::{Fetched, SpoolName},
+    attachment::{Attachment, Fetched, SpoolName},
     message::InboundMessage,
     orchestrator::Receipt,
 };
@@ -110,4 +110,12 @@ fn take(
 /// What is said of a file of which there are too many in a message.
 pub(super) fn too_many(spool: &Spool) -> String {
     format!("only {} files of a message are taken", spool.limits().per_message)
+}
+
+/// What is said of `count` files that came with a message in a chat that is no group.
+#[cfg(feature = "slack")]
+pub(super) fn not_fetched(count: usize) -> (Vec<Attachment>, Vec<Option<String>>) {
+    let reason = Some("the chat was no group when it came".to_owned());
+    let attachment = Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason } };
+    (vec![attachment; count], vec![None; count])
 }

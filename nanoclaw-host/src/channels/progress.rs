@@ -8,7 +8,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use nanoclaw_core::delivery::DeliveryKey;
+use nanoclaw_core::{
+    channel::SendError,
+    delivery::{DeliveryKey, Sent},
+    message::PlatformMessageId,
+};
 
 /// The most messages of which it is remembered.
 const MOST_MESSAGES: usize = 1024;
@@ -53,9 +57,39 @@ impl Progress {
         }
     }
 
+    /// A try ended in the middle, with so much out: it is remembered, unless nobody knows. Returns what is to be told of it.
+    pub(super) fn half_sent(&self, key: &DeliveryKey, out: Out, error: SendError) -> SendError {
+        match error {
+            SendError::Unknown { .. } => self.forget(key),
+            _ if out.is_empty() => {}
+            // The next host knows nothing of the pieces that are out, and of a message that waits for a connection it is not
+            // told that it was tried: only one in doubt is looked up for certain.
+            SendError::NotConnected { reason } => {
+                self.note(key, out);
+                return SendError::Unknown { reason };
+            }
+            _ => self.note(key, out),
+        }
+        error
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is told of a message of which all pieces are out: it is known by its first.
+pub(super) fn sent(out: &Out) -> Sent {
+    Sent { platform_id: out.values().next().and_then(|id| PlatformMessageId::new(id).ok()) }
+}
+
+/// What it means for a message that it cannot be looked for, where the same trouble would mean `error` for one that is sent.
+pub(super) fn not_looked_up(error: SendError) -> SendError {
+    match error {
+        // A question that was not answered is asked again.
+        SendError::Unknown { reason } => SendError::Retry { reason, after: None },
+        error => error,
     }
 }
 

@@ -46,6 +46,7 @@ use tokio::{
 
 use self::world::World;
 pub use self::world::{Call, Seen};
+pub use crate::faults::Fault;
 
 /// How long [`FakeSlack::wait_until`] waits before it gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,28 +57,6 @@ pub struct FakeSlack {
     pub addr: SocketAddr,
     state: Arc<State>,
     worker: JoinHandle<()>,
-}
-
-/// How a call of the Web API goes wrong, once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// 429, with so many seconds to wait.
-    Limited {
-        /// `Retry-After`.
-        seconds: u64,
-    },
-    /// `{"ok":false,"error":…}`.
-    Error(String),
-    /// A status of HTTP, without anything to read.
-    Status(u16),
-    /// The connection is dropped, and nothing was done.
-    DropBefore,
-    /// What was asked is done, and the connection is dropped before anything is said.
-    DropAfter,
-    /// What was asked is done, and half the answer is said before the connection is dropped.
-    Half,
-    /// What was asked is done, and the answer comes only after [`FakeSlack::release`].
-    Slow,
 }
 
 /// What is done to the connections that are open.

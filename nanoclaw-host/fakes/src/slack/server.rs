@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Path, Query, State as FromState, ws::WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{any, get, post},
 };
-use futures_util::stream;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use super::{FakeSlack, Fault, State, api, socket, world::Call};
+use crate::faults::{cut, half};
 
 /// The largest file that is taken.
 const LARGEST_UPLOAD: usize = 64 << 20;
@@ -71,32 +71,13 @@ async fn call(
     let answer = api::answer(&state, &method, &token, &arguments);
     match fault {
         Some(Fault::DropAfter) => cut(Bytes::new()),
-        Some(Fault::Half) => {
-            let whole = answer.to_string();
-            cut(Bytes::from(whole[..whole.len() / 2].to_owned()))
-        }
+        Some(Fault::Half) => half(&answer.to_string()),
         Some(Fault::Slow) => {
             let _ = released.changed().await;
             Json(answer).into_response()
         }
         _ => Json(answer).into_response(),
     }
-}
-
-/// A beginning of an answer, after which the connection is dropped.
-fn cut(beginning: Bytes) -> Response {
-    let body = stream::unfold(Some(beginning), |beginning| async move {
-        match beginning {
-            Some(beginning) if !beginning.is_empty() => Some((Ok(beginning), Some(Bytes::new()))),
-            // An error in a body makes the server drop the connection.
-            Some(_) => {
-                tokio::task::yield_now().await;
-                Some((Err(std::io::Error::other("cut by the test")), None))
-            }
-            None => None,
-        }
-    });
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()
 }
 
 async fn link(FromState(state): FromState<Arc<State>>, upgrade: WebSocketUpgrade) -> Response {

@@ -5,17 +5,21 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use nanoclaw_core::{secret::Secret, time::Timestamp};
 use reqwest::Url;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use slack_morphism::prelude::{
     SlackApiToken, SlackClient, SlackClientHyperConnector, SlackHyperClient, SlackMessageMetadata,
 };
 
 use super::trouble::Trouble;
-use crate::channels::clean_name;
+use crate::channels::{
+    clean_name,
+    download::downloads,
+    tls::{TlsError, tls_for},
+};
 
 /// How long Slack may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -26,14 +30,9 @@ pub(super) const MARK: &str = "nanoclaw";
 /// A client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    /// The certificates that this machine trusts cannot be read.
-    #[error(
-        "the certificates of this machine cannot be read, which Slack is known by (on Debian: apt install ca-certificates)"
-    )]
-    Certificates(#[source] std::io::Error),
-    /// The cryptography is not as it should be.
-    #[error("TLS cannot be used")]
-    Tls(#[source] rustls::Error),
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The client for files cannot be made.
     #[error("files cannot be fetched")]
     Files(#[source] reqwest::Error),
@@ -135,27 +134,11 @@ type Parameters<'a> = Vec<(&'static str, Option<String>)>;
 
 impl Client {
     pub(super) fn new(api_url: &Url) -> Result<Self, ClientError> {
-        // A provider of its own: what depends on the process having chosen one panics where nobody has.
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(ClientError::Tls)?;
-        let tls = match api_url.scheme() {
-            // Without TLS no certificates are needed, so none need be installed.
-            "http" => tls.with_root_certificates(RootCertStore::empty()),
-            _ => tls.with_native_roots().map_err(ClientError::Certificates)?,
-        };
-        let tls = tls.with_no_client_auth();
+        let tls = tls_for(api_url)?;
         let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().build();
         let connector = SlackClientHyperConnector::with_connector(https);
         let connector = connector.with_slack_api_url(api_url.as_str().trim_end_matches('/'));
-        let files = reqwest::Client::builder()
-            // One who follows where they lead would take the token along.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(30))
-            .use_preconfigured_tls(tls.clone())
-            .build()
-            .map_err(ClientError::Files)?;
+        let files = downloads(&tls).map_err(ClientError::Files)?;
         Ok(Self { slack: SlackClient::new(connector), tls: Arc::new(tls), files, api_url: api_url.clone() })
     }
 

@@ -1,25 +1,20 @@
 //! Files that come with messages: which are fetched, and fetching one into the spool's `arriving/`.
 
-use std::time::Duration;
-
 use nanoclaw_core::{
     attachment::{Attachment, Fetched},
     secret::Secret,
 };
-use reqwest::{StatusCode, Url, header};
-use tokio::io::AsyncWriteExt as _;
+use reqwest::{Response, StatusCode, Url, header};
 
 use super::{Slack, client::Client, event::File};
 use crate::{
-    channels::{arriving::too_many, clean_name},
-    config::show_size,
+    channels::{
+        arriving::too_many,
+        clean_name,
+        download::{self, Stopped, plain, too_large},
+    },
     files::Spool,
 };
-
-/// How long one file may take.
-const FETCH_LIMIT: Duration = Duration::from_secs(120);
-/// How often one is tried: a message does not wait long for its files.
-const TRIES: u32 = 2;
 
 impl Slack {
     /// Fetches the files of a message into `arriving/`. Returns what the message says of each, and its name there.
@@ -60,39 +55,14 @@ async fn fetch(
     let most = spool.limits().file_bytes;
     let url = address(file, client.api_url(), most)?;
     // The same name for the same file, so that a message that is said again does not leave a second one.
-    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(64).collect::<String>();
     let name = format!("slack-{}-{}", plain(conversation), plain(&file.id));
-    let path = spool.arriving().join(&name);
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        let fetching = download(client, bot, &url, file, most, &path);
-        let outcome = tokio::time::timeout(FETCH_LIMIT, fetching).await;
-        let stopped = match outcome {
-            Ok(Ok(())) => return Ok(name),
-            Ok(Err(stopped)) => stopped,
-            Err(_) => Stopped::For(format!("it did not come within {FETCH_LIMIT:?}")),
-        };
-        spool.done_with(&name);
-        match stopped {
-            Stopped::For(reason) => return Err(reason),
-            Stopped::Perhaps(reason) if tried >= TRIES => return Err(reason),
-            Stopped::Perhaps(reason) => tracing::debug!(reason, file = file.id, "fetching a file again"),
-        }
-    }
+    let request = || client.files().get(url.clone()).bearer_auth(bot.reveal());
+    download::fetch(spool, &name, request, |answer| judge(answer, file)).await?;
+    Ok(name)
 }
 
-async fn download(
-    client: &Client,
-    bot: &Secret,
-    url: &Url,
-    file: &File,
-    most: u64,
-    path: &std::path::Path,
-) -> Result<(), Stopped> {
-    let broken = |error: reqwest::Error| Stopped::Perhaps(format!("the connection broke: {}", error.without_url()));
-    let here = |error: std::io::Error| Stopped::For(format!("this host could not keep it: {error}"));
-    let mut answer = client.files().get(url.clone()).bearer_auth(bot.reveal()).send().await.map_err(broken)?;
+/// Whether the answer is the file.
+fn judge(answer: &Response, file: &File) -> Result<(), Stopped> {
     let is_page = answer
         .headers()
         .get(header::CONTENT_TYPE)
@@ -101,35 +71,17 @@ async fn download(
     match answer.status() {
         // Who may not see a file is shown the page to log in.
         StatusCode::OK if is_page && !is_meant => {
-            return Err(Stopped::For("Slack does not let the app see it; it needs the scope files:read".to_owned()));
+            Err(Stopped::For("Slack does not let the app see it; it needs the scope files:read".to_owned()))
         }
-        StatusCode::OK => {}
+        StatusCode::OK => Ok(()),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(Stopped::Perhaps(format!("Slack answered with {status}")));
+            Err(Stopped::Perhaps(format!("Slack answered with {status}")))
         }
         status if status.is_redirection() => {
-            return Err(Stopped::For("Slack does not let the app see it; it needs the scope files:read".to_owned()));
+            Err(Stopped::For("Slack does not let the app see it; it needs the scope files:read".to_owned()))
         }
-        status => return Err(Stopped::For(format!("Slack answered with {status}"))),
+        status => Err(Stopped::For(format!("Slack answered with {status}"))),
     }
-    let mut copy = tokio::fs::File::create(path).await.map_err(here)?;
-    let mut bytes = 0_u64;
-    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-        bytes += chunk.len() as u64;
-        if bytes > most {
-            return Err(Stopped::For(too_large(most)));
-        }
-        copy.write_all(&chunk).await.map_err(here)?;
-    }
-    copy.flush().await.map_err(here)
-}
-
-/// Why a file is not there.
-enum Stopped {
-    /// It will not be.
-    For(String),
-    /// It may be the next time.
-    Perhaps(String),
 }
 
 /// Where a file is; an error is why it is not fetched. Only Slack's own addresses are asked, because the token goes along.
@@ -151,10 +103,6 @@ fn address(file: &File, api_url: &Url, most: u64) -> Result<Url, String> {
     } else {
         Err("it is not kept by Slack, but linked from elsewhere".to_owned())
     }
-}
-
-fn too_large(most: u64) -> String {
-    format!("it is larger than {}, the most that is taken", show_size(most))
 }
 
 fn kind_of(file: &File) -> &'static str {

@@ -1,6 +1,6 @@
 //! Slack, by Socket Mode: the host connects to Slack, so nothing has to reach the host.
 //!
-//! What people write comes over one WebSocket (`socket`), as envelopes that are read (`event`), made readable (`text_in`) and
+//! What people write comes over one WebSocket (the shared `socket`), as envelopes that are read (`event`), made readable (`text_in`) and
 //! handed in, chat by chat (`receive`); an envelope is acknowledged when its message is committed. Replies go out by the Web API
 //! (`send`), each piece with a mark by which it is found again. `session` is the order in which a connection is made, `trouble`
 //! what Slack's errors mean, `client` the one that knows how Slack is called (the crate `slack-morphism`).
@@ -15,7 +15,6 @@ mod people;
 mod receive;
 mod send;
 mod session;
-mod socket;
 mod text_in;
 mod trouble;
 

@@ -1,19 +1,12 @@
-//! What people write: one message of a conversation after the other, conversations apart from each other, so that order is kept
-//! and a large file in one holds up no other.
+//! What people write: taken in conversation by conversation, and acknowledged when it is committed.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use futures_util::{
-    StreamExt as _,
-    future::{BoxFuture, FutureExt as _},
-    stream::FuturesUnordered,
-};
+use futures_util::future::FutureExt as _;
 use nanoclaw_core::{
-    attachment::{Attachment, Fetched},
     chat::{ChatKind, ChatMetadata},
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
     orchestrator::Receipt,
@@ -26,34 +19,24 @@ use super::{
     Slack, chat_of,
     client::{Client, Conversation, Identity},
     event::{Meaning, Said, meaning},
-    text_in::{Assistant, calling, mentioned, readable},
+    text_in::{Assistant, mentioned, readable},
 };
-use crate::{
-    channels::{
-        arriving::{self, Arrived},
-        clean_name,
-    },
-    panics::caught,
+use crate::channels::{
+    NOBODYS_CALL,
+    arriving::{self, Arrived},
+    calling, clean_name,
+    lanes::Lanes,
 };
 
-/// The most messages of one conversation that wait; Slack says those beyond it again.
-const MOST_WAITING: usize = 256;
-/// How long what was begun may take when the session ends.
-const LONGEST_END: Duration = Duration::from_secs(10);
 /// The most users of one message whose names are asked for.
 const MOST_NAMES: usize = 20;
-/// How an assistant is called in a chat that is no group, of which no text is kept.
-const NOBODYS_CALL: &str = "@assistant";
 
 /// The messages of one session that are being taken in.
 pub(super) struct Receiver<'a> {
     slack: &'a Slack,
     session: Arc<Session<'a>>,
-    /// What waits in a conversation of which something is being taken in.
-    waiting: HashMap<String, VecDeque<Envelope>>,
-    running: FuturesUnordered<BoxFuture<'a, Done>>,
-    /// Envelopes with which nothing is to be done.
-    skipped: VecDeque<String>,
+    /// By the ids of envelopes.
+    lanes: Lanes<'a, String>,
 }
 
 struct Session<'a> {
@@ -64,30 +47,10 @@ struct Session<'a> {
     noted: Mutex<HashSet<String>>,
 }
 
-struct Envelope {
-    id: String,
-    meaning: Meaning,
-}
-
-struct Done {
-    conversation: String,
-    envelope: String,
-    outcome: Result<(), NotTaken>,
-}
-
-/// Why an envelope is not acknowledged.
-enum NotTaken {
-    /// The host could not store it: nobody's message can be stored just now.
-    NotStored(String),
-    /// A fault of ours, with this one message.
-    Fault,
-}
-
 impl<'a> Receiver<'a> {
     pub(super) fn new(slack: &'a Slack, client: &'a Client, bot: Secret, me: Identity) -> Self {
         let session = Arc::new(Session { client, bot, me, noted: Mutex::default() });
-        let (waiting, running, skipped) = (HashMap::new(), FuturesUnordered::new(), VecDeque::new());
-        Self { slack, session, waiting, running, skipped }
+        Self { slack, session, lanes: Lanes::new() }
     }
 
     /// Takes in what came with the envelope `id`, after what came before it in the same conversation.
@@ -96,22 +59,17 @@ impl<'a> Receiver<'a> {
         let conversation = match &meaning {
             Meaning::Nothing(why) => {
                 tracing::debug!(why, "an event of Slack's is nothing for us");
-                self.skipped.push_back(id);
-                return;
+                return self.lanes.skip(id);
             }
             Meaning::Said(said) => said.conversation.clone(),
             Meaning::Joined { conversation }
             | Meaning::Left { conversation, .. }
             | Meaning::Renamed { conversation, .. } => conversation.clone(),
         };
-        let envelope = Envelope { id, meaning };
-        match self.waiting.get_mut(&conversation) {
-            Some(queue) if queue.len() < MOST_WAITING => queue.push_back(envelope),
-            Some(_) => tracing::warn!(conversation, "too much waits in a conversation; Slack will say it again"),
-            None => {
-                self.waiting.insert(conversation.clone(), VecDeque::new());
-                self.begin(conversation, envelope);
-            }
+        let (slack, session) = (self.slack, self.session.clone());
+        let work = async move { slack.act(&session, meaning).await };
+        if !self.lanes.put(conversation.clone(), id, work.boxed()) {
+            tracing::warn!(conversation, "too much waits in a conversation; Slack will say it again");
         }
     }
 
@@ -120,48 +78,12 @@ impl<'a> Receiver<'a> {
     /// # Errors
     /// Why nothing can be taken in just now. Slack says again what was not acknowledged.
     pub(super) async fn done(&mut self) -> Result<String, String> {
-        loop {
-            if let Some(envelope) = self.skipped.pop_front() {
-                return Ok(envelope);
-            }
-            let Some(Done { conversation, envelope, outcome }) = self.running.next().await else {
-                // Until something is taken in, which begins with dropping this.
-                return std::future::pending().await;
-            };
-            match self.waiting.get_mut(&conversation).and_then(VecDeque::pop_front) {
-                Some(next) => self.begin(conversation, next),
-                None => drop(self.waiting.remove(&conversation)),
-            }
-            match outcome {
-                Ok(()) => return Ok(envelope),
-                Err(NotTaken::NotStored(reason)) => return Err(reason),
-                Err(NotTaken::Fault) => {}
-            }
-        }
+        self.lanes.done().await
     }
 
-    /// Sees what was begun to its end: a commit is not left in the middle.
-    pub(super) async fn end(mut self) {
-        let rest = async { while self.running.next().await.is_some() {} };
-        if tokio::time::timeout(LONGEST_END, rest).await.is_err() {
-            tracing::warn!("what Slack said last is not taken in; it will be said again");
-        }
-    }
-
-    fn begin(&self, conversation: String, envelope: Envelope) {
-        let (slack, session) = (self.slack, self.session.clone());
-        let work = async move {
-            let Envelope { id, meaning } = envelope;
-            let outcome = match caught(slack.act(&session, meaning)).await {
-                Ok(taken) => taken.map_err(NotTaken::NotStored),
-                Err(panicked) => {
-                    tracing::error!(error = %panicked, "a message could not be taken in");
-                    Err(NotTaken::Fault)
-                }
-            };
-            Done { conversation, envelope: id, outcome }
-        };
-        self.running.push(work.boxed());
+    /// Sees what was begun to its end.
+    pub(super) async fn end(self) {
+        self.lanes.end().await;
     }
 }
 
@@ -227,7 +149,7 @@ impl Slack {
         });
         let (attachments, files) = match called {
             Some(_) => self.fetch_all(client, bot, &said.conversation, &said.files).await,
-            None => not_fetched(&said),
+            None => arriving::not_fetched(said.files.len()),
         };
         let message = InboundMessage {
             chat,
@@ -273,13 +195,6 @@ fn text_of(said: &Said, assistant: Assistant<'_>, names: &HashMap<String, String
         return format!("[edited] {text}");
     }
     if mentioned(&said.text).contains(&assistant.user) { calling(text, assistant.called) } else { text }
-}
-
-fn not_fetched(said: &Said) -> (Vec<Attachment>, Vec<Option<String>>) {
-    let reason = Some("the chat was no group when it came".to_owned());
-    let attachment =
-        |_| Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason: reason.clone() } };
-    (said.files.iter().map(attachment).collect(), vec![None; said.files.len()])
 }
 
 #[cfg(test)]

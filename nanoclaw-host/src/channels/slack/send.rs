@@ -4,10 +4,7 @@
 //! conversation's history is asked for its mark: metadata with the delivery's key and the piece's place. A file cannot have
 //! metadata; its mark is in its name.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
@@ -16,7 +13,6 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
-    message::PlatformMessageId,
     secret::Secret,
     time::Timestamp,
 };
@@ -31,7 +27,7 @@ use super::{
 };
 use crate::{
     channels::{
-        progress::Out,
+        progress::{Out, not_looked_up, sent},
         text::{Service, messages},
     },
     files::is_there,
@@ -88,7 +84,7 @@ impl Channel for Slack {
             }
             match self.post(&ready, delivery, place, piece).await {
                 Ok(id) => drop(out.insert(place, id)),
-                Err(error) => return Err(self.half_sent(&delivery.key, out, error)),
+                Err(error) => return Err(self.progress.half_sent(&delivery.key, out, error)),
             }
         }
         self.progress.forget(&delivery.key);
@@ -184,22 +180,6 @@ impl Slack {
         trouble.for_send()
     }
 
-    /// A try ended in the middle: what is out is remembered, unless nobody knows.
-    fn half_sent(&self, key: &DeliveryKey, out: Out, error: SendError) -> SendError {
-        match error {
-            SendError::Unknown { .. } => self.progress.forget(key),
-            _ if out.is_empty() => {}
-            // The next host knows nothing of the pieces that are out, and of a message that waits for a connection it is not
-            // told that it was tried: only one in doubt is looked up for certain.
-            SendError::NotConnected { reason } => {
-                self.progress.note(key, out);
-                return SendError::Unknown { reason };
-            }
-            _ => self.progress.note(key, out),
-        }
-        error
-    }
-
     /// Which of the `count` pieces of a message are in its conversation.
     async fn look_up(&self, (client, bot): &Ready<'_>, delivery: &Delivery, count: usize) -> Result<Out, NotFound> {
         let channel = conversation_of(&delivery.chat);
@@ -270,21 +250,13 @@ fn marked_name(name: &str, key: &DeliveryKey) -> String {
     }
 }
 
-fn sent(out: &BTreeMap<usize, String>) -> Sent {
-    Sent { platform_id: out.values().next().and_then(|id| PlatformMessageId::new(id).ok()) }
-}
-
 /// What it means for a message that it cannot be looked for.
 fn for_find(error: NotFound) -> SendError {
     match error {
         NotFound::TooFar => SendError::Permanent {
             reason: "too much was said in the conversation since to find out whether it was sent".to_owned(),
         },
-        NotFound::Trouble(trouble) => match trouble.for_send() {
-            // A question that was not answered is asked again.
-            SendError::Unknown { reason } => SendError::Retry { reason, after: None },
-            error => error,
-        },
+        NotFound::Trouble(trouble) => not_looked_up(trouble.for_send()),
     }
 }
 

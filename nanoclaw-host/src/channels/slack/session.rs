@@ -17,12 +17,12 @@ use super::{
     client::{Client, Conversation, Identity},
     event::{Line, line},
     receive::Receiver,
-    socket::Socket,
     trouble::new_token,
 };
 use crate::channels::{
     clean_name,
     service::{Ending, Service},
+    socket::{Link, Socket},
     status::{ChannelState, StatusKeeper},
 };
 
@@ -30,6 +30,8 @@ use crate::channels::{
 const HELLO_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 /// The most pages of conversations that are asked for when a session begins.
 const MOST_PAGES: usize = 10;
+/// Slack's messages have up to 40,000 characters, and an envelope little more.
+const LINK: Link = Link { service: "Slack", longest_line: 4 << 20, pings: true };
 
 #[async_trait]
 impl Service for Slack {
@@ -62,10 +64,10 @@ async fn connect(client: &Client, tokens: &Tokens) -> Result<(Socket, Identity),
     // Asked first: a socket opens without the bot's token, and only the first reply would show that it is wrong.
     let me = client.identity(&tokens.bot).await.map_err(|trouble| trouble.for_connection(BOT_TOKEN))?;
     let url = client.open(&tokens.app).await.map_err(|trouble| trouble.for_connection(APP_TOKEN))?;
-    let mut socket = Socket::connect(&url, client.tls()).await.map_err(lost)?;
+    let mut socket = Socket::connect(LINK, &url, client.tls()).await.map_err(|gone| lost(gone.reason))?;
     let hello = async {
         loop {
-            match line(&socket.next().await.map_err(lost)?) {
+            match line(&socket.next().await.map_err(|gone| lost(gone.reason))?) {
                 Line::Hello => return Ok(()),
                 Line::Disconnect(reason) => return Err(disconnected(&reason)),
                 // What comes before it is not acknowledged, and comes again.
@@ -102,13 +104,16 @@ impl Slack {
                 () = stop.cancelled() => break Ending::Stopped,
                 // Slack has redelivery; an acknowledgement that cannot be said ends the session all the same.
                 done = receiver.done() => match done {
-                    Ok(envelope) => if let Err(reason) = socket.acknowledge(&envelope).await {
-                        break Ending::Lost { reason, after: None };
-                    },
+                    Ok(envelope) => {
+                        let line = serde_json::json!({ "envelope_id": envelope }).to_string();
+                        if let Err(gone) = socket.say(line).await {
+                            break Ending::Lost { reason: gone.reason, after: None };
+                        }
+                    }
                     Err(reason) => break Ending::Lost { reason, after: None },
                 },
                 heard = socket.next() => match heard.map(|text| line(&text)) {
-                    Err(reason) => break Ending::Lost { reason, after: None },
+                    Err(gone) => break Ending::Lost { reason: gone.reason, after: None },
                     Ok(Line::Disconnect(reason)) => break disconnected(&reason),
                     Ok(Line::Hello) => {}
                     Ok(Line::Odd(why)) => tracing::debug!(why, "a line of Slack's is skipped"),

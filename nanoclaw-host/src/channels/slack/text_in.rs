@@ -37,12 +37,6 @@ pub(super) fn readable(text: &str, assistant: Assistant<'_>, name_of: impl Fn(&s
     shown
 }
 
-/// A message that mentions the assistant anywhere begins with what it is called, so that it wakes it (v1 does so as well).
-pub(super) fn calling(text: String, called: &str) -> String {
-    let begins = text.trim_start().get(..called.len()).is_some_and(|first| first.eq_ignore_ascii_case(called));
-    if begins { text } else { format!("{called} {text}").trim_end().to_owned() }
-}
-
 enum Part<'a> {
     Plain(&'a str),
     /// What is between `<` and `>`.
@@ -170,19 +164,6 @@ mod tests {
     #[test]
     fn the_users_mentioned_are_each_told_once() {
         assert_eq!(mentioned("<@U1> <@U2|bob> <@U1> <#C1> U3"), ["U1", "U2"]);
-    }
-
-    #[test]
-    fn a_mention_anywhere_makes_the_message_begin_with_the_call() {
-        for (text, expected) in [
-            ("@Andy hello", "@Andy hello"),
-            ("@andy hello", "@andy hello"),
-            ("hello @Andy", "@Andy hello @Andy"),
-            ("", "@Andy"),
-        ] {
-            assert_eq!(calling(text.to_owned(), "@Andy"), expected);
-        }
-        assert_eq!(calling("ä".to_owned(), "@Andy"), "@Andy ä");
     }
 
     proptest! {
