@@ -5,11 +5,15 @@
 
 mod channel_fakes;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
-use channel_fakes::{FakeHost, FakeIntake, delivery, soon};
+use channel_fakes::{
+    FakeHost, FakeIntake, delivery,
+    services::{Surroundings, is_whole, long_text, store_secrets, with_report},
+    soon,
+};
 use nanoclaw_core::{
-    attachment::{Fetched, OutgoingFile, SpoolName, SpooledFile},
+    attachment::Fetched,
     channel::{Channel, Repeat, SendError},
     chat::ChatKind,
     delivery::Delivery,
@@ -21,9 +25,8 @@ use nanoclaw_host::{
         slack::{APP_TOKEN, BOT_TOKEN, SlackParts, SlackSettings, start},
         status::{ChannelState, ChannelWatch},
     },
-    config::{CredentialsConfig, environment_of},
     credentials::{Ask, Credentials},
-    files::{FileLimits, Spool},
+    files::Spool,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -56,15 +59,7 @@ impl Place {
     fn with(slack: FakeSlack, tokens: &[(&str, &str)], required: bool) -> Self {
         slack.conversation("C1", "general");
         slack.conversation("C2", "random");
-        let home = tempfile::tempdir().unwrap();
-        store_tokens(home.path(), tokens);
-        let environment = environment_of([("XDG_CONFIG_HOME", home.path().to_str().unwrap())]);
-        let (mut mistakes, mut remarks) = (Vec::new(), Vec::new());
-        let credentials = Credentials::read(&environment, &CredentialsConfig::default(), &mut mistakes, &mut remarks);
-        assert!(mistakes.is_empty(), "{mistakes:?}");
-        let limits = FileLimits { file_bytes: 1000, per_message: 2, spool_bytes: 1 << 20, out_bytes: 1 << 20 };
-        let spool = Arc::new(Spool::open(&home.path().join("files"), limits).unwrap());
-        let (intake, host) = (FakeIntake::new(), FakeHost::new());
+        let Surroundings { intake, host, credentials, spool, home } = Surroundings::with(tokens);
         let parts = SlackParts {
             settings: SlackSettings { required, api_url: slack.api_url().parse().unwrap() },
             credentials: credentials.clone(),
@@ -107,23 +102,8 @@ impl Place {
     }
 }
 
-fn store_tokens(home: &Path, tokens: &[(&str, &str)]) {
-    let folder = home.join("nanoclaw");
-    fs::create_dir_all(&folder).unwrap();
-    fs::set_permissions(home, fs::Permissions::from_mode(0o700)).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
-    let file = folder.join("credentials");
-    fs::write(&file, tokens.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>()).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 fn to(number: i64, chat: &str, text: &str) -> Delivery {
     delivery(number, chat, text)
-}
-
-/// A text that goes out in several pieces.
-fn long_text() -> String {
-    (0..400).map(|number| format!("This is line {number} of a long answer.\n\n")).collect()
 }
 
 #[tokio::test]
@@ -269,7 +249,7 @@ async fn a_refused_token_is_told_with_its_remedy_and_not_tried_again_before_it_c
         let calls = place.slack.seen().calls.len();
         assert!(calls <= 2, "it was tried once: {calls} calls");
 
-        store_tokens(place.home.path(), &GOOD);
+        store_secrets(place.home.path(), &GOOD);
         place.credentials.reload(Ask::AllButTheCommand).await.unwrap();
         place.state("the connection", ChannelState::is_connected).await;
         place.end().await;
@@ -300,7 +280,7 @@ async fn a_token_that_is_revoked_is_noticed_at_the_next_message_which_waits_for_
     place.state("the refusal", |state| matches!(state, ChannelState::Refused { .. })).await;
     place.slack.restore(FakeSlack::BOT_TOKEN);
     // Whoever stores it again has stored something.
-    store_tokens(place.home.path(), &[GOOD[0], GOOD[1], ("OTHER", "x")]);
+    store_secrets(place.home.path(), &[GOOD[0], GOOD[1], ("OTHER", "x")]);
     place.credentials.reload(Ask::AllButTheCommand).await.unwrap();
     place.host.wait_for("connected slack", 2).await;
     place.send(&to(1, "slack:C1", "hello")).await.unwrap();
@@ -317,13 +297,10 @@ async fn an_answer_is_posted_with_its_mark_and_a_long_one_in_pieces() {
     assert_eq!(sent.platform_id.unwrap().as_str(), message["ts"]);
     let mark = json!({"event_type": "nanoclaw", "event_payload": {"key": "reply/family/1/1", "piece": "0"}});
     assert_eq!(message["metadata"], mark);
-    place.send(&to(2, "slack:C2", &long_text())).await.unwrap();
+    place.send(&to(2, "slack:C2", &long_text(400))).await.unwrap();
     let pieces = place.slack.posted("C2");
     assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.chars().count() <= 4000), "{}", pieces.len());
-    for number in 0..400 {
-        let line = format!("This is line {number} of a long answer.");
-        assert_eq!(pieces.iter().filter(|piece| piece.contains(&line)).count(), 1, "{line}");
-    }
+    is_whole(&pieces, 400);
     place.end().await;
 }
 
@@ -399,12 +376,12 @@ async fn whether_a_message_was_sent_is_found_out_after_any_break() {
 #[tokio::test]
 async fn a_message_that_was_half_sent_goes_on_where_it_stopped() {
     let place = Place::connected().await;
-    let whole = to(1, "slack:C2", &long_text());
+    let whole = to(1, "slack:C2", &long_text(400));
     place.send(&whole).await.unwrap();
     let expected = place.slack.posted("C2");
 
     // The second piece is limited: this process knows that the first is out.
-    let mut message = to(2, "slack:C1", &long_text());
+    let mut message = to(2, "slack:C1", &long_text(400));
     place.slack.fail_next_in("chat.postMessage", "C1", Fault::Slow);
     let sending = tokio::spawn({
         let (channel, message) = (place.channel(), message.clone());
@@ -424,7 +401,7 @@ async fn a_message_that_was_half_sent_goes_on_where_it_stopped() {
 #[tokio::test]
 async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     let place = Place::connected().await;
-    let mut message = to(1, "slack:C1", &long_text());
+    let mut message = to(1, "slack:C1", &long_text(400));
     place.slack.fail_next("chat.postMessage", Fault::Slow);
     let sending = tokio::spawn({
         let (channel, message) = (place.channel(), message.clone());
@@ -441,11 +418,7 @@ async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     assert_eq!(soon("the look", next.channel().find(&message)).await.unwrap(), None);
     message.attempts = 1;
     next.send(&message).await.unwrap();
-    let posted = next.slack.posted("C1");
-    for number in 0..400 {
-        let line = format!("This is line {number} of");
-        assert_eq!(posted.iter().filter(|piece| piece.contains(&line)).count(), 1, "{line}");
-    }
+    is_whole(&next.slack.posted("C1"), 400);
     assert!(soon("the look", next.channel().find(&message)).await.unwrap().is_some());
     next.end().await;
 }
@@ -493,16 +466,7 @@ async fn of_a_chat_that_is_no_group_no_file_is_fetched_and_its_name_is_kept() {
 async fn a_file_that_an_agent_sends_is_shared_once_whatever_breaks() {
     let place = Place::connected().await;
     let content = b"a report";
-    let spooled = SpooledFile {
-        spool: SpoolName::new("00ff").unwrap(),
-        media_type: "text/plain".into(),
-        bytes: content.len() as u64,
-    };
-    let file = OutgoingFile::new("family".parse().unwrap(), "out/report.txt", spooled);
-    let path = place.spool.path_of(&file);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
-    let message = Delivery { file: Some(file), ..to(1, "slack:C1", "here it is") };
+    let message = with_report(to(1, "slack:C1", "here it is"), &place.spool, content);
     place.slack.fail_next("files.completeUploadExternal", Fault::DropAfter);
     let error = place.send(&message).await.unwrap_err();
     assert!(matches!(error, SendError::Unknown { .. }), "{error:?}");

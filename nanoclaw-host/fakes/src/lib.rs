@@ -4,6 +4,7 @@
 //! [`kill`] uses one of them to see what survives when the host, its containers, its engine or its disk die.
 
 pub mod chat_service;
+pub mod discord;
 mod faults;
 pub mod kill;
 pub mod model_api;

@@ -23,8 +23,34 @@ pub(super) fn start(
     stop: &CancellationToken,
     workers: &mut JoinSet<()>,
 ) -> Vec<ChannelWatch> {
-    #[cfg_attr(not(feature = "slack"), expect(unused_mut, reason = "a build without services has none"))]
+    #[cfg_attr(
+        not(any(feature = "discord", feature = "slack")),
+        expect(unused_mut, reason = "a build without services has none")
+    )]
     let mut watches = Vec::new();
+    #[cfg(feature = "discord")]
+    {
+        use crate::{
+            channels::discord::{self, DiscordParts, DiscordSettings},
+            config::Enabled,
+        };
+        let discord = &config.channels.discord;
+        if *discord.enabled != Enabled::No {
+            let parts = DiscordParts {
+                settings: DiscordSettings {
+                    required: *discord.enabled == Enabled::Yes,
+                    api_url: discord.api_url.value.clone(),
+                },
+                credentials: config.credentials.clone(),
+                intake: intake.clone(),
+                host: host.clone(),
+                files: Some(spool.clone()),
+            };
+            let (watch, keeping) = discord::start(parts, stop.clone());
+            workers.spawn(keeping);
+            watches.push(watch);
+        }
+    }
     #[cfg(feature = "slack")]
     {
         use crate::{
@@ -48,7 +74,7 @@ pub(super) fn start(
             watches.push(watch);
         }
     }
-    #[cfg(not(feature = "slack"))]
+    #[cfg(not(any(feature = "discord", feature = "slack")))]
     let _ = (config, intake, host, spool, stop, workers);
     watches
 }

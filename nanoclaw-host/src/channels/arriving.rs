@@ -113,7 +113,7 @@ pub(super) fn too_many(spool: &Spool) -> String {
 }
 
 /// What is said of `count` files that came with a message in a chat that is no group.
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 pub(super) fn not_fetched(count: usize) -> (Vec<Attachment>, Vec<Option<String>>) {
     let reason = Some("the chat was no group when it came".to_owned());
     let attachment = Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason } };

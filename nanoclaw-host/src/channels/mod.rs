@@ -1,7 +1,7 @@
 //! The channels that are part of the host.
 //!
 //! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
-//! over a unix socket: `peer` is one connection of either. `slack` is a client of its service, which has to be
+//! over a unix socket: `peer` is one connection of either. `discord` and `slack` are clients of their services, which have to be
 //! reached: `service` keeps such a client connected over its `socket`, `lanes` keep the order of what is said, `download` fetches
 //! its files, and [`status`] says how it stands. [`ports`] is what a channel needs of the rest
 //! of the host, and all that it knows of it. What comes with files goes in by `arriving`; [`text`] makes of an agent's Markdown what
@@ -9,24 +9,26 @@
 
 mod arriving;
 pub mod bridge;
-#[cfg(feature = "slack")]
+#[cfg(feature = "discord")]
+pub mod discord;
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod download;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod lanes;
 pub mod local;
 mod peer;
 pub mod ports;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod progress;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod service;
 #[cfg(feature = "slack")]
 pub mod slack;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod socket;
 pub mod status;
 pub mod text;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 mod tls;
 
 /// The longest line that a channel takes, in bytes, without its end.
@@ -43,17 +45,17 @@ fn clean_name(name: &str) -> Option<String> {
 }
 
 /// A message that mentions the assistant anywhere begins with what it is called, so that it wakes it (v1 does so as well).
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 fn calling(text: String, called: &str) -> String {
     let begins = text.trim_start().get(..called.len()).is_some_and(|first| first.eq_ignore_ascii_case(called));
     if begins { text } else { format!("{called} {text}").trim_end().to_owned() }
 }
 
 /// How an assistant is called in a chat that is no group, of which no text is kept.
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 const NOBODYS_CALL: &str = "@assistant";
 
-#[cfg(all(test, feature = "slack"))]
+#[cfg(all(test, any(feature = "discord", feature = "slack")))]
 mod tests {
     use super::*;
 

@@ -42,7 +42,7 @@ pub(super) struct Gone {
     /// Why.
     pub(super) reason: String,
     /// With what number the other end closed it.
-    #[expect(dead_code, reason = "Slack gives none")]
+    #[cfg_attr(not(feature = "discord"), expect(dead_code, reason = "Slack gives none"))]
     pub(super) code: Option<u16>,
 }
 

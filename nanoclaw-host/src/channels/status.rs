@@ -50,14 +50,14 @@ impl ChannelState {
 }
 
 /// The one who says how a channel stands.
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 #[derive(Debug)]
 pub(super) struct StatusKeeper {
     state: watch::Sender<ChannelState>,
     name: ChannelName,
 }
 
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "discord", feature = "slack"))]
 impl StatusKeeper {
     pub(super) fn new(name: ChannelName) -> Self {
         Self { state: watch::Sender::new(ChannelState::Connecting), name }

@@ -1,4 +1,4 @@
-//! `[channels.slack]`: the chat services that the host itself connects to. Their credentials are not here: they are
+//! `[channels.discord]`, `[channels.slack]`: the chat services that the host itself connects to. Their credentials are not here: they are
 //! [`credentials`](crate::credentials)'.
 
 use reqwest::Url;
@@ -14,8 +14,19 @@ use super::{
 /// The chat services that the host itself connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelsConfig {
+    /// `[channels.discord]`.
+    pub discord: DiscordConfig,
     /// `[channels.slack]`.
     pub slack: SlackConfig,
+}
+
+/// Discord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscordConfig {
+    /// Whether it is used.
+    pub enabled: Setting<Enabled>,
+    /// Where the REST API is; `/api/v10` follows.
+    pub api_url: Setting<Url>,
 }
 
 /// Slack.
@@ -40,15 +51,42 @@ pub enum Enabled {
 
 impl ChannelsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let mut slack = SlackConfig::default();
+        let (mut discord, mut slack) = (DiscordConfig::default(), SlackConfig::default());
         let known = |name: &str| match name {
-            "slack" => Ok(()),
-            _ => {
-                Err(format!("the host itself connects to no service {name}; there is slack, and bridges for any other"))
-            }
+            "discord" => Ok(Known::Discord),
+            "slack" => Ok(Known::Slack),
+            _ => Err(format!(
+                "the host itself connects to no service {name}; there are discord and slack, and bridges for any other"
+            )),
         };
-        reader.sections_of("channels", known, |(), section| slack = SlackConfig::read(section));
-        Self { slack }
+        reader.sections_of("channels", known, |service, section| match service {
+            Known::Discord => discord = DiscordConfig::read(section),
+            Known::Slack => slack = SlackConfig::read(section),
+        });
+        Self { discord, slack }
+    }
+}
+
+/// The sections that there are.
+enum Known {
+    Discord,
+    Slack,
+}
+
+impl Default for DiscordConfig {
+    fn default() -> Self {
+        let api_url = Url::parse("https://discord.com").expect("the default address is well formed");
+        Self { enabled: Setting::default_to(Enabled::Auto), api_url: Setting::default_to(api_url) }
+    }
+}
+
+impl DiscordConfig {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        let default = Self::default();
+        Self {
+            enabled: section.read("enabled", None, default.enabled.value, enabled(cfg!(feature = "discord"))),
+            api_url: section.read("api_url", None, default.api_url.value, address),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ mod auth;
 mod bridge;
 mod claude;
 mod conversation;
+#[cfg(feature = "discord")]
+mod discord;
 mod egress;
 mod foreign;
 mod gateway;
