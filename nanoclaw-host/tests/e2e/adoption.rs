@@ -36,7 +36,7 @@ pub fn end(service: Running, how: End) {
 
 /// Waits until the agent says by a file that it is at work.
 fn at_work(place: &Place, file: &str) {
-    let path = place.group("tg_family").join(file);
+    let path = place.group("net_family").join(file);
     until("the agent is at work", || path.exists().then_some(()));
 }
 
@@ -157,7 +157,7 @@ fn f24_an_agent_of_v1_whose_engine_nobody_asks_any_more_takes_no_follow_up_of_it
     let Some(place) = place_that_loses_docker() else { return };
     place.configure(&format!("[agent]\n{}", foreign::COMMAND));
     register(&place);
-    foreign::install(&place, "tg_family");
+    foreign::install(&place, "net_family");
     let service = place.service_that_lets_go();
     let mut chat = Chat::default();
     let mut bridge = Bridge::connect(&place);
@@ -198,7 +198,7 @@ fn the_real_claude_goes_on_over_a_restart_in_docker() {
         let mut bridge = Bridge::connect(place);
         bridge.message(&round.to_string(), "do it");
         at_work(place, "at-work");
-        std::fs::remove_file(place.group("tg_family").join("at-work")).unwrap();
+        std::fs::remove_file(place.group("net_family").join("at-work")).unwrap();
         let before = place.container_ids();
         end(service, how);
         // Long enough for the tool to end and the agent to ask its model, which nobody answers just now.

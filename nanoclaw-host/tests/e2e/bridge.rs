@@ -48,8 +48,9 @@ impl Bridge {
         let stream = UnixStream::connect(place.home().bridge_socket()).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut bridge = Self { lines: BufReader::new(stream.try_clone().unwrap()), stream };
-        bridge
-            .say(&json!({"type": "hello", "name": "telegram", "prefixes": ["tg:"], "capabilities": ["deduplicates", "files"]}));
+        bridge.say(
+            &json!({"type": "hello", "name": "net", "prefixes": ["net:"], "capabilities": ["deduplicates", "files"]}),
+        );
         (bridge.next()["type"] == "welcome").then_some(bridge)
     }
 
@@ -63,7 +64,7 @@ impl Bridge {
 
     fn message_of(&mut self, sender: &str, id: &str, text: &str) {
         self.say(&json!({
-            "type": "message", "chat": "tg:-1", "id": id, "sender": sender, "sender_name": "Ann", "text": text,
+            "type": "message", "chat": "net:-1", "id": id, "sender": sender, "sender_name": "Ann", "text": text,
             "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
         }));
     }
@@ -125,7 +126,7 @@ impl Bridge {
 }
 
 pub fn register(place: &Place) {
-    place.run(["groups", "add", "tg:-1", "--name", "Family", "--no-trigger"]).succeeded();
+    place.run(["groups", "add", "net:-1", "--name", "Family", "--no-trigger"]).succeeded();
 }
 
 fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered(place: &Place) {
@@ -134,8 +135,8 @@ fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_regist
     bridge.message("1", "a secret of strangers");
     assert_eq!(bridge.until("accepted")["registered"], false);
     assert_eq!(place.rows("SELECT text FROM messages"), Vec::<String>::new());
-    assert_eq!(place.rows("SELECT chat || ' ' || channel FROM chats"), ["tg:-1 telegram"]);
-    assert_eq!(place.json(["groups", "chats", "--json"])[0]["chat"], "tg:-1");
+    assert_eq!(place.rows("SELECT chat || ' ' || channel FROM chats"), ["net:-1 net"]);
+    assert_eq!(place.json(["groups", "chats", "--json"])[0]["chat"], "net:-1");
 
     register(place);
     bridge.message("2", "@Andy hello");
@@ -220,7 +221,7 @@ fn f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_onc
     register(place);
     let mut bridge = Bridge::connect(place);
     let mut chat = Chat::default();
-    list(r#"{"default":{"allow":["99"],"mode":"trigger"},"chats":{"tg:-1":{"allow":["99"],"mode":"drop"}}}"#);
+    list(r#"{"default":{"allow":["99"],"mode":"trigger"},"chats":{"net:-1":{"allow":["99"],"mode":"drop"}}}"#);
     bridge.message_of("7", "1", "a secret of strangers");
     assert_eq!(bridge.until("accepted")["registered"], true);
     bridge.message("2", "hello");
@@ -294,7 +295,7 @@ fn a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_age
     let arriving = place.home().files().join("arriving");
     let with_file = |bridge: &mut Bridge, id: &str, text: &str| {
         bridge.say(&json!({
-            "type": "message", "chat": "tg:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
+            "type": "message", "chat": "net:-1", "id": id, "sender": "99", "sender_name": "Ann", "text": text,
             "timestamp_ms": 1_700_000_000_000_u64, "is_group": true,
             "attachments": [{"kind": "document", "name": "../no te.txt", "file": format!("f{id}")}],
         }));
@@ -334,7 +335,7 @@ fn a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_age
 
 fn f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the_host_dies(place: &Place) {
     register_when_served(place);
-    let group = place.group("tg_family");
+    let group = place.group("net_family");
     std::fs::create_dir_all(&group).unwrap();
     // Every byte there is, and more than one look at a pipe takes.
     let content: Vec<u8> = (0..=255_u8).cycle().take(3_000_001).collect();
@@ -379,14 +380,14 @@ fn f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the
             assert!(*came == content, "{point}: {} bytes came", came.len());
         }
         until("all is sent", || {
-            (place.rows("SELECT DISTINCT state FROM outbox WHERE chat = 'tg:-1'") == ["sent"]).then_some(())
+            (place.rows("SELECT DISTINCT state FROM outbox WHERE chat = 'net:-1'") == ["sent"]).then_some(())
         });
         service.signal(Signal::TERM);
         assert_eq!(service.ended().code, Some(0));
     }
     // A host looks when it starts for what nobody needs any more.
     let service = place.service();
-    let out = place.home().files().join("out/tg_family");
+    let out = place.home().files().join("out/net_family");
     until("the copies are swept away", || (std::fs::read_dir(&out).unwrap().count() == 0).then_some(()));
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));

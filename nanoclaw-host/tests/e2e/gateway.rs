@@ -67,7 +67,7 @@ tunnel tunnel-next bye
 tell done
 "#;
 
-/// A group `tg_family` whose agent is ours, with a way to a fake model and to one allowed host.
+/// A group `net_family` whose agent is ours, with a way to a fake model and to one allowed host.
 struct House<'a> {
     place: &'a Place,
     site: String,
@@ -90,13 +90,13 @@ impl<'a> House<'a> {
         ));
         place.credential(&format!("ANTHROPIC_API_KEY={KEY}"));
         register(place);
-        std::fs::create_dir_all(place.group("tg_family")).unwrap();
-        std::fs::write(place.group("tg_family").join("life.sh"), LIFE).unwrap();
+        std::fs::create_dir_all(place.group("net_family")).unwrap();
+        std::fs::write(place.group("net_family").join("life.sh"), LIFE).unwrap();
         Self { place, site, _model: model, _runtime: runtime }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.place.group("tg_family").join(name)
+        self.place.group("net_family").join(name)
     }
 
     fn tell(&self, name: &str) {

@@ -80,8 +80,8 @@ fn f37_a_service_whose_runtime_is_away_at_the_start_keeps_messages_and_answers_t
         (turns[0]["state"] == "paused").then(|| assert_eq!(turns[0]["trouble"], "host", "{turns}"))
     });
     let turns = place.run(["turns", "list"]).succeeded();
-    assert!(turns.contains("tg_family/1") && turns.contains(remedy), "{turns}");
-    let explained = place.run(["explain", "tg_family"]).succeeded();
+    assert!(turns.contains("net_family/1") && turns.contains(remedy), "{turns}");
+    let explained = place.run(["explain", "net_family"]).succeeded();
     assert!(explained.contains("problem:") && explained.contains(remedy), "{explained}");
 
     engine.comes();
@@ -107,7 +107,7 @@ fn f37_containers_of_a_service_that_was_killed_are_taken_over_when_their_runtime
     let service = engine.service(&["run"]);
     let mut bridge = Bridge::connect(place);
     bridge.message("1", "!run touch at-work; while [ ! -e go-on ]; do sleep 0.1; done; echo done");
-    until("the agent is at work", || place.group("tg_family").join("at-work").exists().then_some(()));
+    until("the agent is at work", || place.group("net_family").join("at-work").exists().then_some(()));
     let before = place.container_ids();
     assert_eq!(before.len(), 1);
     service.kill();
@@ -127,7 +127,7 @@ fn f37_containers_of_a_service_that_was_killed_are_taken_over_when_their_runtime
     engine.comes();
     until("it is taken over", || (place.json(["ps", "--json"])["groups"][0]["state"] == "busy").then_some(()));
     assert_eq!(place.container_ids(), before, "the same container goes on");
-    std::fs::write(place.group("tg_family").join("go-on"), "").unwrap();
+    std::fs::write(place.group("net_family").join("go-on"), "").unwrap();
     let mut chat = Chat::default();
     while !bridge.show(&mut chat).ends_with("heard and this?") {}
     let replies = place.rows("SELECT text FROM outbox WHERE key LIKE 'reply/%'").join("\n");
@@ -145,7 +145,7 @@ fn f37_a_service_that_ends_before_its_runtime_came_leaves_containers_alone() {
     let service = engine.service(&["run"]);
     let mut bridge = Bridge::connect(place);
     bridge.message("1", "!run touch at-work; sleep 60");
-    until("the agent is at work", || place.group("tg_family").join("at-work").exists().then_some(()));
+    until("the agent is at work", || place.group("net_family").join("at-work").exists().then_some(()));
     let before = place.container_ids();
     service.kill();
     engine.goes();
@@ -165,7 +165,7 @@ fn f37_who_waits_for_an_answer_is_refused_at_once_when_the_runtime_is_away() {
     let doctor = Running::start(&mut engine.command(&["doctor"])).ended();
     assert_eq!(doctor.code, Some(1), "{doctor}");
     assert!(doctor.stdout.contains(remedy), "{doctor}");
-    let explained = Running::start(&mut engine.command(&["explain", "tg_family"])).ended().succeeded();
+    let explained = Running::start(&mut engine.command(&["explain", "net_family"])).ended().succeeded();
     assert!(explained.contains(remedy), "{explained}");
 }
 

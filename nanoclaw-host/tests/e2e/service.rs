@@ -86,16 +86,16 @@ fn a_conversation_waits_while_another_host_starts_or_ends(place: &Place) {
 
 fn commands_give_the_same_with_and_without_the_service(place: &Place) {
     let steps = || {
-        place.json(["groups", "add", "tg:-1", "--name", "Family", "--json"]);
-        let added = place.run(["groups", "add", "tg:-1", "--name", "Again"]).failed(1);
+        place.json(["groups", "add", "net:-1", "--name", "Family", "--json"]);
+        let added = place.run(["groups", "add", "net:-1", "--name", "Again"]).failed(1);
         let mut list = place.json(["groups", "list", "--json"]);
         list[0]["added_at_ms"] = Value::Null;
-        let mut shown = place.json(["groups", "show", "tg_family", "--json"]);
+        let mut shown = place.json(["groups", "show", "net_family", "--json"]);
         shown["added_at_ms"] = Value::Null;
-        let explained = place.json(["explain", "tg_family", "--json"]);
+        let explained = place.json(["explain", "net_family", "--json"]);
         let groups = place.json(["ps", "--json"])["groups"].clone();
-        let removed = place.json(["groups", "remove", "tg_family", "--json"])["folder"].clone();
-        std::fs::remove_dir_all(place.group("tg_family")).unwrap();
+        let removed = place.json(["groups", "remove", "net_family", "--json"])["folder"].clone();
+        std::fs::remove_dir_all(place.group("net_family")).unwrap();
         let settings: Vec<String> = explained["settings"]
             .as_array()
             .unwrap()
