@@ -53,6 +53,12 @@ impl Home {
         self.store().join("nanoclaw.db")
     }
 
+    /// What channels have to remember of their services; among it keys that are as good as passwords.
+    #[must_use]
+    pub fn auth(&self) -> PathBuf {
+        self.store().join("auth")
+    }
+
     /// Held by the one process that works on this home; holds its process id.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {

@@ -196,7 +196,7 @@ pub async fn start_with(
     sockets.spawn(async move {
         sweeping.await;
     });
-    let services = services::start(&config, &intake, &channel_host, &spool, &stop_intake, &mut sockets);
+    let services = services::start(&home, &config, &intake, &channel_host, &spool, &stop_intake, &mut sockets);
     let mut bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
     bridge_config.reserved.extend(services.iter().map(ChannelWatch::reservation));
     let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake, channel_host)?;

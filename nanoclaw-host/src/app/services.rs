@@ -12,10 +12,12 @@ use crate::{
     },
     config::Config,
     files::Spool,
+    home::Home,
 };
 
 /// Starts those that are used, as workers among `workers` that end with `stop`.
 pub(super) fn start(
+    home: &Home,
     config: &Config,
     intake: &Arc<dyn Intake>,
     host: &Arc<dyn ChannelHost>,
@@ -23,10 +25,7 @@ pub(super) fn start(
     stop: &CancellationToken,
     workers: &mut JoinSet<()>,
 ) -> Vec<ChannelWatch> {
-    #[cfg_attr(
-        not(any(feature = "discord", feature = "slack")),
-        expect(unused_mut, reason = "a build without services has none")
-    )]
+    #[cfg_attr(not(feature = "service-client"), expect(unused_mut, reason = "a build without services has none"))]
     let mut watches = Vec::new();
     #[cfg(feature = "discord")]
     {
@@ -74,7 +73,32 @@ pub(super) fn start(
             watches.push(watch);
         }
     }
-    #[cfg(not(any(feature = "discord", feature = "slack")))]
+    #[cfg(feature = "telegram")]
+    {
+        use crate::{
+            channels::telegram::{self, TelegramParts, TelegramSettings},
+            config::Enabled,
+        };
+        let telegram = &config.channels.telegram;
+        if *telegram.enabled != Enabled::No {
+            let parts = TelegramParts {
+                settings: TelegramSettings {
+                    required: *telegram.enabled == Enabled::Yes,
+                    state: home.auth().join("telegram.db"),
+                },
+                credentials: config.credentials.clone(),
+                intake: intake.clone(),
+                host: host.clone(),
+                files: Some(spool.clone()),
+            };
+            let (watch, keeping) = telegram::start(parts, stop.clone());
+            workers.spawn(keeping);
+            watches.push(watch);
+        }
+    }
+    #[cfg(not(feature = "service-client"))]
     let _ = (config, intake, host, spool, stop, workers);
+    #[cfg(not(feature = "telegram"))]
+    let _ = home;
     watches
 }

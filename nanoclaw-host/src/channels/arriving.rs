@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use nanoclaw_core::{
-    attachment::{Attachment, Fetched, SpoolName},
+    attachment::{Fetched, SpoolName},
     message::InboundMessage,
     orchestrator::Receipt,
 };
@@ -113,9 +113,10 @@ pub(super) fn too_many(spool: &Spool) -> String {
 }
 
 /// What is said of `count` files that came with a message in a chat that is no group.
-#[cfg(any(feature = "discord", feature = "slack"))]
-pub(super) fn not_fetched(count: usize) -> (Vec<Attachment>, Vec<Option<String>>) {
+#[cfg(feature = "web-client")]
+pub(super) fn not_fetched(count: usize) -> (Vec<nanoclaw_core::attachment::Attachment>, Vec<Option<String>>) {
     let reason = Some("the chat was no group when it came".to_owned());
-    let attachment = Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason } };
+    let attachment =
+        nanoclaw_core::attachment::Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason } };
     (vec![attachment; count], vec![None; count])
 }

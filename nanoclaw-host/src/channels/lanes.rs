@@ -14,8 +14,9 @@ use futures_util::{
 
 use crate::panics::caught;
 
-/// The most things of one lane that wait.
-const MOST_WAITING: usize = 256;
+/// The most things of one lane that wait, for a service that says again what is not taken.
+#[cfg(feature = "web-client")]
+pub(super) const MOST_WAITING: usize = 256;
 /// How long what was begun may take at the end.
 const LONGEST_END: Duration = Duration::from_secs(10);
 
@@ -27,8 +28,9 @@ pub(super) struct Lanes<'a, T> {
     /// What waits in a lane of which something is being done.
     waiting: HashMap<String, VecDeque<(T, Work<'a>)>>,
     running: FuturesUnordered<BoxFuture<'a, Done<T>>>,
-    /// Things with which nothing is to be done.
-    skipped: VecDeque<T>,
+    most_waiting: usize,
+    /// How many are not done.
+    count: usize,
 }
 
 struct Done<T> {
@@ -45,26 +47,29 @@ enum NotDone {
 }
 
 impl<'a, T: Send + 'a> Lanes<'a, T> {
-    pub(super) fn new() -> Self {
-        Self { waiting: HashMap::new(), running: FuturesUnordered::new(), skipped: VecDeque::new() }
+    /// In each lane up to `most_waiting` things wait.
+    pub(super) fn of(most_waiting: usize) -> Self {
+        Self { waiting: HashMap::new(), running: FuturesUnordered::new(), most_waiting, count: 0 }
+    }
+
+    /// How many things are not done, in all lanes.
+    #[cfg_attr(not(feature = "telegram"), expect(dead_code, reason = "not every service looks at all lanes"))]
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
     /// Has `work` done after what came before it in the same lane. `false`: too much waits there, and it is not taken.
     pub(super) fn put(&mut self, lane: String, ticket: T, work: Work<'a>) -> bool {
         match self.waiting.get_mut(&lane) {
-            Some(queue) if queue.len() < MOST_WAITING => queue.push_back((ticket, work)),
+            Some(queue) if queue.len() < self.most_waiting => queue.push_back((ticket, work)),
             Some(_) => return false,
             None => {
                 self.waiting.insert(lane.clone(), VecDeque::new());
                 self.begin(lane, ticket, work);
             }
         }
+        self.count += 1;
         true
-    }
-
-    /// Nothing is to be done with it.
-    pub(super) fn skip(&mut self, ticket: T) {
-        self.skipped.push_back(ticket);
     }
 
     /// Waits for the next thing that is done. Can be dropped and called again. What met a fault of ours is never told to be
@@ -74,13 +79,11 @@ impl<'a, T: Send + 'a> Lanes<'a, T> {
     /// Why nothing can be stored just now.
     pub(super) async fn done(&mut self) -> Result<T, String> {
         loop {
-            if let Some(ticket) = self.skipped.pop_front() {
-                return Ok(ticket);
-            }
             let Some(Done { lane, ticket, outcome }) = self.running.next().await else {
                 // Until something is put in, which begins with dropping this.
                 return std::future::pending().await;
             };
+            self.count -= 1;
             match self.waiting.get_mut(&lane).and_then(VecDeque::pop_front) {
                 Some((ticket, work)) => self.begin(lane, ticket, work),
                 None => drop(self.waiting.remove(&lane)),
@@ -93,12 +96,18 @@ impl<'a, T: Send + 'a> Lanes<'a, T> {
         }
     }
 
-    /// Sees what was begun to its end: a commit is not left in the middle.
-    pub(super) async fn end(mut self) {
-        let rest = async { while self.running.next().await.is_some() {} };
+    /// Sees what was begun to its end: a commit is not left in the middle. Returns what is done then; what waits is dropped.
+    pub(super) async fn end(mut self) -> Vec<T> {
+        let mut ended = Vec::new();
+        let rest = async {
+            while let Some(Done { ticket, outcome, .. }) = self.running.next().await {
+                ended.extend(outcome.is_ok().then_some(ticket));
+            }
+        };
         if tokio::time::timeout(LONGEST_END, rest).await.is_err() {
             tracing::warn!("what was said last is not taken in; it will be said again");
         }
+        ended
     }
 
     fn begin(&self, lane: String, ticket: T, work: Work<'a>) {
@@ -138,20 +147,21 @@ mod tests {
             }
             .boxed()
         };
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::of(9);
         assert!(lanes.put("one".into(), 1, work("first", true)));
         assert!(lanes.put("one".into(), 2, work("second", false)));
         assert!(lanes.put("two".into(), 3, work("other", false)));
-        lanes.skip(4);
-        assert_eq!((lanes.done().await, lanes.done().await), (Ok(4), Ok(3)));
+        assert_eq!(lanes.len(), 3);
+        assert_eq!(lanes.done().await, Ok(3));
         gate.add_permits(1);
         assert_eq!((lanes.done().await, lanes.done().await), (Ok(1), Ok(2)));
+        assert_eq!((lanes.len(), lanes.waiting.len()), (0, 0));
         assert_eq!(*order.lock().unwrap(), ["other", "first", "second"]);
     }
 
     #[tokio::test]
     async fn a_fault_is_never_told_as_done_and_what_follows_is() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::of(9);
         lanes.put("one".into(), 1, async { panic!("a fault") }.boxed());
         lanes.put("one".into(), 2, async { Ok(()) }.boxed());
         lanes.put("two".into(), 3, async { Err("the disk is full".to_owned()) }.boxed());
@@ -161,9 +171,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_much_for_a_lane_is_not_taken() {
-        let mut lanes = Lanes::new();
-        let taken =
-            (0..2 * MOST_WAITING).filter(|n| lanes.put("one".into(), *n, std::future::pending().boxed())).count();
-        assert_eq!(taken, MOST_WAITING + 1);
+        let mut lanes = Lanes::of(3);
+        let taken = (0..9).filter(|n| lanes.put("one".into(), *n, std::future::pending().boxed())).count();
+        assert_eq!(taken, 4, "one is begun, and three wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_is_seen_to_its_end_within_a_limit() {
+        let mut lanes = Lanes::of(3);
+        lanes.put("one".into(), 1, async { Ok(()) }.boxed());
+        lanes.put("one".into(), 2, async { Ok(()) }.boxed());
+        lanes.put("two".into(), 3, async { Err("the disk is full".to_owned()) }.boxed());
+        lanes.put("three".into(), 4, std::future::pending().boxed());
+        assert_eq!(lanes.end().await, [1], "neither what waited, nor what failed, nor what does not end");
     }
 }

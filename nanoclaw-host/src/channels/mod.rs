@@ -1,34 +1,36 @@
 //! The channels that are part of the host.
 //!
 //! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
-//! over a unix socket: `peer` is one connection of either. `discord` and `slack` are clients of their services, which have to be
-//! reached: `service` keeps such a client connected over its `socket`, `lanes` keep the order of what is said, `download` fetches
-//! its files, and [`status`] says how it stands. [`ports`] is what a channel needs of the rest
-//! of the host, and all that it knows of it. What comes with files goes in by `arriving`; [`text`] makes of an agent's Markdown what
-//! a chat service shows, and of what goes out in several pieces, `progress` knows which are out.
+//! over a unix socket: `peer` is one connection of either. `discord`, `slack` and `telegram` are clients of their services, which have
+//! to be reached: `service` keeps such a client connected, those that speak HTTP over its `socket`, and [`status`] says how it stands.
+//! [`ports`] is what a channel needs of the rest of the host, and all that it knows of it. What comes is taken in by `lanes`, one message
+//! of a chat after the other, and with its files (`download`) by `arriving`; [`text`] makes of an agent's Markdown what a chat service
+//! shows, and of what goes out in several pieces, `progress` knows which are out.
 
 mod arriving;
 pub mod bridge;
 #[cfg(feature = "discord")]
 pub mod discord;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "web-client")]
 mod download;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 mod lanes;
 pub mod local;
 mod peer;
 pub mod ports;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 mod progress;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 mod service;
 #[cfg(feature = "slack")]
 pub mod slack;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "web-client")]
 mod socket;
 pub mod status;
+#[cfg(feature = "telegram")]
+pub mod telegram;
 pub mod text;
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "web-client")]
 mod tls;
 
 /// The longest line that a channel takes, in bytes, without its end.
@@ -44,18 +46,18 @@ fn clean_name(name: &str) -> Option<String> {
     (!clean.is_empty()).then(|| clean.to_owned())
 }
 
-/// A message that mentions the assistant anywhere begins with what it is called, so that it wakes it (v1 does so as well).
-#[cfg(any(feature = "discord", feature = "slack"))]
+/// A message that mentions the assistant anywhere begins with what it is `called`, so that it wakes it (v1 does so as well).
+#[cfg(feature = "service-client")]
 fn calling(text: String, called: &str) -> String {
     let begins = text.trim_start().get(..called.len()).is_some_and(|first| first.eq_ignore_ascii_case(called));
     if begins { text } else { format!("{called} {text}").trim_end().to_owned() }
 }
 
 /// How an assistant is called in a chat that is no group, of which no text is kept.
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 const NOBODYS_CALL: &str = "@assistant";
 
-#[cfg(all(test, any(feature = "discord", feature = "slack")))]
+#[cfg(all(test, feature = "service-client"))]
 mod tests {
     use super::*;
 

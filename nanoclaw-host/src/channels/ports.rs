@@ -45,11 +45,13 @@ pub trait Intake: Send + Sync + 'static {
 #[async_trait]
 impl Intake for Inbox {
     async fn accept(&self, message: InboundMessage) -> Result<Receipt, StoreError> {
-        Inbox::accept(self, message).await
+        let inbox = self.clone();
+        by_itself(async move { Inbox::accept(&inbox, message).await }).await
     }
 
     async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError> {
-        Inbox::note_chat(self, chat).await
+        let inbox = self.clone();
+        by_itself(async move { Inbox::note_chat(&inbox, chat).await }).await
     }
 
     fn called(&self, chat: &ChatId) -> Option<String> {
@@ -62,6 +64,19 @@ impl Intake for Inbox {
 
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
         Inbox::heard_until(self, chat).await
+    }
+}
+
+/// Has `write` go on whether the caller is polled or not. A channel that waits for its service in the middle of one (a `select!` whose
+/// other branch is taken) would keep everybody else from writing meanwhile.
+async fn by_itself<T: Send + 'static>(write: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(write).await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and the caller with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

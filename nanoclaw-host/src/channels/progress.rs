@@ -8,11 +8,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use nanoclaw_core::{
-    channel::SendError,
-    delivery::{DeliveryKey, Sent},
-    message::PlatformMessageId,
-};
+use nanoclaw_core::delivery::DeliveryKey;
+#[cfg(feature = "web-client")]
+use nanoclaw_core::{channel::SendError, delivery::Sent, message::PlatformMessageId};
 
 /// The most messages of which it is remembered.
 const MOST_MESSAGES: usize = 1024;
@@ -57,7 +55,8 @@ impl Progress {
         }
     }
 
-    /// A try ended in the middle, with so much out: it is remembered, unless nobody knows. Returns what is to be told of it.
+    /// Of a service that is asked what it has: a try ended in the middle, with so much out: it is remembered, unless nobody knows. Returns what is to be told of it.
+    #[cfg(feature = "web-client")]
     pub(super) fn half_sent(&self, key: &DeliveryKey, out: Out, error: SendError) -> SendError {
         match error {
             SendError::Unknown { .. } => self.forget(key),
@@ -80,11 +79,13 @@ impl Progress {
 }
 
 /// What is told of a message of which all pieces are out: it is known by its first.
+#[cfg(feature = "web-client")]
 pub(super) fn sent(out: &Out) -> Sent {
     Sent { platform_id: out.values().next().and_then(|id| PlatformMessageId::new(id).ok()) }
 }
 
 /// What it means for a message that it cannot be looked for, where the same trouble would mean `error` for one that is sent.
+#[cfg(feature = "web-client")]
 pub(super) fn not_looked_up(error: SendError) -> SendError {
     match error {
         // A question that was not answered is asked again.

@@ -28,6 +28,7 @@ pub(super) enum Ending {
     /// The host ends.
     Stopped,
     /// The service wants a new session in place of this one, now.
+    #[cfg_attr(not(feature = "web-client"), expect(dead_code, reason = "not every service wants that"))]
     Renew,
     /// It was lost, or there was none.
     Lost {

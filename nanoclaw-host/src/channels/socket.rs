@@ -42,7 +42,6 @@ pub(super) struct Gone {
     /// Why.
     pub(super) reason: String,
     /// With what number the other end closed it.
-    #[cfg_attr(not(feature = "discord"), expect(dead_code, reason = "Slack gives none"))]
     pub(super) code: Option<u16>,
 }
 

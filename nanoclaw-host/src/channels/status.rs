@@ -50,14 +50,14 @@ impl ChannelState {
 }
 
 /// The one who says how a channel stands.
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 #[derive(Debug)]
 pub(super) struct StatusKeeper {
     state: watch::Sender<ChannelState>,
     name: ChannelName,
 }
 
-#[cfg(any(feature = "discord", feature = "slack"))]
+#[cfg(feature = "service-client")]
 impl StatusKeeper {
     pub(super) fn new(name: ChannelName) -> Self {
         Self { state: watch::Sender::new(ChannelState::Connecting), name }

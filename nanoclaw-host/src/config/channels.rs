@@ -1,4 +1,4 @@
-//! `[channels.discord]`, `[channels.slack]`: the chat services that the host itself connects to. Their credentials are not here: they are
+//! `[channels.discord]`, `[channels.slack]`, `[channels.telegram]`: the chat services that the host itself connects to. Their credentials are not here: they are
 //! [`credentials`](crate::credentials)'.
 
 use reqwest::Url;
@@ -18,6 +18,8 @@ pub struct ChannelsConfig {
     pub discord: DiscordConfig,
     /// `[channels.slack]`.
     pub slack: SlackConfig,
+    /// `[channels.telegram]`.
+    pub telegram: TelegramConfig,
 }
 
 /// Discord.
@@ -38,6 +40,13 @@ pub struct SlackConfig {
     pub api_url: Setting<Url>,
 }
 
+/// Telegram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelegramConfig {
+    /// Whether it is used.
+    pub enabled: Setting<Enabled>,
+}
+
 /// Whether a chat service is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enabled {
@@ -52,18 +61,21 @@ pub enum Enabled {
 impl ChannelsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let (mut discord, mut slack) = (DiscordConfig::default(), SlackConfig::default());
+        let mut telegram = TelegramConfig::default();
         let known = |name: &str| match name {
             "discord" => Ok(Known::Discord),
             "slack" => Ok(Known::Slack),
+            "telegram" => Ok(Known::Telegram),
             _ => Err(format!(
-                "the host itself connects to no service {name}; there are discord and slack, and bridges for any other"
+                "the host itself connects to no service {name}; there are discord, slack and telegram, and bridges for any other"
             )),
         };
         reader.sections_of("channels", known, |service, section| match service {
             Known::Discord => discord = DiscordConfig::read(section),
             Known::Slack => slack = SlackConfig::read(section),
+            Known::Telegram => telegram = TelegramConfig::read(section),
         });
-        Self { discord, slack }
+        Self { discord, slack, telegram }
     }
 }
 
@@ -71,6 +83,7 @@ impl ChannelsConfig {
 enum Known {
     Discord,
     Slack,
+    Telegram,
 }
 
 impl Default for DiscordConfig {
@@ -104,6 +117,19 @@ impl SlackConfig {
             enabled: section.read("enabled", None, default.enabled.value, enabled(cfg!(feature = "slack"))),
             api_url: section.read("api_url", None, default.api_url.value, address),
         }
+    }
+}
+
+impl Default for TelegramConfig {
+    fn default() -> Self {
+        Self { enabled: Setting::default_to(Enabled::Auto) }
+    }
+}
+
+impl TelegramConfig {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        let default = Self::default();
+        Self { enabled: section.read("enabled", None, default.enabled.value, enabled(cfg!(feature = "telegram"))) }
     }
 }
 

@@ -27,14 +27,27 @@ impl Surroundings {
     pub(crate) fn with(secrets: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         store_secrets(home.path(), secrets);
-        let environment = environment_of([("XDG_CONFIG_HOME", home.path().to_str().unwrap())]);
-        let (mut mistakes, mut remarks) = (Vec::new(), Vec::new());
-        let credentials = Credentials::read(&environment, &CredentialsConfig::default(), &mut mistakes, &mut remarks);
-        assert!(mistakes.is_empty(), "{mistakes:?}");
-        let limits = FileLimits { file_bytes: 1000, per_message: 2, spool_bytes: 1 << 20, out_bytes: 1 << 20 };
-        let spool = Arc::new(Spool::open(&home.path().join("files"), limits).unwrap());
-        Self { intake: FakeIntake::new(), host: FakeHost::new(), credentials, spool, home }
+        Self::at(home)
     }
+
+    /// What a host finds that starts where another one was.
+    pub(crate) fn at(home: tempfile::TempDir) -> Self {
+        let (intake, host) = (FakeIntake::new(), FakeHost::new());
+        Self { intake, host, credentials: credentials_in(home.path()), spool: spool_in(home.path()), home }
+    }
+}
+
+pub(crate) fn credentials_in(home: &Path) -> Credentials {
+    let environment = environment_of([("XDG_CONFIG_HOME", home.to_str().unwrap())]);
+    let (mut mistakes, mut remarks) = (Vec::new(), Vec::new());
+    let credentials = Credentials::read(&environment, &CredentialsConfig::default(), &mut mistakes, &mut remarks);
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    credentials
+}
+
+fn spool_in(home: &Path) -> Arc<Spool> {
+    let limits = FileLimits { file_bytes: 1000, per_message: 2, spool_bytes: 1 << 20, out_bytes: 1 << 20 };
+    Arc::new(Spool::open(&home.join("files"), limits).unwrap())
 }
 
 pub(crate) fn store_secrets(home: &Path, secrets: &[(&str, &str)]) {
@@ -62,12 +75,14 @@ pub(crate) fn is_whole(posted: &[String], lines: usize) {
 
 /// `delivery` with the file `report.txt`, which is in the spool.
 pub(crate) fn with_report(delivery: Delivery, spool: &Spool, content: &[u8]) -> Delivery {
-    let spooled = SpooledFile {
-        spool: SpoolName::new("00ff").unwrap(),
-        media_type: "text/plain".into(),
-        bytes: content.len() as u64,
-    };
-    let file = OutgoingFile::new("family".parse().unwrap(), "out/report.txt", spooled);
+    with_file(delivery, spool, ("report.txt", "text/plain"), content)
+}
+
+/// `delivery` with a file of this name and media type, which is in the spool.
+pub(crate) fn with_file(delivery: Delivery, spool: &Spool, (name, kind): (&str, &str), content: &[u8]) -> Delivery {
+    let (spool_name, bytes) = (SpoolName::new("00ff").unwrap(), content.len() as u64);
+    let spooled = SpooledFile { spool: spool_name, media_type: kind.to_owned(), bytes };
+    let file = OutgoingFile::new("family".parse().unwrap(), &format!("out/{name}"), spooled);
     let path = spool.path_of(&file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, content).unwrap();

@@ -13,6 +13,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "telegram")]
+#[path = "../telegram_state/mod.rs"]
+mod telegram_state;
 
 mod place;
 mod process;
@@ -40,4 +43,6 @@ mod skills;
 #[cfg(feature = "slack")]
 mod slack;
 mod standby;
+#[cfg(feature = "telegram")]
+mod telegram;
 mod trouble;

@@ -25,7 +25,7 @@ use super::{
     trouble::{Session, Trouble, ending_of, new_token},
 };
 use crate::channels::{
-    lanes::Lanes,
+    lanes::{Lanes, MOST_WAITING},
     service::{Ending, Service},
     socket::{Gone, Link, Socket},
     status::{ChannelState, StatusKeeper},
@@ -142,7 +142,7 @@ impl Discord {
             so_far: held.as_ref().map_or_else(DoneWith::default, |held| DoneWith::up_to(held.seq)),
             held,
             begun: false,
-            lanes: Lanes::new(),
+            lanes: Lanes::of(MOST_WAITING),
             catching_up: 0,
             permits: Arc::new(Semaphore::new(CATCH_UPS)),
         };

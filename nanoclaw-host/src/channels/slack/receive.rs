@@ -25,7 +25,7 @@ use crate::channels::{
     NOBODYS_CALL,
     arriving::{self, Arrived},
     calling, clean_name,
-    lanes::Lanes,
+    lanes::{Lanes, MOST_WAITING},
 };
 
 /// The most users of one message whose names are asked for.
@@ -50,7 +50,7 @@ struct Session<'a> {
 impl<'a> Receiver<'a> {
     pub(super) fn new(slack: &'a Slack, client: &'a Client, bot: Secret, me: Identity) -> Self {
         let session = Arc::new(Session { client, bot, me, noted: Mutex::default() });
-        Self { slack, session, lanes: Lanes::new() }
+        Self { slack, session, lanes: Lanes::of(MOST_WAITING) }
     }
 
     /// Takes in what came with the envelope `id`, after what came before it in the same conversation.
@@ -59,7 +59,9 @@ impl<'a> Receiver<'a> {
         let conversation = match &meaning {
             Meaning::Nothing(why) => {
                 tracing::debug!(why, "an event of Slack's is nothing for us");
-                return self.lanes.skip(id);
+                // In a lane of its own: it waits for nothing.
+                self.lanes.put(format!("envelope {id}"), id, std::future::ready(Ok(())).boxed());
+                return;
             }
             Meaning::Said(said) => said.conversation.clone(),
             Meaning::Joined { conversation }

@@ -1,11 +1,6 @@
 //! How a database file is opened: looked at first, then made or brought to the newest schema.
 
-use std::{
-    fs::{DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use nanoclaw_core::store::StoreError;
 use sqlx::{
@@ -15,6 +10,7 @@ use sqlx::{
 };
 
 use super::failure::Problem;
+use crate::stores::make_private;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -95,19 +91,6 @@ async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(), Prob
         .await?;
     if found > newest_known() {
         return Err(newer(path, found));
-    }
-    Ok(())
-}
-
-/// Sees to it that nobody else can read the file; SQLite gives its log and index the same mode.
-fn make_private(path: &Path) -> Result<(), Problem> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        file.set_permissions(PermissionsExt::from_mode(mode & 0o700))?;
     }
     Ok(())
 }
