@@ -5,7 +5,8 @@
 //! * [`chat`], [`message`], [`attachment`], [`group`], [`delivery`], [`run`], [`session`], [`time`], [`secret`] are the
 //!   nouns: what things are, each with an id type of its own.
 //! * [`trigger`], [`senders`], [`prompt`] and [`mounts`] are pure rules: when a message wakes the agent, who may speak to it,
-//!   how messages read to it, and what of the machine a group may be shown. [`command`] tells what is meant for the host.
+//!   how messages read to it, and what of the machine a group may be shown. [`command`] tells what is meant for the host, and
+//!   [`pairing`] how a chat becomes a group by a code.
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
@@ -28,6 +29,7 @@ pub mod message;
 pub mod mounts;
 pub mod orchestrator;
 mod pace;
+pub mod pairing;
 pub mod prompt;
 pub mod protocol;
 pub mod run;

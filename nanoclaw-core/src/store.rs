@@ -11,6 +11,7 @@ use crate::{
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
+    pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{InstallId, RuntimeKind},
     session::SessionId,
@@ -455,6 +456,22 @@ pub trait Store: Send + Sync + 'static {
     /// What the orchestrator needs at start, in the order in which groups with waiting messages began to wait (oldest
     /// waiting message that wakes first), the others after them in the order in which they were registered.
     async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError>;
+
+    // --- pairing ----------------------------------------------------------------------------------------------------
+
+    /// Keeps a pairing, in the place of the last one: the code of that one is void.
+    async fn begin_pairing(&self, pairing: &Pairing) -> Result<(), StoreError>;
+
+    /// The last pairing, also when it is over.
+    async fn pairing(&self) -> Result<Option<Pairing>, StoreError>;
+
+    /// The code of this pairing is void from now on, unless it is over; nothing happens when it is not the last one.
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<(), StoreError>;
+
+    /// Does what [`Pairing::hear`] decides about a code, at once: the group is registered as by [`add_group`](Self::add_group),
+    /// or refused for the same reasons, and that is noted with the pairing; the [answer](Pairing::answer) is posted. A
+    /// wrong code is noted. Of the chat nothing is noted.
+    async fn hear_code(&self, code: &SaidCode, at: Timestamp) -> Result<Heard, StoreError>;
 
     // --- inbox ------------------------------------------------------------------------------------------------------
 

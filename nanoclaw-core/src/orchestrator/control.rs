@@ -20,6 +20,7 @@ use super::{
     doorkeeper::Doorkeeper,
     event::{AtShutdown, Event, GroupStatus},
     main_loop::Loop,
+    pairings::Pairings,
     registrar::Registrar,
     run::{Doubts, RunContext, RunSettings},
 };
@@ -128,6 +129,12 @@ impl Orchestrator {
         let late = LateWords::default();
         let alerts = Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() };
         let doorkeeper = Doorkeeper::new(parts.senders, settings.unknown_private, alerts.clone());
+        let registrar = Registrar {
+            store: parts.store.clone(),
+            launcher: parts.launcher.clone(),
+            directory: directory.clone(),
+            events: events.clone(),
+        };
         let inbox = Inbox::new(
             parts.store.clone(),
             directory.clone(),
@@ -138,6 +145,7 @@ impl Orchestrator {
                 events: events.clone(),
                 notices: notices.clone(),
             },
+            Pairings { store: parts.store.clone(), registrar: registrar.clone(), nudges: nudges.clone() },
             &settings.run.assistant_name,
             events.clone(),
         );
@@ -149,12 +157,6 @@ impl Orchestrator {
                 "mailboxes are looked at all the time instead of being watched"
             );
         }
-        let registrar = Registrar {
-            store: parts.store.clone(),
-            launcher: parts.launcher.clone(),
-            directory: directory.clone(),
-            events: events.clone(),
-        };
         let context = Arc::new(RunContext {
             registrar: registrar.clone(),
             tasks: parts.tasks,

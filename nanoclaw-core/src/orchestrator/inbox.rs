@@ -7,7 +7,9 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use super::{commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event};
+use super::{
+    commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event, pairings::Pairings,
+};
 use crate::{
     chat::{ChatId, ChatMetadata},
     command::command_in,
@@ -39,8 +41,8 @@ pub enum Receipt {
     Unregistered,
     /// Its sender may not write there: only the chat's metadata was kept. The channel may acknowledge it.
     Dropped,
-    /// It was a command to the host ([`HostCommand`](crate::command::HostCommand)), which was obeyed; it is not kept. The
-    /// channel may acknowledge it.
+    /// It was a command to the host ([`HostCommand`](crate::command::HostCommand)), or the right pairing code, which was
+    /// obeyed; it is not kept. The channel may acknowledge it.
     Obeyed {
         /// The key of the answer, which is in the outbox.
         answer: DeliveryKey,
@@ -54,6 +56,7 @@ pub struct Inbox {
     directory: Directory,
     doorkeeper: Doorkeeper,
     commands: Commands,
+    pairings: Pairings,
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
     closed: Arc<AtomicBool>,
@@ -65,6 +68,7 @@ impl Inbox {
         directory: Directory,
         doorkeeper: Doorkeeper,
         commands: Commands,
+        pairings: Pairings,
         assistant_name: &str,
         events: mpsc::Sender<Input>,
     ) -> Self {
@@ -73,6 +77,7 @@ impl Inbox {
             directory,
             doorkeeper,
             commands,
+            pairings,
             assistant_name: assistant_name.into(),
             events,
             closed: Arc::default(),
@@ -94,7 +99,12 @@ impl Inbox {
             let reason = "the host is ending; the next one takes it".to_owned();
             return Err(StoreError::Failed { action: "accept a message", reason });
         }
-        let Some(group) = self.directory.of_chat(&message.chat) else {
+        let group = self.directory.of_chat(&message.chat);
+        if let Some(answer) = self.pairings.hear(&message, group.as_deref()).await? {
+            self.store.note_chat(&metadata_of(&message)).await?;
+            return Ok(Receipt::Obeyed { answer });
+        }
+        let Some(group) = group else {
             self.store.note_chat(&metadata_of(&message)).await?;
             self.doorkeeper.stranger(&message, Timestamp::now()).await;
             return Ok(Receipt::Unregistered);

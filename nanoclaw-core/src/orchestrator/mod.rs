@@ -14,6 +14,7 @@ mod doorkeeper;
 mod event;
 mod inbox;
 mod main_loop;
+mod pairings;
 mod recovery;
 mod registrar;
 mod retry;

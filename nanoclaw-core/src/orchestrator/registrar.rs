@@ -1,4 +1,4 @@
-//! Registers groups, whoever asks: a person by the handle, the main group's agent by a request.
+//! Registers groups, whoever asks: a person by the handle or by a pairing code, the main group's agent by a request.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{control::Input, directory::Directory, event::Event};
 use crate::{
-    group::Group,
+    group::{Group, GroupFolder},
     launch::Launcher,
     message::Seq,
     run::RunNumber,
@@ -29,18 +29,30 @@ impl Registrar {
     /// The store's: the chat, the folder or the main role is taken.
     pub(super) async fn add(&self, group: Group) -> Result<(), StoreError> {
         // Asked first: were it to fail afterwards, the group would be registered and nobody would serve it.
-        let last_run =
-            self.store.runs(Some(&group.folder), 1).await?.first().map_or(RunNumber::ZERO, |run| run.id.number);
+        let last_run = self.last_run(&group.folder).await?;
         let group = match self.store.add_group(&group).await {
             Ok(()) => group,
             Err(error) => self.added_all_the_same(&group).await.ok_or(error)?,
         };
+        self.serve(group, last_run).await;
+        Ok(())
+    }
+
+    /// The number of the latest run that this folder ever had.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn last_run(&self, folder: &GroupFolder) -> Result<RunNumber, StoreError> {
+        Ok(self.store.runs(Some(folder), 1).await?.first().map_or(RunNumber::ZERO, |run| run.id.number))
+    }
+
+    /// Serves a group that was registered a moment ago.
+    pub(super) async fn serve(&self, group: Group, last_run: RunNumber) {
         self.directory.insert(group.clone());
         let times = self.launcher.tuning(&group.folder).times;
         let event =
             Event::GroupAdded { group: group.folder, times, last_run, newest: Seq::ZERO, failures: 0, adopted: None };
         let _ = self.events.send(Input::Event(event)).await;
-        Ok(())
     }
 
     /// The group as it is stored when it is, and nobody serves it: a commit of which an error was told had happened all the

@@ -17,6 +17,7 @@ use crate::{
     delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole},
     message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
+    pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber},
     runtime::InstallId,
     session::SessionId,
@@ -103,6 +104,7 @@ struct State {
     hand_over_failures: (u32, Effect),
     chats: BTreeMap<ChatId, ChatMetadata>,
     groups: Vec<Registration>,
+    pairing: Option<Pairing>,
     /// In the order of their sequence numbers, which are their places in it counted from 1.
     messages: Vec<StoredMessage>,
     seen: HashMap<(ChatId, PlatformMessageId), Seq>,
@@ -135,6 +137,7 @@ impl State {
             hand_over_failures: (0, Effect::NotDone),
             chats: BTreeMap::new(),
             groups: Vec::new(),
+            pairing: None,
             messages: Vec::new(),
             seen: HashMap::new(),
             given_up: HashSet::new(),
@@ -149,6 +152,24 @@ impl State {
 
     fn last_seq(&self) -> Seq {
         self.messages.last().map_or(Seq::ZERO, |message| message.seq)
+    }
+
+    fn add_group(&mut self, group: &Group) -> Result<(), StoreError> {
+        if let Some(taken) = self.groups.iter().find(|known| known.group.chat == group.chat) {
+            return Err(StoreError::ChatTaken { chat: group.chat.clone(), folder: taken.group.folder.clone() });
+        }
+        if let Some(taken) = self.groups.iter().find(|known| known.group.folder == group.folder) {
+            return Err(StoreError::FolderTaken { folder: group.folder.clone(), chat: taken.group.chat.clone() });
+        }
+        if group.role == GroupRole::Main
+            && let Some(taken) = self.groups.iter().find(|known| known.group.role == GroupRole::Main)
+        {
+            return Err(StoreError::MainTaken { folder: taken.group.folder.clone() });
+        }
+        self.close_open_runs_of(&group.folder, group.added_at);
+        let cursor = self.last_seq();
+        self.groups.push(Registration { group: group.clone(), cursor, failures: 0 });
+        Ok(())
     }
 
     fn registration(&self, folder: &GroupFolder) -> Result<&Registration, StoreError> {
@@ -326,22 +347,7 @@ impl Store for MemoryStore {
     }
 
     async fn add_group(&self, group: &Group) -> Result<(), StoreError> {
-        let mut state = self.write("add a group")?;
-        if let Some(taken) = state.groups.iter().find(|known| known.group.chat == group.chat) {
-            return Err(StoreError::ChatTaken { chat: group.chat.clone(), folder: taken.group.folder.clone() });
-        }
-        if let Some(taken) = state.groups.iter().find(|known| known.group.folder == group.folder) {
-            return Err(StoreError::FolderTaken { folder: group.folder.clone(), chat: taken.group.chat.clone() });
-        }
-        if group.role == GroupRole::Main
-            && let Some(taken) = state.groups.iter().find(|known| known.group.role == GroupRole::Main)
-        {
-            return Err(StoreError::MainTaken { folder: taken.group.folder.clone() });
-        }
-        state.close_open_runs_of(&group.folder, group.added_at);
-        let cursor = state.last_seq();
-        state.groups.push(Registration { group: group.clone(), cursor, failures: 0 });
-        Ok(())
+        self.write("add a group")?.add_group(group)
     }
 
     async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError> {
@@ -375,6 +381,39 @@ impl Store for MemoryStore {
             .collect();
         groups.sort_by_key(|(waiting, _)| waiting.unwrap_or(Seq(i64::MAX)));
         Ok(groups.into_iter().map(|(_, recovery)| recovery).collect())
+    }
+
+    async fn begin_pairing(&self, pairing: &Pairing) -> Result<(), StoreError> {
+        self.write("begin a pairing")?.pairing = Some(pairing.clone());
+        Ok(())
+    }
+
+    async fn pairing(&self) -> Result<Option<Pairing>, StoreError> {
+        Ok(self.read().pairing.clone())
+    }
+
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<(), StoreError> {
+        if let Some(pairing) = self.write("withdraw a pairing")?.pairing.as_mut().filter(|last| last.id == *id) {
+            pairing.withdraw();
+        }
+        Ok(())
+    }
+
+    async fn hear_code(&self, code: &SaidCode, at: Timestamp) -> Result<Heard, StoreError> {
+        let mut state = self.write("hear a pairing code")?;
+        let Some(mut pairing) = state.pairing.clone() else { return Ok(Heard::Nothing) };
+        let mut heard = pairing.hear(code, at);
+        if let Heard::Claims(group) = &heard
+            && let Err(taken) = state.add_group(group)
+        {
+            pairing.refuse(code, taken.to_string());
+            heard = Heard::Refused;
+        }
+        if matches!(heard, Heard::Claims(_) | Heard::Refused) {
+            state.post(&pairing.answer(code), at);
+        }
+        state.pairing = Some(pairing);
+        Ok(heard)
     }
 
     async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError> {

@@ -10,8 +10,10 @@ use crate::{
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId, Seq, StoredMessage, Wakes},
+    pairing::{Heard, MOST_TRIES, Pairing, PairingEnd, Place, Registers, SaidCode},
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{Exit, RuntimeKind},
+    secret::Secret,
     session::SessionId,
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution,
@@ -39,6 +41,12 @@ macro_rules! store_suite {
             a_removed_group_is_gone_and_can_be_registered_anew
             removing_what_is_not_there_is_refused
             a_new_group_starts_at_the_end_of_the_inbox
+            the_last_pairing_comes_back_whole_and_a_new_one_replaces_it
+            the_code_registers_its_chat_ends_the_pairing_and_is_answered_at_once_and_once
+            wrong_codes_are_noted_and_change_nothing_else
+            a_code_whose_group_is_taken_is_refused_and_answered_with_the_reason
+            the_code_where_it_does_not_belong_is_spent_and_answered
+            a_pairing_that_is_withdrawn_or_replaced_registers_nothing
             a_message_comes_back_whole
             the_same_message_again_is_a_duplicate
             the_same_platform_id_in_another_chat_is_another_message
@@ -233,6 +241,139 @@ pub async fn a_new_group_starts_at_the_end_of_the_inbox(store: &dyn Store) {
     registered(store, "two").await;
     assert_eq!(store.cursor(&folder("two")).await.unwrap(), last);
     assert_eq!(store.cursor(&folder("one")).await.unwrap(), Seq::ZERO);
+}
+
+// --- pairing --------------------------------------------------------------------------------------------------------
+
+/// A pairing for the main group, and the right code in the message `id` of `chat`.
+fn pairing(number: u128) -> (Pairing, impl Fn(&str, &str) -> SaidCode) {
+    let registers = Registers {
+        folder: folder("main"),
+        name: "Main".to_owned(),
+        trigger: TriggerPolicy::Words("hey".to_owned()),
+        role: GroupRole::Main,
+    };
+    let (pairing, code) = Pairing::begin(number, u128::MAX / 3, registers, at(1));
+    let of = pairing.clone();
+    (pairing, move |group: &str, id: &str| of.said(&code, &message(group, id), Place::Private))
+}
+
+fn wrong_code(right: SaidCode) -> SaidCode {
+    SaidCode { hash: Secret::new("wrong"), ..right }
+}
+
+/// See [`Store::pairing`].
+pub async fn the_last_pairing_comes_back_whole_and_a_new_one_replaces_it(store: &dyn Store) {
+    assert_eq!(store.pairing().await.unwrap(), None);
+    let (mut first, code) = pairing(1);
+    first.tried = vec![code("one", "1").said, code("two", "2").said];
+    let ends = [
+        None,
+        Some(PairingEnd::Withdrawn),
+        Some(PairingEnd::Claimed(code("one", "3").said)),
+        Some(PairingEnd::Refused { by: code("one", "3").said, reason: "taken".to_owned() }),
+    ];
+    for end in ends {
+        let kept = Pairing { end, ..first.clone() };
+        store.begin_pairing(&kept).await.unwrap();
+        assert_eq!(store.pairing().await.unwrap(), Some(kept));
+    }
+    let (second, _) = pairing(2);
+    store.begin_pairing(&second).await.unwrap();
+    assert_eq!(store.pairing().await.unwrap(), Some(second));
+}
+
+/// See [`Store::hear_code`].
+pub async fn the_code_registers_its_chat_ends_the_pairing_and_is_answered_at_once_and_once(store: &dyn Store) {
+    told_before(store).await;
+    let (pairing, code) = pairing(1);
+    store.begin_pairing(&pairing).await.unwrap();
+    let said = code("one", "m-1");
+    let Heard::Claims(group) = store.hear_code(&said, at(5)).await.unwrap() else { panic!("it is the code") };
+    let registers = (group.folder.as_str(), group.name.as_str(), &group.trigger, group.role);
+    assert_eq!(registers, ("main", "Main", &TriggerPolicy::Words("hey".to_owned()), GroupRole::Main));
+    assert_eq!((&group.chat, group.added_at), (&chat_of("one"), at(5)));
+    let groups = store.groups().await.unwrap();
+    assert_eq!((groups.len(), groups.last()), (2, Some(&group)));
+    let ended = store.pairing().await.unwrap().unwrap();
+    assert_eq!(ended.end, Some(PairingEnd::Claimed(said.said.clone())));
+    assert_eq!(store.cursor(&group.folder).await.unwrap(), Seq(1), "what was written before is not its own");
+    let answers = store.pending_deliveries().await.unwrap();
+    let answer = ended.answer(&said);
+    let NewDelivery { key, chat, text, .. } = &answer;
+    assert_eq!(answers.len(), 1);
+    assert_eq!((&answers[0].delivery.key, &answers[0].delivery.chat, &answers[0].delivery.text), (key, chat, text));
+
+    assert_eq!(store.hear_code(&said, at(6)).await.unwrap(), Heard::Again);
+    assert_eq!(store.hear_code(&code("two", "m-1"), at(6)).await.unwrap(), Heard::Nothing);
+    assert_eq!(store.groups().await.unwrap().len(), 2);
+    assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
+}
+
+async fn told_before(store: &dyn Store) {
+    registered(store, "other").await;
+    told(store, "other", "m-1").await;
+}
+
+/// See [`Store::hear_code`].
+pub async fn wrong_codes_are_noted_and_change_nothing_else(store: &dyn Store) {
+    let (pairing, code) = pairing(1);
+    let nobody = store.hear_code(&code("one", "0"), at(5)).await.unwrap();
+    assert_eq!(nobody, Heard::Nothing);
+    store.begin_pairing(&pairing).await.unwrap();
+    for number in 1..=MOST_TRIES {
+        let wrong = wrong_code(code("one", &number.to_string()));
+        let heard = store.hear_code(&wrong, at(5)).await.unwrap();
+        assert_eq!(heard, Heard::Wrong { tries_left: MOST_TRIES - number });
+    }
+    let tried = store.pairing().await.unwrap().unwrap().tried;
+    assert_eq!(tried.iter().map(|said| said.message.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(store.hear_code(&code("one", "9"), at(5)).await.unwrap(), Heard::Nothing);
+    assert_eq!(store.groups().await.unwrap(), []);
+    assert_eq!(store.pending_deliveries().await.unwrap(), []);
+    assert_eq!(store.chats().await.unwrap(), []);
+}
+
+/// See [`Store::hear_code`].
+pub async fn a_code_whose_group_is_taken_is_refused_and_answered_with_the_reason(store: &dyn Store) {
+    let (pairing, code) = pairing(1);
+    store.begin_pairing(&pairing).await.unwrap();
+    let taken = registered(store, "main").await;
+    let said = code("one", "m-1");
+    assert_eq!(store.hear_code(&said, at(5)).await.unwrap(), Heard::Refused);
+    assert_eq!(store.hear_code(&said, at(5)).await.unwrap(), Heard::Again);
+    assert_eq!(store.groups().await.unwrap(), std::slice::from_ref(&taken));
+    let reason = StoreError::FolderTaken { folder: taken.folder, chat: taken.chat }.to_string();
+    assert_eq!(texts_to_send(store).await.len(), 1);
+    assert!(texts_to_send(store).await[0].contains(&reason));
+    let end = store.pairing().await.unwrap().unwrap().end;
+    assert_eq!(end, Some(PairingEnd::Refused { by: said.said, reason }));
+}
+
+/// See [`Store::hear_code`].
+pub async fn the_code_where_it_does_not_belong_is_spent_and_answered(store: &dyn Store) {
+    let (pairing, code) = pairing(1);
+    store.begin_pairing(&pairing).await.unwrap();
+    let said = SaidCode { place: Place::WithOthers, ..code("one", "m-1") };
+    assert_eq!(store.hear_code(&said, at(5)).await.unwrap(), Heard::Refused);
+    let spent = store.pairing().await.unwrap().unwrap();
+    assert_eq!(texts_to_send(store).await, [spent.answer(&said).text]);
+    assert_eq!(store.hear_code(&code("two", "m-1"), at(5)).await.unwrap(), Heard::Nothing);
+    assert_eq!(store.groups().await.unwrap(), []);
+}
+
+/// See [`Store::withdraw_pairing`] and [`Store::begin_pairing`].
+pub async fn a_pairing_that_is_withdrawn_or_replaced_registers_nothing(store: &dyn Store) {
+    let ((first, first_code), (second, second_code)) = (pairing(1), pairing(2));
+    store.begin_pairing(&first).await.unwrap();
+    store.begin_pairing(&second).await.unwrap();
+    assert_eq!(store.hear_code(&first_code("one", "1"), at(5)).await.unwrap(), Heard::Nothing);
+    store.withdraw_pairing(&first.id).await.unwrap();
+    assert_eq!(store.pairing().await.unwrap(), Some(second.clone()), "another one is withdrawn");
+    store.withdraw_pairing(&second.id).await.unwrap();
+    assert_eq!(store.pairing().await.unwrap().unwrap().end, Some(PairingEnd::Withdrawn));
+    assert_eq!(store.hear_code(&second_code("one", "1"), at(5)).await.unwrap(), Heard::Nothing);
+    assert_eq!(store.groups().await.unwrap(), []);
 }
 
 // --- inbox ----------------------------------------------------------------------------------------------------------

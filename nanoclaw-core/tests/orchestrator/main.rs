@@ -12,6 +12,7 @@ mod hostile;
 mod limits;
 mod mounts;
 mod no_gateway;
+mod pairing;
 mod requests;
 mod senders;
 mod standby;

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use nanoclaw_core::store::Resolution;
+use nanoclaw_core::{pairing::PairingId, store::Resolution};
 use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::Mutex,
@@ -15,7 +15,7 @@ use super::{
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
     },
 };
 use crate::{
@@ -164,6 +164,27 @@ impl AdminHandler for Client {
     async fn remove_group(&self, group: &str) -> Result<GroupView, AdminError> {
         match self.call(&AdminRequest::GroupsRemove { group: group.to_owned() }).await? {
             AdminResponse::Removed(group) => Ok(group),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn pair(&self, new: NewPairing) -> Result<PairingView, AdminError> {
+        match self.call(&AdminRequest::GroupsPair(new)).await? {
+            AdminResponse::PairingBegun(pairing) => Ok(pairing),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        match self.call(&AdminRequest::PairingShow { id: id.clone() }).await? {
+            AdminResponse::Pairing(state) => Ok(state),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        match self.call(&AdminRequest::PairingWithdraw { id: id.clone() }).await? {
+            AdminResponse::Pairing(state) => Ok(state),
             _ => Err(self.unexpected()),
         }
     }

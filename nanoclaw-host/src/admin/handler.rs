@@ -1,7 +1,7 @@
 //! What can be asked of an installation, whoever answers: the running service, its socket's client, or the bare store.
 
 use async_trait::async_trait;
-use nanoclaw_core::{group::Group, store::Resolution};
+use nanoclaw_core::{group::Group, pairing::PairingId, store::Resolution};
 
 use crate::gateway::GroupCounts;
 
@@ -9,7 +9,7 @@ use super::{
     outbox::{DeliveryView, OutboxQuery},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
     },
 };
 
@@ -30,6 +30,15 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Forgets a group's registration and session; its folder and messages stay.
     async fn remove_group(&self, group: &str) -> Result<GroupView, AdminError>;
+
+    /// Makes a code by which a private chat becomes a group; the code before it is void. Only a running service hears codes.
+    async fn pair(&self, new: NewPairing) -> Result<PairingView, AdminError>;
+
+    /// How a pairing stands.
+    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError>;
+
+    /// Makes a pairing's code void, unless it is over; says how it stands then.
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError>;
 
     /// All chats ever seen, last seen first.
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError>;

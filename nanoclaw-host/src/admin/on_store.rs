@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::Seq,
+    pairing::{PairingId, Registers},
     run::Handed,
     store::{GiveUp, Resolution, SetAsideState, Store, StoreError, TurnResolution, TurnResolved},
     time::Timestamp,
@@ -18,7 +19,8 @@ use super::{
     turns::{self, Standings},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupStatus,
-        GroupView, MessageView, NewGroup, RunView, Status, TurnDetails, TurnState, TurnView,
+        GroupView, MessageView, NewGroup, NewPairing, PairingState, PairingView, RunView, Status, TurnDetails,
+        TurnState, TurnView,
     },
 };
 use crate::{
@@ -102,6 +104,28 @@ impl OnStore {
             role: new.role,
             added_at: Timestamp::now(),
         })
+    }
+
+    /// What a pairing for `new` registers; everything checked, nothing stored.
+    ///
+    /// # Errors
+    /// `BadRequest` for what no group can be, `Conflict` for what another group has.
+    pub(crate) async fn registers(&self, new: NewPairing) -> Result<Registers, AdminError> {
+        let NewPairing { folder, name, role } = new;
+        check_name(&name)?;
+        let groups = self.store.groups().await?;
+        if let Some(main) = groups.iter().find(|group| role == GroupRole::Main && group.role == GroupRole::Main) {
+            let folder = &main.folder;
+            let message = StoreError::MainTaken { folder: folder.clone() }.to_string();
+            return Err(AdminError::new(ErrorKind::Conflict, message).with_help(format!(
+                "`nanoclaw groups remove {folder}` frees its place (its memory stays), or make the chat an ordinary group with \
+                 --ordinary --folder NAME"
+            )));
+        }
+        if let Some(taken) = groups.into_iter().find(|group| group.folder == folder) {
+            return Err(StoreError::FolderTaken { folder, chat: taken.chat }.into());
+        }
+        Ok(Registers { folder, name, trigger: TriggerPolicy::Always, role })
     }
 
     /// What wakes a group's agent, in words.
@@ -286,6 +310,22 @@ impl AdminHandler for OnStore {
         Ok(group.into())
     }
 
+    async fn pair(&self, _: NewPairing) -> Result<PairingView, AdminError> {
+        let message = "no service runs, so nobody would hear the code";
+        Err(AdminError::new(ErrorKind::Failed, message)
+            .with_help("`nanoclaw run` starts it; then ask for a code again"))
+    }
+
+    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        let last = self.store.pairing().await?;
+        Ok(PairingState::of(id, last.as_ref(), Timestamp::now()))
+    }
+
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        self.store.withdraw_pairing(id).await?;
+        self.pairing(id).await
+    }
+
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {
         let groups = self.store.groups().await?;
         let group_of = |chat| groups.iter().find(|group| group.chat == chat).map(|group| group.folder.clone());
@@ -364,6 +404,14 @@ impl Resolver for OnStore {
 }
 
 /// What the types cannot say of a group that is to be added. Checked here, because requests come by the socket too.
+fn check_name(name: &str) -> Result<(), AdminError> {
+    if is_line(name, 100) {
+        return Ok(());
+    }
+    let message = "the group's name must have 1 to 100 characters, no control characters among them";
+    Err(AdminError::new(ErrorKind::BadRequest, message))
+}
+
 fn check(new: &NewGroup) -> Result<(), AdminError> {
     let bad = |message: String| AdminError::new(ErrorKind::BadRequest, message);
     if !new.chat.as_str().contains([':', '@']) {
@@ -372,9 +420,7 @@ fn check(new: &NewGroup) -> Result<(), AdminError> {
              were seen",
         ));
     }
-    if !is_line(&new.name, 100) {
-        return Err(bad("the group's name must have 1 to 100 characters, no control characters among them".to_owned()));
-    }
+    check_name(&new.name)?;
     if let Some(TriggerPolicy::Words(words)) = &new.trigger
         && !is_line(words, 64)
     {

@@ -7,7 +7,7 @@
 //! ← {"id":2,"error":{"kind":"not_found","message":"there is no group famly","help":"did you mean family?"}}
 //! ```
 
-use nanoclaw_core::store::Resolution;
+use nanoclaw_core::{pairing::PairingId, store::Resolution};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::{
     outbox::{DeliveryView, OutboxQuery},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
     },
 };
 
@@ -48,6 +48,18 @@ pub enum AdminRequest {
     GroupsRemove {
         /// Folder or chat.
         group: String,
+    },
+    /// See [`AdminHandler::pair`].
+    GroupsPair(NewPairing),
+    /// See [`AdminHandler::pairing`].
+    PairingShow {
+        /// Its name.
+        id: PairingId,
+    },
+    /// See [`AdminHandler::withdraw_pairing`].
+    PairingWithdraw {
+        /// Its name.
+        id: PairingId,
     },
     /// See [`AdminHandler::chats`].
     Chats,
@@ -121,6 +133,10 @@ pub enum AdminResponse {
     Added(GroupView),
     /// To [`AdminRequest::GroupsRemove`].
     Removed(GroupView),
+    /// To [`AdminRequest::GroupsPair`].
+    PairingBegun(PairingView),
+    /// To [`AdminRequest::PairingShow`] and [`AdminRequest::PairingWithdraw`].
+    Pairing(PairingState),
     /// To [`AdminRequest::Chats`].
     Chats(Vec<ChatView>),
     /// To [`AdminRequest::Explain`].
@@ -201,6 +217,9 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::GroupsShow { group } => AdminResponse::Group(handler.group(&group).await?),
         AdminRequest::GroupsAdd(new) => AdminResponse::Added(handler.add_group(new).await?),
         AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
+        AdminRequest::GroupsPair(new) => AdminResponse::PairingBegun(handler.pair(new).await?),
+        AdminRequest::PairingShow { id } => AdminResponse::Pairing(handler.pairing(&id).await?),
+        AdminRequest::PairingWithdraw { id } => AdminResponse::Pairing(handler.withdraw_pairing(&id).await?),
         AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
         AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),

@@ -7,6 +7,7 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, NewDelivery, OutboxId},
     group::{GroupFolder, GroupRole, TriggerPolicy},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq, Wakes},
+    pairing::PairingId,
     run::{Handed, RunId, RunKind, RunNumber, Trouble},
     runtime::RuntimeKind,
     store::{AfterTry, DeliveryState, GiveUp, NewRun, Resolution, SetAsideState, Store as _},
@@ -367,6 +368,16 @@ impl AdminHandler for Stub {
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {
         Ok(Vec::new())
     }
+    async fn pair(&self, _: NewPairing) -> Result<PairingView, AdminError> {
+        let ends_at_ms = Timestamp::from_ms(2000);
+        Ok(PairingView { id: PairingId::new("7").unwrap(), code: "ABCDE-23456".into(), ends_at_ms, tries: 5 })
+    }
+    async fn pairing(&self, _: &PairingId) -> Result<PairingState, AdminError> {
+        Ok(PairingState::Open { tries_left: 5 })
+    }
+    async fn withdraw_pairing(&self, _: &PairingId) -> Result<PairingState, AdminError> {
+        Ok(PairingState::Withdrawn)
+    }
     async fn explain(&self, _: &str) -> Result<Explanation, AdminError> {
         Err(AdminError::new(ErrorKind::Failed, "no"))
     }
@@ -430,6 +441,44 @@ async fn turns_travel_by_the_socket() {
     assert_eq!(client.retry_turns(Some("family/17")).await.unwrap(), [turn()]);
     assert!(client.retry_turns(None).await.unwrap().is_empty());
     assert_eq!(client.drop_turn("family/17").await.unwrap().state, TurnState::Dropped);
+}
+
+#[tokio::test]
+async fn pairings_travel_by_the_socket_and_their_code_is_in_no_debug_output() {
+    let service = Service::start(|_| Arc::new(Stub));
+    let client = Client::connect(&service.home).await.unwrap();
+    let folder = GroupFolder::new("main").unwrap();
+    let pairing = client.pair(NewPairing { folder, name: "Main".into(), role: GroupRole::Main }).await.unwrap();
+    assert_eq!((&*pairing.code, pairing.tries), ("ABCDE-23456", 5));
+    assert_eq!(client.pairing(&pairing.id).await.unwrap(), PairingState::Open { tries_left: 5 });
+    assert_eq!(client.withdraw_pairing(&pairing.id).await.unwrap(), PairingState::Withdrawn);
+    assert!(!format!("{pairing:?}").contains("ABCDE"), "{pairing:?}");
+}
+
+#[tokio::test]
+async fn a_code_is_for_a_group_that_can_be_and_for_a_service_that_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let handler = on_store(&Home::at(home.path()).unwrap());
+    let new = |folder: &str, name: &str, role| {
+        let folder = GroupFolder::new(folder).unwrap();
+        NewPairing { folder, name: name.to_owned(), role }
+    };
+    let (main, ordinary) = (GroupRole::Main, GroupRole::Ordinary);
+    let registers = handler.registers(new("main", "Main", main)).await.unwrap();
+    assert_eq!((registers.role, registers.trigger), (main, TriggerPolicy::Always));
+    assert_eq!(handler.registers(new("main", "", main)).await.unwrap_err().kind, ErrorKind::BadRequest);
+    handler.add_group(NewGroup { role: main, ..new_group("tg:1", "Me") }).await.unwrap();
+    let refused = handler.registers(new("other", "Main", main)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Conflict);
+    assert!(refused.help.unwrap().contains("nanoclaw groups remove main"));
+    assert_eq!(handler.registers(new("main", "Ann", ordinary)).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(handler.registers(new("ann", "Ann", ordinary)).await.unwrap().role, ordinary);
+
+    let refused = handler.pair(new("ann", "Ann", ordinary)).await.unwrap_err();
+    assert_eq!(refused.message, "no service runs, so nobody would hear the code");
+    assert_eq!(handler.store.pairing().await.unwrap(), None);
+    let unknown = PairingId::new("7").unwrap();
+    assert_eq!(handler.pairing(&unknown).await.unwrap(), PairingState::Replaced);
 }
 
 /// A store with a group `tg_family` (chat `tg:1`) and this many messages in it that wake.

@@ -8,6 +8,7 @@ use nanoclaw_core::{
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Seq, StoredMessage, Wakes},
+    pairing::{Pairing, PairingEnd, PairingId, PairingStanding},
     run::{RunNumber, Trouble},
     runtime::{Access, RuntimeKind},
     store::{StoreError, StoredRun},
@@ -59,6 +60,92 @@ impl From<Group> for GroupView {
     fn from(group: Group) -> Self {
         let Group { folder, chat, name, trigger, role, added_at } = group;
         Self { folder, chat, name, trigger, role, added_at_ms: added_at }
+    }
+}
+
+/// What a pairing code is wanted for: a private chat becomes a group when the code is written in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPairing {
+    /// The group's folder.
+    pub folder: GroupFolder,
+    /// The name people know it by, as in [`NewGroup`].
+    pub name: String,
+    /// Its rights. Its agent wakes on every message: a private chat is for it.
+    pub role: GroupRole,
+}
+
+/// A pairing code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingView {
+    /// Names the pairing.
+    pub id: PairingId,
+    /// The code, in two halves. Nobody can be told it again.
+    pub code: String,
+    /// When it is void.
+    pub ends_at_ms: Timestamp,
+    /// How many wrong codes may be tried, over all chats.
+    pub tries: usize,
+}
+
+/// Without the code, so that it gets into no log.
+impl std::fmt::Debug for PairingView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PairingView")
+            .field("id", &self.id)
+            .field("ends_at_ms", &self.ends_at_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a pairing stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PairingState {
+    /// The code can be written.
+    Open {
+        /// How many wrong codes may still be tried.
+        tries_left: usize,
+    },
+    /// Somebody wrote it.
+    Claimed {
+        /// In which chat.
+        chat: ChatId,
+        /// The group that it was registered as.
+        folder: GroupFolder,
+    },
+    /// Somebody wrote it, and something was in the way.
+    Refused {
+        /// In which chat.
+        chat: ChatId,
+        /// What.
+        reason: String,
+    },
+    /// It was withdrawn.
+    Withdrawn,
+    /// Too many wrong codes were tried.
+    TriesUsedUp,
+    /// Nobody wrote it in time.
+    TimeOver,
+    /// There is a newer one.
+    Replaced,
+}
+
+impl PairingState {
+    /// How the pairing of this id stands, when `last` is the last one.
+    #[must_use]
+    pub fn of(id: &PairingId, last: Option<&Pairing>, now: Timestamp) -> Self {
+        let Some(last) = last.filter(|last| last.id == *id) else { return Self::Replaced };
+        match last.standing(now) {
+            PairingStanding::Open { tries_left } => Self::Open { tries_left },
+            PairingStanding::Ended(PairingEnd::Claimed(said)) => {
+                Self::Claimed { chat: said.chat, folder: last.registers.folder.clone() }
+            }
+            PairingStanding::Ended(PairingEnd::Refused { by, reason }) => Self::Refused { chat: by.chat, reason },
+            PairingStanding::Ended(PairingEnd::Withdrawn) => Self::Withdrawn,
+            PairingStanding::TriesUsedUp => Self::TriesUsedUp,
+            PairingStanding::TimeOver => Self::TimeOver,
+        }
     }
 }
 

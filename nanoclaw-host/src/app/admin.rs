@@ -8,6 +8,7 @@ use nanoclaw_core::{
     group::GroupFolder,
     message::Seq,
     orchestrator::{GroupStatus, Orchestrator},
+    pairing::{MOST_TRIES, Pairing, PairingId},
     runtime::{ContainerRuntime, ContainerSummary, RuntimeError},
     store::{Resolution, StoreError, TurnResolution, TurnResolved},
     time::Timestamp,
@@ -22,8 +23,9 @@ use crate::{
     admin::{
         AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, outbox,
         types::{
-            AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, Explanation, GroupDetails,
-            GroupState, GroupView, NewGroup, RuntimeAway, ServiceStatus, Status, TurnDetails, TurnView,
+            AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
+            GroupDetails, GroupState, GroupView, NewGroup, NewPairing, PairingState, PairingView, RuntimeAway,
+            ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
     channels::{bridge::Bridges, local, status::ChannelWatch},
@@ -31,6 +33,7 @@ use crate::{
     gateway::GroupCounts,
     home,
     images::Images,
+    random,
 };
 
 /// The channels that come and go, beside the terminal.
@@ -169,6 +172,25 @@ impl AdminHandler for OnService {
         let group = self.on_store.find(group).await?;
         self.orchestrator.remove_group(&group.folder).await?;
         Ok(group.into())
+    }
+
+    async fn pair(&self, new: NewPairing) -> Result<PairingView, AdminError> {
+        let registers = self.on_store.registers(new).await?;
+        let random = || {
+            random::random()
+                .map_err(|error| AdminError::new(ErrorKind::Failed, format!("/dev/urandom cannot be read: {error}")))
+        };
+        let (pairing, code) = Pairing::begin(random()?, random()?, registers, Timestamp::now());
+        self.on_store.store.begin_pairing(&pairing).await?;
+        Ok(PairingView { id: pairing.id, code: code.shown(), ends_at_ms: pairing.ends_at, tries: MOST_TRIES })
+    }
+
+    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        self.on_store.pairing(id).await
+    }
+
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        self.on_store.withdraw_pairing(id).await
     }
 
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {

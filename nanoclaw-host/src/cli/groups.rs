@@ -1,5 +1,7 @@
 //! `nanoclaw groups`: shows, adds and removes groups.
 
+mod pair;
+
 use jiff::tz::TimeZone;
 use nanoclaw_core::{
     chat::{ChatId, ChatKind},
@@ -31,6 +33,8 @@ pub(super) enum GroupsCommand {
     },
     /// Register a chat as a group
     Add(AddArgs),
+    /// Make a code; the private chat in which somebody writes it becomes the main group
+    Pair(pair::PairArgs),
     /// Forget a group's registration; its folder and messages stay
     Remove {
         /// The group's folder, or its chat id
@@ -101,6 +105,7 @@ pub(super) async fn run(command: GroupsCommand, place: &Place) -> anyhow::Result
             let name = output::clean(name);
             Ok(output::line(format!("Added {BOLD}{folder}{BOLD:#} ({name}); its memory is in groups/{folder}/."))?)
         }
+        GroupsCommand::Pair(args) => pair::run(args, &*home, zone).await,
         GroupsCommand::Remove { group, json } => {
             let removed = home.remove_group(&group).await?;
             if json {

@@ -59,6 +59,7 @@ Examples:
   nanoclaw auth set                                   store an API key or a token, for a real model
   nanoclaw run                                        the service, in the foreground
   nanoclaw groups add tg:-100123 --name Family        register a chat
+  nanoclaw groups pair                                make your private chat the main group, by a code
   nanoclaw explain tg_family                          what its container may do, and why
   nanoclaw turns list                                 what waits for an answer, and why
   nanoclaw doctor                                     what works here and what does not

@@ -122,7 +122,7 @@ pub(super) async fn chat(
 }
 
 /// Resolves at the first TERM or INT.
-fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

@@ -15,6 +15,7 @@ use nanoclaw_core::{
     launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::GroupFile,
     message::{InboundMessage, Seq, StoredMessage, Wakes},
+    pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{Handed, RunEnding, RunId, RunKind},
     runtime::{
         AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
@@ -72,6 +73,10 @@ pass_on! {
         async fn add_group(&self, group: &Group) -> Result<(), StoreError>;
         async fn remove_group(&self, folder: &GroupFolder) -> Result<(), StoreError>;
         async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError>;
+        async fn begin_pairing(&self, pairing: &Pairing) -> Result<(), StoreError>;
+        async fn pairing(&self) -> Result<Option<Pairing>, StoreError>;
+        async fn withdraw_pairing(&self, id: &PairingId) -> Result<(), StoreError>;
+        async fn hear_code(&self, code: &SaidCode, at: Timestamp) -> Result<Heard, StoreError>;
         async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError>;
         async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
         async fn messages_after(&self, group: &GroupFolder, after: Seq, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;

@@ -69,6 +69,14 @@ impl Bridge {
         }));
     }
 
+    /// A message in a chat with the assistant alone.
+    pub fn private_message(&mut self, chat: &str, id: &str, text: &str) {
+        self.say(&json!({
+            "type": "message", "chat": chat, "id": id, "sender": chat, "sender_name": "Ann", "text": text,
+            "timestamp_ms": 1_700_000_000_000_u64, "is_group": false,
+        }));
+    }
+
     fn next(&mut self) -> Value {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("the host says something");

@@ -35,6 +35,7 @@ mod images;
 mod limits;
 mod mounts;
 mod overlay;
+mod pairing;
 mod patience;
 mod podman;
 mod providers;

@@ -27,6 +27,7 @@ use crate::{
     mailbox::{GroupFile, Mailbox},
     message::{InboundMessage, Seq, StoredMessage, Wakes},
     orchestrator::{GroupTimes, PromptLimits, WhenUnknown},
+    pairing::{Heard, Pairing, PairingId, SaidCode},
     protocol::environment::guest,
     run::{Handed, Retry, RunEnding, RunId, RunKind},
     runtime::{
@@ -163,6 +164,10 @@ store_calls! {
     fn chats() -> Vec<ChatMetadata>;
     fn groups() -> Vec<Group>;
     fn recover() -> Vec<GroupRecovery>;
+    fn begin_pairing(pairing: &Pairing) -> ();
+    fn pairing() -> Option<Pairing>;
+    fn withdraw_pairing(id: &PairingId) -> ();
+    fn hear_code(code: &SaidCode, at: Timestamp) -> Heard;
     fn accept(message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Accepted;
     fn said_until(chat: &ChatId) -> Option<Timestamp>;
     fn messages_after(group: &GroupFolder, after: Seq, limit: u32) -> Vec<StoredMessage>;

@@ -3,8 +3,8 @@
 //! One connection writes, in transactions that writes share which come at the same time; a few others read. The journal is a
 //! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
 //!
-//! This file is the map from the port to the files that know the tables: `groups`, `inbox`, `runs`, `sessions`,
-//! `set_aside`, `outbox`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
+//! This file is the map from the port to the files that know the tables: `groups`, `pairing`, `inbox`, `runs`,
+//! `sessions`, `set_aside`, `outbox`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
 //! `failure`.
 
 mod commands;
@@ -13,6 +13,7 @@ mod groups;
 mod inbox;
 mod open;
 mod outbox;
+mod pairing;
 mod rows;
 mod runs;
 mod sessions;
@@ -30,6 +31,7 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     message::{InboundMessage, Seq, StoredMessage, Wakes},
+    pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{Handed, RunEnding, RunId},
     runtime::InstallId,
     session::SessionId,
@@ -135,6 +137,28 @@ impl Store for SqliteStore {
 
     async fn recover(&self) -> Result<Vec<GroupRecovery>, StoreError> {
         self.told("read what is waiting", groups::recover(&self.readers).await)
+    }
+
+    async fn begin_pairing(&self, pairing: &Pairing) -> Result<(), StoreError> {
+        let mut write = self.begin("begin a pairing").await?;
+        let done = pairing::keep(&mut write.transaction, pairing).await;
+        write.finish(done).await
+    }
+
+    async fn pairing(&self) -> Result<Option<Pairing>, StoreError> {
+        self.told("read the pairing", pairing::last(&self.readers).await)
+    }
+
+    async fn withdraw_pairing(&self, id: &PairingId) -> Result<(), StoreError> {
+        let mut write = self.begin("withdraw a pairing").await?;
+        let done = pairing::withdraw(&mut write.transaction, id).await;
+        write.finish(done).await
+    }
+
+    async fn hear_code(&self, code: &SaidCode, at: Timestamp) -> Result<Heard, StoreError> {
+        let mut write = self.begin("hear a pairing code").await?;
+        let done = pairing::hear(&mut write.transaction, code, at).await;
+        write.finish(done).await
     }
 
     async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError> {
