@@ -21,9 +21,14 @@ use grammers_client::{
     tl::{self, enums::Update},
 };
 use nanoclaw_core::causes::with_causes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
-use super::{call, store::BotSession, trouble::Trouble};
+use super::{
+    call,
+    gaps::{Gaps, Sequence, told_until},
+    store::BotSession,
+    trouble::Trouble,
+};
 
 /// How long a question may take.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -56,6 +61,7 @@ pub(super) struct Feed {
     client: Client,
     session: Arc<BotSession>,
     boxes: MessageBoxes,
+    gaps: Gaps,
     pushed: mpsc::Receiver<UpdatesLike>,
     /// The supergroups of which is stored up to where we are.
     stored: HashSet<i64>,
@@ -74,7 +80,15 @@ impl Feed {
         let stored = state.channels.iter().map(|channel| channel.id).collect();
         let unread = state.channels.iter().filter(|channel| channel.pts == BEGINNING);
         let counts_since = unread.map(|channel| (channel.id, state.date)).collect();
-        Ok(Self { client, session, boxes: MessageBoxes::load(state), pushed, stored, counts_since })
+        Ok(Self {
+            client,
+            session,
+            boxes: MessageBoxes::load(state),
+            gaps: Gaps::default(),
+            pushed,
+            stored,
+            counts_since,
+        })
     }
 
     /// The next batch, which may be empty.
@@ -87,18 +101,28 @@ impl Feed {
             if self.pushed.len() >= self.pushed.max_capacity() {
                 return Err(Stopped::TooMuch);
             }
-            let deadline = self.boxes.check_deadlines();
+            let deadline = self.boxes.check_deadlines().into();
             if let Some(request) = self.boxes.get_difference() {
                 return self.difference(&request).await.map_err(Stopped::Trouble);
             }
             if let Some(request) = self.boxes.get_channel_difference() {
                 return self.channel_difference(request).await.map_err(Stopped::Trouble);
             }
-            match tokio::time::timeout_at(deadline.into(), self.pushed.recv()).await {
+            if !self.gaps.is_empty() {
+                self.gaps.closed(&self.boxes.session_state());
+            }
+            if let Some(sequence) = self.gaps.due(Instant::now()) {
+                self.ask_for(sequence);
+                continue;
+            }
+            let until = self.gaps.ask_at().map_or(deadline, |ask_at| ask_at.min(deadline));
+            match tokio::time::timeout_at(until, self.pushed.recv()).await {
                 Ok(Some(pushed)) => {
-                    // An error is a gap, which is asked for in the next round.
                     let pushed = self.with_people(pushed);
+                    let told = told_until(&pushed);
+                    // An error is a gap, which is asked for in the next round.
                     if let Ok((updates, users, chats)) = self.boxes.process_updates(pushed) {
+                        self.gaps.came(told, &self.boxes.session_state(), Instant::now());
                         return self.batch(updates, users, chats).await.map_err(Stopped::Trouble);
                     }
                 }
@@ -109,6 +133,19 @@ impl Feed {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Has what is missing asked for in the next round.
+    fn ask_for(&mut self, sequence: Sequence) {
+        let updates = match sequence {
+            Sequence::Common => tl::enums::Updates::TooLong,
+            Sequence::Channel(channel_id) => {
+                let update = Update::ChannelTooLong(tl::types::UpdateChannelTooLong { channel_id, pts: None });
+                tl::enums::Updates::UpdateShort(tl::types::UpdateShort { update, date: 0 })
+            }
+        };
+        // There is nothing in it but that something is missing.
+        let _ = self.boxes.process_updates(UpdatesLike::Updates(updates));
     }
 
     async fn difference(&mut self, request: &tl::functions::updates::GetDifference) -> Result<Batch, Trouble> {

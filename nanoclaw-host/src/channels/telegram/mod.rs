@@ -9,6 +9,7 @@
 mod checkpoint;
 mod feed;
 mod fetch;
+mod gaps;
 mod media;
 mod receive;
 mod send;
