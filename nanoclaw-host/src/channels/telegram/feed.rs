@@ -122,8 +122,10 @@ impl Feed {
                     let told = told_until(&pushed);
                     // An error is a gap, which is asked for in the next round.
                     if let Ok((updates, users, chats)) = self.boxes.process_updates(pushed) {
-                        self.gaps.came(told, &self.boxes.session_state(), Instant::now());
-                        return self.batch(updates, users, chats).await.map_err(Stopped::Trouble);
+                        let now = Instant::now();
+                        let batch = self.batch(updates, users, chats).await.map_err(Stopped::Trouble)?;
+                        self.gaps.came(told, &batch.state, now);
+                        return Ok(batch);
                     }
                 }
                 Ok(None) => {
