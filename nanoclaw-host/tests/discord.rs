@@ -5,47 +5,44 @@
 
 mod channel_fakes;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, ops::Deref, time::Duration};
 
 use channel_fakes::{
-    FakeHost, FakeIntake, delivery,
-    services::{Surroundings, is_whole, long_text, store_secrets, with_report},
+    FakeIntake, delivery,
+    services::{Served, Surroundings, is_whole, long_text, store_secrets, with_report},
     soon,
 };
 use nanoclaw_core::{
     attachment::Fetched,
-    channel::{Channel, Repeat, SendError, Typing},
+    channel::{Repeat, SendError, Typing},
     chat::ChatKind,
     delivery::{Delivery, Sent},
-    message::InboundMessage,
     time::Timestamp,
 };
 use nanoclaw_fakes::discord::{FakeDiscord, Fault, GATEWAY, HISTORY, POST, TYPING};
 use nanoclaw_host::{
     channels::{
-        discord::{DiscordParts, DiscordSettings, TOKEN, start},
-        status::{ChannelState, ChannelWatch},
+        discord::{DiscordSettings, TOKEN, start},
+        status::ChannelState,
     },
-    credentials::{Ask, Credentials},
-    files::Spool,
+    credentials::Ask,
 };
 use serde_json::json;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 const GOOD: [(&str, &str); 1] = [(TOKEN, FakeDiscord::BOT_TOKEN)];
 
 /// Discord's channel with a fake host around it, and a fake Discord.
 struct Place {
     discord: FakeDiscord,
-    intake: Arc<FakeIntake>,
-    host: Arc<FakeHost>,
-    credentials: Credentials,
-    watch: ChannelWatch,
-    spool: Arc<Spool>,
-    stop: CancellationToken,
-    keeping: JoinHandle<()>,
-    home: tempfile::TempDir,
+    served: Served,
+}
+
+impl Deref for Place {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
 }
 
 impl Place {
@@ -63,23 +60,10 @@ impl Place {
     fn prepared(discord: FakeDiscord, secrets: &[(&str, &str)], required: bool, prepare: impl Fn(&FakeIntake)) -> Self {
         discord.channel("20", "general");
         discord.channel("21", "random");
-        let Surroundings { intake, host, credentials, spool, home } = Surroundings::with(secrets);
-        prepare(&intake);
-        let parts = DiscordParts {
-            settings: DiscordSettings { required, api_url: discord.api_url().parse().unwrap() },
-            credentials: credentials.clone(),
-            intake: intake.clone(),
-            host: host.clone(),
-            files: Some(spool.clone()),
-        };
-        let stop = CancellationToken::new();
-        let (watch, keeping) = start(parts, stop.clone());
-        let keeping = tokio::spawn(keeping);
-        Self { discord, intake, host, credentials, watch, spool, stop, keeping, home }
-    }
-
-    async fn state(&self, what: &str, so: impl Fn(&ChannelState) -> bool) -> ChannelState {
-        soon(what, self.watch.wait_for(so)).await.unwrap()
+        let surroundings = Surroundings::with(secrets);
+        prepare(&surroundings.intake);
+        let settings = DiscordSettings { required, api_url: discord.api_url().parse().unwrap() };
+        Self { served: surroundings.serve(settings, start), discord }
     }
 
     /// Waits until it was connected so many times.
@@ -102,33 +86,18 @@ impl Place {
         }
     }
 
-    fn channel(&self) -> Arc<dyn Channel> {
-        self.host.channel("discord")
-    }
-
-    async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
-        soon("the end of a send", self.channel().send(delivery)).await
-    }
-
     async fn find(&self, delivery: &Delivery) -> Result<Option<Sent>, SendError> {
         soon("the look", self.channel().find(delivery)).await
     }
 
-    /// The messages, when there are so many.
-    async fn messages(&self, count: usize) -> Vec<InboundMessage> {
-        self.intake.wait_for(count).await;
-        self.intake.messages()
-    }
-
     async fn end(self) {
-        self.stop.cancel();
-        soon("the end", self.keeping).await.unwrap();
+        self.served.end().await;
     }
 
     /// Ends it as a crash does; what is left is Discord.
     async fn dies(self) -> FakeDiscord {
-        self.keeping.abort();
-        let _ = self.keeping.await;
+        self.served.keeping.abort();
+        let _ = self.served.keeping.await;
         self.discord
     }
 }

@@ -5,46 +5,43 @@
 
 mod channel_fakes;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, ops::Deref, time::Duration};
 
 use channel_fakes::{
-    FakeHost, FakeIntake, delivery,
-    services::{Surroundings, is_whole, long_text, store_secrets, with_report},
+    delivery,
+    services::{Served, Surroundings, is_whole, long_text, store_secrets, with_report},
     soon,
 };
 use nanoclaw_core::{
     attachment::Fetched,
-    channel::{Channel, Repeat, SendError},
+    channel::{Repeat, SendError},
     chat::ChatKind,
     delivery::Delivery,
-    message::InboundMessage,
 };
 use nanoclaw_fakes::slack::{FakeSlack, Fault};
 use nanoclaw_host::{
     channels::{
-        slack::{APP_TOKEN, BOT_TOKEN, SlackParts, SlackSettings, start},
-        status::{ChannelState, ChannelWatch},
+        slack::{APP_TOKEN, BOT_TOKEN, SlackSettings, start},
+        status::ChannelState,
     },
-    credentials::{Ask, Credentials},
-    files::Spool,
+    credentials::Ask,
 };
 use serde_json::json;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 const GOOD: [(&str, &str); 2] = [(BOT_TOKEN, FakeSlack::BOT_TOKEN), (APP_TOKEN, FakeSlack::APP_TOKEN)];
 
 /// Slack's channel with a fake host around it, and a fake Slack.
 struct Place {
     slack: FakeSlack,
-    intake: Arc<FakeIntake>,
-    host: Arc<FakeHost>,
-    credentials: Credentials,
-    watch: ChannelWatch,
-    spool: Arc<Spool>,
-    stop: CancellationToken,
-    keeping: JoinHandle<()>,
-    home: tempfile::TempDir,
+    served: Served,
+}
+
+impl Deref for Place {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
 }
 
 impl Place {
@@ -59,36 +56,9 @@ impl Place {
     fn with(slack: FakeSlack, tokens: &[(&str, &str)], required: bool) -> Self {
         slack.conversation("C1", "general");
         slack.conversation("C2", "random");
-        let Surroundings { intake, host, credentials, spool, home } = Surroundings::with(tokens);
-        let parts = SlackParts {
-            settings: SlackSettings { required, api_url: slack.api_url().parse().unwrap() },
-            credentials: credentials.clone(),
-            intake: intake.clone(),
-            host: host.clone(),
-            files: Some(spool.clone()),
-        };
-        let stop = CancellationToken::new();
-        let (watch, keeping) = start(parts, stop.clone());
-        let keeping = tokio::spawn(keeping);
-        Self { slack, intake, host, credentials, watch, spool, stop, keeping, home }
-    }
-
-    async fn state(&self, what: &str, so: impl Fn(&ChannelState) -> bool) -> ChannelState {
-        soon(what, self.watch.wait_for(so)).await.unwrap()
-    }
-
-    fn channel(&self) -> Arc<dyn Channel> {
-        self.host.channel("slack")
-    }
-
-    async fn send(&self, delivery: &Delivery) -> Result<nanoclaw_core::delivery::Sent, SendError> {
-        soon("the end of a send", self.channel().send(delivery)).await
-    }
-
-    /// The messages, when there are so many.
-    async fn messages(&self, count: usize) -> Vec<InboundMessage> {
-        self.intake.wait_for(count).await;
-        self.intake.messages()
+        let surroundings = Surroundings::with(tokens);
+        let settings = SlackSettings { required, api_url: slack.api_url().parse().unwrap() };
+        Self { served: surroundings.serve(settings, start), slack }
     }
 
     /// Waits until so many events were acknowledged.
@@ -97,8 +67,7 @@ impl Place {
     }
 
     async fn end(self) {
-        self.stop.cancel();
-        soon("the end", self.keeping).await.unwrap();
+        self.served.end().await;
     }
 }
 
@@ -410,7 +379,7 @@ async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     place.slack.wait_until("the first piece", |seen| seen.posted("C1").len() == 1).await;
     // The host dies here.
     sending.abort();
-    let Place { slack, stop, keeping, .. } = place;
+    let Place { slack, served: Served { stop, keeping, .. } } = place;
     stop.cancel();
     soon("the end", keeping).await.unwrap();
 

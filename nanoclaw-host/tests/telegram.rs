@@ -6,33 +6,30 @@
 mod channel_fakes;
 mod telegram_state;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, ops::Deref, path::PathBuf, time::Duration};
 
 use channel_fakes::{
     FakeHost, FakeIntake, delivery,
-    services::{Surroundings, credentials_in, is_whole, long_text, store_secrets, with_file, with_report},
+    services::{Served, Surroundings, credentials_in, is_whole, long_text, store_secrets, with_file, with_report},
     soon,
 };
 use nanoclaw_core::{
     attachment::Fetched,
-    channel::{Channel, Repeat, SendError, Typing},
+    channel::{Repeat, SendError, Typing},
     chat::ChatKind,
-    delivery::{Delivery, Sent},
+    delivery::Delivery,
     message::InboundMessage,
     time::Timestamp,
 };
 use nanoclaw_fakes::telegram::{FakeTelegram, Fault, File, Said};
 use nanoclaw_host::{
     channels::{
-        ports::ChannelHost as _,
-        status::{ChannelState, ChannelWatch},
-        telegram::{API_HASH, API_ID, BOT_TOKEN, TelegramParts, TelegramSettings, start},
+        ports::{ChannelHost as _, ServiceParts},
+        status::ChannelState,
+        telegram::{API_HASH, API_ID, BOT_TOKEN, TelegramSettings, start},
     },
-    credentials::{Ask, Credentials},
-    files::Spool,
+    credentials::Ask,
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 const GOOD: [(&str, &str); 3] =
     [(API_ID, "12345"), (API_HASH, FakeTelegram::API_HASH), (BOT_TOKEN, FakeTelegram::BOT_TOKEN)];
@@ -46,14 +43,15 @@ const CLUB_CHAT: &str = "tg:-1000000000055";
 /// Telegram's channel with a fake host around it, and a fake Telegram.
 struct Place {
     telegram: FakeTelegram,
-    intake: Arc<FakeIntake>,
-    host: Arc<FakeHost>,
-    credentials: Credentials,
-    watch: ChannelWatch,
-    spool: Arc<Spool>,
-    stop: CancellationToken,
-    keeping: JoinHandle<()>,
-    home: tempfile::TempDir,
+    served: Served,
+}
+
+impl Deref for Place {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
 }
 
 impl Place {
@@ -76,23 +74,14 @@ impl Place {
 
     /// What a host finds that starts where another one was.
     fn at(telegram: FakeTelegram, home: tempfile::TempDir, required: bool) -> Self {
-        let Surroundings { intake, host, credentials, spool, home } = Surroundings::at(home);
-        let parts = TelegramParts {
-            settings: TelegramSettings { required, state: home.path().join("auth/telegram.db") },
-            credentials: credentials.clone(),
-            intake: intake.clone(),
-            host: host.clone(),
-            files: Some(spool.clone()),
-        };
-        let stop = CancellationToken::new();
-        let (watch, keeping) = start(parts, stop.clone());
-        let keeping = tokio::spawn(keeping);
-        Self { telegram, intake, host, credentials, watch, spool, stop, keeping, home }
+        let surroundings = Surroundings::at(home);
+        let settings = TelegramSettings { required, state: surroundings.home.path().join("auth/telegram.db") };
+        Self { served: surroundings.serve(settings, start), telegram }
     }
 
     /// The host dies, whatever it is doing. What it leaves is where the next one begins.
     async fn dies(self) -> (FakeTelegram, tempfile::TempDir) {
-        let Self { telegram, home, keeping, host, .. } = self;
+        let Self { telegram, served: Served { home, keeping, host, .. } } = self;
         keeping.abort();
         assert!(soon("the end", keeping).await.unwrap_err().is_cancelled());
         // A process that dies has no connection and no lock; here they go with the last one who knows the channel.
@@ -103,24 +92,6 @@ impl Place {
     async fn reborn(self) -> Self {
         let (telegram, home) = self.dies().await;
         Self::at(telegram, home, false)
-    }
-
-    async fn state(&self, what: &str, so: impl Fn(&ChannelState) -> bool) -> ChannelState {
-        soon(what, self.watch.wait_for(so)).await.unwrap()
-    }
-
-    fn channel(&self) -> Arc<dyn Channel> {
-        self.host.channel("telegram")
-    }
-
-    async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
-        soon("the end of a send", self.channel().send(delivery)).await
-    }
-
-    /// The messages, when there are so many.
-    async fn messages(&self, count: usize) -> Vec<InboundMessage> {
-        self.intake.wait_for(count).await;
-        self.intake.messages()
     }
 
     async fn next(&self) -> InboundMessage {
@@ -148,8 +119,7 @@ impl Place {
     }
 
     async fn end(self) {
-        self.stop.cancel();
-        soon("the end", self.keeping).await.unwrap();
+        self.served.end().await;
     }
 }
 
@@ -463,7 +433,7 @@ async fn a_second_process_with_the_same_session_is_not_let_in() {
     let first = Place::connected().await;
     let home = tempfile::tempdir().unwrap();
     store_secrets(home.path(), &GOOD);
-    let parts = TelegramParts {
+    let parts = ServiceParts {
         settings: TelegramSettings { required: true, state: first.database() },
         credentials: credentials_in(home.path()),
         intake: FakeIntake::new(),

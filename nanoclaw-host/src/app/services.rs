@@ -5,6 +5,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "discord")]
+use crate::channels::discord;
+#[cfg(feature = "slack")]
+use crate::channels::slack;
+#[cfg(feature = "telegram")]
+use crate::channels::telegram;
+#[cfg(feature = "service-client")]
+use crate::{channels::ports::ServiceParts, config::Enabled};
 use crate::{
     channels::{
         ports::{ChannelHost, Intake},
@@ -27,78 +35,63 @@ pub(super) fn start(
 ) -> Vec<ChannelWatch> {
     #[cfg_attr(not(feature = "service-client"), expect(unused_mut, reason = "a build without services has none"))]
     let mut watches = Vec::new();
+    #[cfg(feature = "service-client")]
+    let needs = Needs { config, intake, host, spool };
     #[cfg(feature = "discord")]
-    {
-        use crate::{
-            channels::discord::{self, DiscordParts, DiscordSettings},
-            config::Enabled,
-        };
-        let discord = &config.channels.discord;
-        if *discord.enabled != Enabled::No {
-            let parts = DiscordParts {
-                settings: DiscordSettings {
-                    required: *discord.enabled == Enabled::Yes,
-                    api_url: discord.api_url.value.clone(),
-                },
-                credentials: config.credentials.clone(),
-                intake: intake.clone(),
-                host: host.clone(),
-                files: Some(spool.clone()),
-            };
-            let (watch, keeping) = discord::start(parts, stop.clone());
-            workers.spawn(keeping);
-            watches.push(watch);
-        }
+    if let Some(required) = wanted(*config.channels.discord.enabled) {
+        let api_url = config.channels.discord.api_url.value.clone();
+        let parts = needs.parts(discord::DiscordSettings { required, api_url });
+        let (watch, keeping) = discord::start(parts, stop.clone());
+        workers.spawn(keeping);
+        watches.push(watch);
     }
     #[cfg(feature = "slack")]
-    {
-        use crate::{
-            channels::slack::{self, SlackParts, SlackSettings},
-            config::Enabled,
-        };
-        let slack = &config.channels.slack;
-        if *slack.enabled != Enabled::No {
-            let parts = SlackParts {
-                settings: SlackSettings {
-                    required: *slack.enabled == Enabled::Yes,
-                    api_url: slack.api_url.value.clone(),
-                },
-                credentials: config.credentials.clone(),
-                intake: intake.clone(),
-                host: host.clone(),
-                files: Some(spool.clone()),
-            };
-            let (watch, keeping) = slack::start(parts, stop.clone());
-            workers.spawn(keeping);
-            watches.push(watch);
-        }
+    if let Some(required) = wanted(*config.channels.slack.enabled) {
+        let api_url = config.channels.slack.api_url.value.clone();
+        let parts = needs.parts(slack::SlackSettings { required, api_url });
+        let (watch, keeping) = slack::start(parts, stop.clone());
+        workers.spawn(keeping);
+        watches.push(watch);
     }
     #[cfg(feature = "telegram")]
-    {
-        use crate::{
-            channels::telegram::{self, TelegramParts, TelegramSettings},
-            config::Enabled,
-        };
-        let telegram = &config.channels.telegram;
-        if *telegram.enabled != Enabled::No {
-            let parts = TelegramParts {
-                settings: TelegramSettings {
-                    required: *telegram.enabled == Enabled::Yes,
-                    state: home.auth().join("telegram.db"),
-                },
-                credentials: config.credentials.clone(),
-                intake: intake.clone(),
-                host: host.clone(),
-                files: Some(spool.clone()),
-            };
-            let (watch, keeping) = telegram::start(parts, stop.clone());
-            workers.spawn(keeping);
-            watches.push(watch);
-        }
+    if let Some(required) = wanted(*config.channels.telegram.enabled) {
+        let state = home.auth().join("telegram.db");
+        let parts = needs.parts(telegram::TelegramSettings { required, state });
+        let (watch, keeping) = telegram::start(parts, stop.clone());
+        workers.spawn(keeping);
+        watches.push(watch);
     }
     #[cfg(not(feature = "service-client"))]
     let _ = (config, intake, host, spool, stop, workers);
     #[cfg(not(feature = "telegram"))]
     let _ = home;
     watches
+}
+
+/// What every service is given.
+#[cfg(feature = "service-client")]
+struct Needs<'a> {
+    config: &'a Config,
+    intake: &'a Arc<dyn Intake>,
+    host: &'a Arc<dyn ChannelHost>,
+    spool: &'a Arc<Spool>,
+}
+
+#[cfg(feature = "service-client")]
+impl Needs<'_> {
+    fn parts<S>(&self, settings: S) -> ServiceParts<S> {
+        ServiceParts {
+            settings,
+            credentials: self.config.credentials.clone(),
+            intake: self.intake.clone(),
+            host: self.host.clone(),
+            files: Some(self.spool.clone()),
+        }
+    }
+}
+
+/// `None`: it is not used. Otherwise whether somebody said that it should be.
+#[cfg(feature = "service-client")]
+fn wanted(enabled: Enabled) -> Option<bool> {
+    (enabled != Enabled::No).then_some(enabled == Enabled::Yes)
 }

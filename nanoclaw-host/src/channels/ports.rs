@@ -13,6 +13,9 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 
+#[cfg(feature = "service-client")]
+use crate::{credentials::Credentials, files::Spool};
+
 /// Takes what people write. Implemented by core's [`Inbox`].
 #[async_trait]
 pub trait Intake: Send + Sync + 'static {
@@ -65,6 +68,21 @@ impl Intake for Inbox {
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
         Inbox::heard_until(self, chat).await
     }
+}
+
+/// What the client of a chat service needs of the host, and `settings`: how it is used.
+#[cfg(feature = "service-client")]
+pub struct ServiceParts<S> {
+    /// How it is used.
+    pub settings: S,
+    /// Where its credentials are, the latest at any time.
+    pub credentials: Credentials,
+    /// Where what people write goes.
+    pub intake: Arc<dyn Intake>,
+    /// Who sends replies.
+    pub host: Arc<dyn ChannelHost>,
+    /// Where files of messages go; `None`: none are taken, and none are sent.
+    pub files: Option<Arc<Spool>>,
 }
 
 /// Has `write` go on whether the caller is polled or not. A channel that waits for its service in the middle of one (a `select!` whose

@@ -4,15 +4,23 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use nanoclaw_core::{
     attachment::{OutgoingFile, SpoolName, SpooledFile},
-    delivery::Delivery,
+    channel::{Channel, SendError},
+    delivery::{Delivery, Sent},
+    message::InboundMessage,
 };
 use nanoclaw_host::{
+    channels::{
+        ports::ServiceParts,
+        status::{ChannelState, ChannelWatch},
+    },
     config::{CredentialsConfig, environment_of},
     credentials::Credentials,
     files::{FileLimits, Spool},
 };
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::{FakeHost, FakeIntake};
+use super::{FakeHost, FakeIntake, soon};
 
 /// All that a client is given but its service. Files have 1000 bytes at most, and a message two.
 pub(crate) struct Surroundings {
@@ -28,6 +36,25 @@ impl Surroundings {
         let home = tempfile::tempdir().unwrap();
         store_secrets(home.path(), secrets);
         Self::at(home)
+    }
+
+    /// Has a client run in them: `start` is its channel's, `settings` how it is used.
+    pub(crate) fn serve<S, F: Future<Output = ()> + Send + 'static>(
+        self,
+        settings: S,
+        start: impl FnOnce(ServiceParts<S>, CancellationToken) -> (ChannelWatch, F),
+    ) -> Served {
+        let Self { intake, host, credentials, spool, home } = self;
+        let parts = ServiceParts {
+            settings,
+            credentials: credentials.clone(),
+            intake: intake.clone(),
+            host: host.clone(),
+            files: Some(spool.clone()),
+        };
+        let stop = CancellationToken::new();
+        let (watch, keeping) = start(parts, stop.clone());
+        Served { intake, host, credentials, watch, spool, stop, keeping: tokio::spawn(keeping), home }
     }
 
     /// What a host finds that starts where another one was.
@@ -48,6 +75,43 @@ pub(crate) fn credentials_in(home: &Path) -> Credentials {
 fn spool_in(home: &Path) -> Arc<Spool> {
     let limits = FileLimits { file_bytes: 1000, per_message: 2, spool_bytes: 1 << 20, out_bytes: 1 << 20 };
     Arc::new(Spool::open(&home.join("files"), limits).unwrap())
+}
+
+/// A client that runs, and what it was given.
+pub(crate) struct Served {
+    pub(crate) intake: Arc<FakeIntake>,
+    pub(crate) host: Arc<FakeHost>,
+    pub(crate) credentials: Credentials,
+    pub(crate) watch: ChannelWatch,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) keeping: JoinHandle<()>,
+    pub(crate) home: tempfile::TempDir,
+}
+
+impl Served {
+    pub(crate) async fn state(&self, what: &str, so: impl Fn(&ChannelState) -> bool) -> ChannelState {
+        soon(what, self.watch.wait_for(so)).await.unwrap()
+    }
+
+    pub(crate) fn channel(&self) -> Arc<dyn Channel> {
+        self.host.channel(self.watch.name.as_str())
+    }
+
+    pub(crate) async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
+        soon("the end of a send", self.channel().send(delivery)).await
+    }
+
+    /// The messages, when there are so many.
+    pub(crate) async fn messages(&self, count: usize) -> Vec<InboundMessage> {
+        self.intake.wait_for(count).await;
+        self.intake.messages()
+    }
+
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        soon("the end", self.keeping).await.unwrap();
+    }
 }
 
 pub(crate) fn store_secrets(home: &Path, secrets: &[(&str, &str)]) {

@@ -45,7 +45,7 @@ use self::{
 };
 use super::{
     bridge::Claim,
-    ports::{ChannelHost, Intake},
+    ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
     status::{ChannelWatch, StatusKeeper},
@@ -65,20 +65,6 @@ pub struct DiscordSettings {
     pub required: bool,
     /// Where the REST API is; `/api/v10` follows.
     pub api_url: Url,
-}
-
-/// What Discord needs of the host.
-pub struct DiscordParts {
-    /// How it is used.
-    pub settings: DiscordSettings,
-    /// Where the token is, the latest at any time.
-    pub credentials: Credentials,
-    /// Where what people write goes.
-    pub intake: Arc<dyn Intake>,
-    /// Who sends replies.
-    pub host: Arc<dyn ChannelHost>,
-    /// Where files of messages go; `None`: none are taken, and none are sent.
-    pub files: Option<Arc<Spool>>,
 }
 
 /// The channel to Discord.
@@ -116,10 +102,10 @@ struct Known {
 /// Adds the channel to the host. What is returned beside its state keeps it connected until `stop` is cancelled, and has to be
 /// run.
 pub fn start(
-    parts: DiscordParts,
+    parts: ServiceParts<DiscordSettings>,
     stop: CancellationToken,
 ) -> (ChannelWatch, impl Future<Output = ()> + Send + 'static) {
-    let DiscordParts { settings, credentials, intake, host, files } = parts;
+    let ServiceParts { settings, credentials, intake, host, files } = parts;
     let name = ChannelName::new("discord").expect("a plain word is a channel's name");
     let claim = Claim::new(vec![PREFIX.to_owned()], Vec::new()).expect("the prefix has the form that claims want");
     let changes = credentials.changes();

@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     bridge::Claim,
-    ports::{ChannelHost, Intake},
+    ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
     status::{ChannelWatch, StatusKeeper},
@@ -58,20 +58,6 @@ pub struct SlackSettings {
     pub api_url: Url,
 }
 
-/// What Slack needs of the host.
-pub struct SlackParts {
-    /// How it is used.
-    pub settings: SlackSettings,
-    /// Where the tokens are, the latest at any time.
-    pub credentials: Credentials,
-    /// Where what people write goes.
-    pub intake: Arc<dyn Intake>,
-    /// Who sends replies.
-    pub host: Arc<dyn ChannelHost>,
-    /// Where files of messages go; `None`: none are taken, and none are sent.
-    pub files: Option<Arc<Spool>>,
-}
-
 /// The channel to Slack.
 pub(super) struct Slack {
     name: ChannelName,
@@ -92,8 +78,11 @@ pub(super) struct Slack {
 
 /// Adds the channel to the host. What is returned beside its state keeps it connected until `stop` is cancelled, and has to be
 /// run.
-pub fn start(parts: SlackParts, stop: CancellationToken) -> (ChannelWatch, impl Future<Output = ()> + Send + 'static) {
-    let SlackParts { settings, credentials, intake, host, files } = parts;
+pub fn start(
+    parts: ServiceParts<SlackSettings>,
+    stop: CancellationToken,
+) -> (ChannelWatch, impl Future<Output = ()> + Send + 'static) {
+    let ServiceParts { settings, credentials, intake, host, files } = parts;
     let name = ChannelName::new("slack").expect("a plain word is a channel's name");
     let claim = Claim::new(vec![PREFIX.to_owned()], Vec::new()).expect("the prefix has the form that claims want");
     let changes = credentials.changes();

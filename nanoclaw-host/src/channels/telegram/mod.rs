@@ -39,7 +39,7 @@ use self::{
 };
 use super::{
     bridge::Claim,
-    ports::{ChannelHost, Intake},
+    ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
     status::{ChannelWatch, StatusKeeper},
@@ -64,20 +64,6 @@ pub struct TelegramSettings {
     pub required: bool,
     /// The database with its session; made with its folder when it is not there.
     pub state: PathBuf,
-}
-
-/// What Telegram needs of the host.
-pub struct TelegramParts {
-    /// How it is used.
-    pub settings: TelegramSettings,
-    /// Where its credentials are, the latest at any time.
-    pub credentials: Credentials,
-    /// Where what people write goes.
-    pub intake: Arc<dyn Intake>,
-    /// Who sends replies.
-    pub host: Arc<dyn ChannelHost>,
-    /// Where files of messages go; `None`: none are taken, and none are sent.
-    pub files: Option<Arc<Spool>>,
 }
 
 /// The channel to Telegram.
@@ -123,10 +109,10 @@ impl Me {
 /// Adds the channel to the host. What is returned beside its state keeps it connected until `stop` is cancelled, and has to be
 /// run.
 pub fn start(
-    parts: TelegramParts,
+    parts: ServiceParts<TelegramSettings>,
     stop: CancellationToken,
 ) -> (ChannelWatch, impl Future<Output = ()> + Send + 'static) {
-    let TelegramParts { settings, credentials, intake, host, files } = parts;
+    let ServiceParts { settings, credentials, intake, host, files } = parts;
     let name = ChannelName::new("telegram").expect("a plain word is a channel's name");
     let claim = Claim::new(vec![PREFIX.to_owned()], Vec::new()).expect("the prefix has the form that claims want");
     let changes = credentials.changes();
