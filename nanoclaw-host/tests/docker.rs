@@ -24,6 +24,7 @@ use nanoclaw_host::runtimes::engine_api::{
     EngineRuntime,
     image::{self, Base, Build, BuildStep},
 };
+use support::tampering::TamperingEngine;
 use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinSet,
@@ -124,6 +125,28 @@ async fn a_probe_tells_what_a_container_saw() {
     assert!(capabilities.own_mounts && capabilities.own_network && capabilities.images, "{capabilities:?}");
     assert!(capabilities.outlive_host && capabilities.pids_limit && capabilities.memory_limit, "{capabilities:?}");
     assert!(!capabilities.remarks.iter().any(|remark| remark.contains("nothing was started")), "{capabilities:?}");
+}
+
+/// Another host on the engine may remove an image of its own between its being listed and its being used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_passes_over_an_image_that_is_removed_before_it_is_looked_from() {
+    let (Some(engine), Some(second)) = (Engine::get().await, Engine::get().await) else { return };
+    let creations = Arc::new(AtomicUsize::new(0));
+    let count = creations.clone();
+    let gone = move |body: &mut serde_json::Value| {
+        if count.fetch_add(1, Ordering::Relaxed) == 0 {
+            body["Image"] = "nanoclaw-that-is-gone:latest".into();
+        }
+    };
+    let socket = EngineRuntime::default_socket(RuntimeKind::Docker);
+    let tampering = TamperingEngine::before(&socket, gone, |_| ());
+    let unnamed = EngineRuntime::connect(RuntimeKind::Docker, &tampering.socket()).await.unwrap();
+    let capabilities = unnamed.probe().await;
+    engine.remove().await;
+    second.remove().await;
+    let capabilities = capabilities.unwrap();
+    assert!(!capabilities.remarks.iter().any(|remark| remark.contains("nothing was started")), "{capabilities:?}");
+    assert!(creations.load(Ordering::Relaxed) >= 2, "the first image was tried and another one after it");
 }
 
 #[tokio::test]

@@ -76,23 +76,7 @@ impl EngineRuntime {
                           container.selinux_relabel in nanoclaw.toml has them labelled";
             capabilities.remarks.push(remark.to_owned());
         }
-        match self.image_to_look_from().await? {
-            None => {
-                if self.dialect == Dialect::Docker && self.about.info.swap_limit == Some(false) {
-                    capabilities.remarks.push(SWAP_IS_FREE.to_owned());
-                }
-                let remark =
-                    "nothing was started to look: there is no image yet; build one with `nanoclaw image build`";
-                capabilities.remarks.push(remark.to_owned());
-            }
-            Some(image) => match self.seen_in(&image).await {
-                Ok(seen) => self.take_what_was_seen(&mut capabilities, &seen),
-                Err(error @ RuntimeError::BadCommand { .. }) => {
-                    capabilities.remarks.push(format!("nothing was started to look, {image} has no shell: {error}"));
-                }
-                Err(error) => return Err(error),
-            },
-        }
+        self.look_from_an_image(&mut capabilities).await?;
         capabilities.tells_out_of_memory =
             capabilities.memory_limit && self.about.tells_out_of_memory.load(Ordering::Relaxed);
         if capabilities.memory_limit && !capabilities.tells_out_of_memory {
@@ -101,6 +85,32 @@ impl EngineRuntime {
             capabilities.remarks.push(remark.to_owned());
         }
         Ok(capabilities)
+    }
+
+    /// Looks from the image that was named, or else from the newest that was built here and is still there: another host may
+    /// remove one of its own at any moment.
+    async fn look_from_an_image(&self, capabilities: &mut Capabilities) -> Result<(), RuntimeError> {
+        let images = match &self.probe_image {
+            Some(named) => vec![named.clone()],
+            None => image::list(self).await?.into_iter().map(|image| image.name).collect(),
+        };
+        for image in images {
+            match self.seen_in(&image).await {
+                Ok(seen) => self.take_what_was_seen(capabilities, &seen),
+                Err(RuntimeError::NoImage { .. }) => continue,
+                Err(error @ RuntimeError::BadCommand { .. }) => {
+                    capabilities.remarks.push(format!("nothing was started to look, {image} has no shell: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
+            return Ok(());
+        }
+        if self.dialect == Dialect::Docker && self.about.info.swap_limit == Some(false) {
+            capabilities.remarks.push(SWAP_IS_FREE.to_owned());
+        }
+        let remark = "nothing was started to look: there is no image yet; build one with `nanoclaw image build`";
+        capabilities.remarks.push(remark.to_owned());
+        Ok(())
     }
 
     fn take_what_was_seen(&self, capabilities: &mut Capabilities, seen: &str) {
@@ -175,18 +185,6 @@ impl EngineRuntime {
         let seen = timeout(LOOK_WITHIN, read).await;
         self.remove(&container.id).await?;
         seen.map_err(|_| RuntimeError::TimedOut { action: "look inside a container" })
-    }
-
-    /// An image to look from: the one that was named, if it is there, or any that was built here.
-    async fn image_to_look_from(&self) -> Result<Option<ImageRef>, RuntimeError> {
-        let Some(named) = &self.probe_image else {
-            return Ok(image::list(self).await?.into_iter().next().map(|image| image.name));
-        };
-        match self.ensure_image(named).await {
-            Ok(()) => Ok(Some(named.clone())),
-            Err(RuntimeError::NoImage { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     fn describe(&self) -> String {
