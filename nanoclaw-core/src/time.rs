@@ -30,6 +30,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Its day, by UTC: whole days since the epoch.
+    #[must_use]
+    pub const fn day(self) -> i64 {
+        self.0.div_euclid(24 * 60 * 60 * 1000)
+    }
+
     /// This moment and `duration` more; saturates at the end of time.
     #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Self {

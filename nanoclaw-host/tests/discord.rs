@@ -482,6 +482,10 @@ async fn what_discord_refuses_for_good_says_what_to_do() {
         let error = place.send(&to(1, chat, "hello")).await.unwrap_err();
         assert!(matches!(&error, SendError::Permanent { reason } if reason.contains(code)), "{error:?}");
     }
+    let mut told = place.intake.told(3).await;
+    told.sort();
+    let left = |channel: u32| format!("left dc:{channel}: the assistant was removed from the server");
+    assert_eq!(told, [20, 21, 22].map(left));
     place.end().await;
 }
 

@@ -308,6 +308,8 @@ async fn what_slack_refuses_for_good_says_what_to_do() {
         let error = place.send(&to(1, chat, "hello")).await.unwrap_err();
         assert!(matches!(&error, SendError::Permanent { reason } if reason.contains(code)), "{error:?}");
     }
+    let told = place.intake.told(2).await;
+    assert_eq!(told, ["left slack:C1: it was archived", "left slack:C2: the assistant was removed from it"]);
     place.slack.conversation("C3", "third");
     place.slack.fail_next("chat.postMessage", Fault::Error("something_new".to_owned()));
     let error = place.send(&to(1, "slack:C3", "hello")).await.unwrap_err();

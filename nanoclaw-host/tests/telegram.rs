@@ -661,11 +661,15 @@ async fn names_of_chats_are_kept_and_coming_and_going_is_noticed() {
     named(CLUB_CHAT, "Club").await;
     place.telegram.say(CLUB, ANN, "welcome back");
     place.messages(3).await;
+    assert_eq!(place.intake.told(1).await, [format!("left {CLUB_CHAT}: the bot was removed from it")]);
 
     let to = place.telegram.upgrade(FAMILY, ANN).unwrap();
     named(&format!("tg:{to}"), "Relatives").await;
     place.telegram.say(to, ANN, "after the move");
     let message = place.messages(4).await.remove(3);
     assert_eq!(message.chat.as_str(), format!("tg:{to}"));
+    let told = place.intake.told(2).await.remove(1);
+    assert!(told.starts_with(&format!("left {FAMILY_CHAT}: it became a supergroup")), "{told}");
+    assert!(told.contains(&format!("tg:{to}")) && told.contains("--folder"), "{told}");
     place.end().await;
 }

@@ -136,8 +136,7 @@ impl Orchestrator {
             events: events.clone(),
         };
         let inbox = Inbox::new(
-            parts.store.clone(),
-            directory.clone(),
+            alerts.clone(),
             doorkeeper.clone(),
             Commands {
                 store: parts.store.clone(),

@@ -18,7 +18,6 @@ use crate::{
 /// In how many chats a day strangers are told how they are let in. Whoever writes from many accounts makes the host say no
 /// more than this.
 const MOST_HINTS_A_DAY: usize = 20;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Judges who writes. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -106,7 +105,7 @@ impl Doorkeeper {
         if self.0.unknown_private == UnknownPrivate::Ignore || !private {
             return;
         }
-        let (chat, day) = (&message.chat, now.as_ms().div_euclid(DAY_MS));
+        let (chat, day) = (&message.chat, now.day());
         if !self.may_hint(chat, day) {
             return;
         }

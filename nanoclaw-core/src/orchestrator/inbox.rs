@@ -1,20 +1,24 @@
 //! Where channels hand in what people write: commit first, then tell the dispatcher.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::mpsc;
 
 use super::{
-    commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event, pairings::Pairings,
+    alerts::Alerts, commands::Commands, control::Input, directory::Directory, doorkeeper::Doorkeeper, event::Event,
+    pairings::Pairings,
 };
 use crate::{
-    chat::{ChatId, ChatMetadata},
+    chat::{ChannelName, ChatId, ChatMetadata},
     command::command_in,
     delivery::DeliveryKey,
-    group::Group,
+    group::{Group, GroupRole},
     message::{InboundMessage, Seq, Wakes},
     senders::SenderVerdict,
     store::{Accepted, Store, StoreError},
@@ -57,15 +61,17 @@ pub struct Inbox {
     doorkeeper: Doorkeeper,
     commands: Commands,
     pairings: Pairings,
+    alerts: Alerts,
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
     closed: Arc<AtomicBool>,
+    /// The groups' chats that are not heard any more, of which the owner was told.
+    unheard: Arc<Mutex<HashSet<ChatId>>>,
 }
 
 impl Inbox {
     pub(super) fn new(
-        store: Arc<dyn Store>,
-        directory: Directory,
+        alerts: Alerts,
         doorkeeper: Doorkeeper,
         commands: Commands,
         pairings: Pairings,
@@ -73,14 +79,16 @@ impl Inbox {
         events: mpsc::Sender<Input>,
     ) -> Self {
         Self {
-            store,
-            directory,
+            store: alerts.store.clone(),
+            directory: alerts.directory.clone(),
             doorkeeper,
             commands,
             pairings,
+            alerts,
             assistant_name: assistant_name.into(),
             events,
             closed: Arc::default(),
+            unheard: Arc::default(),
         }
     }
 
@@ -99,6 +107,7 @@ impl Inbox {
             let reason = "the host is ending; the next one takes it".to_owned();
             return Err(StoreError::Failed { action: "accept a message", reason });
         }
+        self.unheard().remove(&message.chat);
         let group = self.directory.of_chat(&message.chat);
         if let Some(answer) = self.pairings.hear(&message, group.as_deref()).await? {
             self.store.note_chat(&metadata_of(&message)).await?;
@@ -173,11 +182,57 @@ impl Inbox {
         Ok(Some(said.map_or(group.added_at, |said| said.max(group.added_at))))
     }
 
-    /// Keeps what is known of a chat.
+    /// Of a group's chat nothing is heard any more, since `at`: `how` it came to that ("the assistant was removed from it"). The owner
+    /// is told, once for each chat and `at`, and once until it is heard again; of a chat that is no group nobody is.
+    pub async fn left(&self, chat: &ChatId, how: &str, at: Timestamp) {
+        let Some(group) = self.directory.of_chat(chat) else { return };
+        if !self.unheard().insert(chat.clone()) {
+            return;
+        }
+        tracing::warn!(%chat, group = %group.folder, how, "a group's chat is not heard any more");
+        if group.role == GroupRole::Main {
+            return;
+        }
+        let Group { name, folder, .. } = &*group;
+        let text = format!(
+            "I do not hear {name} any more, the chat {chat}: {how}. What is written there does not reach me, and what I say does \
+             not arrive.\n\nLet me in again and it goes on where it was. If it has ended, `nanoclaw groups remove {folder}` on the \
+             machine that I run on ends the group."
+        );
+        self.alerts.owner(DeliveryKey::alert(format!("left/{}/{chat}", at.as_ms())), text).await;
+    }
+
+    /// A channel's service refuses it until a person does something. The owner is told, once a day for each channel, unless the
+    /// main chat is one that the channel `carries` itself: there the word would arrive when it is no longer true.
+    pub async fn refused(
+        &self,
+        channel: &ChannelName,
+        reason: &str,
+        remedy: &str,
+        carries: &(dyn Fn(&ChatId) -> bool + Sync),
+    ) {
+        if self.directory.main().is_none_or(|main| carries(&main.chat)) {
+            return;
+        }
+        let day = Timestamp::now().day();
+        let text = format!(
+            "The channel {channel} is not connected, and nothing arrives there until somebody sees to it: {reason}\n\nWhat to do: \
+             {remedy}"
+        );
+        self.alerts.owner(DeliveryKey::alert(format!("channel/{day}/{channel}")), text).await;
+    }
+
+    fn unheard(&self) -> MutexGuard<'_, HashSet<ChatId>> {
+        // Each change is whole, so a panic elsewhere leaves it right.
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what is known of a chat, in which the assistant is.
     ///
     /// # Errors
     /// The store's.
     pub async fn note_chat(&self, chat: ChatMetadata) -> Result<(), StoreError> {
+        self.unheard().remove(&chat.chat);
         self.store.note_chat(&chat).await
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test builds on must be there")]
 
 mod adoption;
+mod channel_news;
 mod commands;
 mod feeding;
 mod files;

@@ -197,6 +197,9 @@ pub async fn start_with(
         sweeping.await;
     });
     let services = services::start(&home, &config, &intake, &channel_host, &spool, &stop_intake, &mut sockets);
+    for service in &services {
+        sockets.spawn(service.clone().tell_of_refusals(intake.clone()));
+    }
     let mut bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
     bridge_config.reserved.extend(services.iter().map(ChannelWatch::reservation));
     let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake, channel_host)?;

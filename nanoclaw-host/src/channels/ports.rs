@@ -43,7 +43,17 @@ pub trait Intake: Send + Sync + 'static {
     /// # Errors
     /// The store's.
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Nothing of `chat` is heard any more, since `at`; `how` it came to that. The owner is told once for each `at` if it is a group's.
+    async fn left(&self, chat: &ChatId, how: &str, at: Timestamp);
+
+    /// The service of `channel` refuses it until a person does something. The owner is told once a day, unless the channel `carries`
+    /// the main chat itself.
+    async fn refused(&self, channel: &ChannelName, reason: &str, remedy: &str, carries: Carries<'_>);
 }
+
+/// Which chats a channel carries.
+pub type Carries<'a> = &'a (dyn Fn(&ChatId) -> bool + Sync);
 
 #[async_trait]
 impl Intake for Inbox {
@@ -67,6 +77,14 @@ impl Intake for Inbox {
 
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
         Inbox::heard_until(self, chat).await
+    }
+
+    async fn left(&self, chat: &ChatId, how: &str, at: Timestamp) {
+        Inbox::left(self, chat, how, at).await;
+    }
+
+    async fn refused(&self, channel: &ChannelName, reason: &str, remedy: &str, carries: Carries<'_>) {
+        Inbox::refused(self, channel, reason, remedy, carries).await;
     }
 }
 

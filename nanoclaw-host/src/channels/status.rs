@@ -1,12 +1,14 @@
 //! How a channel stands whose service has to be reached: said by the one who connects, read by whoever wants to know.
 
+use std::sync::Arc;
+
 use nanoclaw_core::{
     chat::{ChannelName, ChatId},
     time::Timestamp,
 };
 use tokio::sync::watch;
 
-use super::bridge::Claim;
+use super::{bridge::Claim, ports::Intake};
 
 /// How a channel stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,19 @@ impl ChannelWatch {
     #[must_use]
     pub fn reservation(&self) -> (ChannelName, Claim) {
         (self.name.clone(), self.claim.clone())
+    }
+
+    /// Has the owner told when the service refuses the channel, each time that it does. Ends when the channel has.
+    pub(crate) async fn tell_of_refusals(self, intake: Arc<dyn Intake>) {
+        // A channel outlives its last session, and with it the one who says how it stands.
+        let decided = |state: &ChannelState| matches!(state, ChannelState::Refused { .. } | ChannelState::Ended);
+        while let Some(ChannelState::Refused { reason, remedy }) = self.wait_for(decided).await {
+            intake.refused(&self.name, &reason, &remedy, &|chat| self.carries(chat)).await;
+            let told = ChannelState::Refused { reason, remedy };
+            if self.wait_for(|state| *state != told).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// Waits until `wanted` holds of how it stands, and returns that; `None` when it never will.

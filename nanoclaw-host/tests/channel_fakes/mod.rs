@@ -25,7 +25,7 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 use nanoclaw_host::{
-    channels::ports::{AnsweredSoFar, ChannelHost, Intake, Reception, Welcome},
+    channels::ports::{AnsweredSoFar, Carries, ChannelHost, Intake, Reception, Welcome},
     unix_socket,
 };
 use serde_json::Value;
@@ -63,6 +63,8 @@ struct IntakeState {
     no_wake: HashSet<ChatId>,
     failing: bool,
     panics_next: bool,
+    /// What the owner was told.
+    told: Vec<String>,
 }
 
 impl FakeIntake {
@@ -80,6 +82,26 @@ impl FakeIntake {
 
     pub(crate) fn chats(&self) -> Vec<ChatMetadata> {
         self.state.lock().unwrap().chats.clone()
+    }
+
+    /// What the owner was told, as `left CHAT: HOW` and `refused CHANNEL: REASON; REMEDY`.
+    pub(crate) async fn told(&self, count: usize) -> Vec<String> {
+        let mut changed = self.changed.subscribe();
+        let enough = async {
+            loop {
+                let told = self.state.lock().unwrap().told.clone();
+                if told.len() >= count {
+                    return told;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        soon("a word to the owner", enough).await
+    }
+
+    fn tell(&self, word: String) {
+        self.state.lock().unwrap().told.push(word);
+        self.changed.send_replace(());
     }
 
     pub(crate) fn unregister(&self, chat: &str) {
@@ -164,6 +186,14 @@ impl Intake for FakeIntake {
         let state = self.state.lock().unwrap();
         let said = state.messages.iter().filter(|message| message.chat == *chat).map(|message| message.sent_at).max();
         Ok(state.heard_until.get(chat).map(|at| said.map_or(*at, |said| said.max(*at))))
+    }
+
+    async fn left(&self, chat: &ChatId, how: &str, _: Timestamp) {
+        self.tell(format!("left {chat}: {how}"));
+    }
+
+    async fn refused(&self, channel: &ChannelName, reason: &str, remedy: &str, _: Carries<'_>) {
+        self.tell(format!("refused {channel}: {reason}; {remedy}"));
     }
 }
 

@@ -74,15 +74,12 @@ impl Discord {
         }
     }
 
-    /// Says of a group whose channel is gone that it is not heard any more.
-    pub(super) fn left(&self, channel: &str, how: &str) {
-        let Some(chat) = chat_of(channel) else { return };
-        self.known().noted.remove(&chat);
-        if self.intake.called(&chat).is_some() {
-            tracing::warn!(
-                %chat, how,
-                "a group's channel is not heard any more; let the assistant in again, or `nanoclaw groups remove` it"
-            );
+    /// Says of channels that are gone that they are not heard any more. Discord does not say since when.
+    pub(super) async fn left(&self, gone: &[(String, &'static str)]) {
+        for (channel, how) in gone {
+            let Some(chat) = chat_of(channel) else { continue };
+            self.known().noted.remove(&chat);
+            self.intake.left(&chat, how, Timestamp::now()).await;
         }
     }
 

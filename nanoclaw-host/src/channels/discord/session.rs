@@ -312,11 +312,11 @@ impl Running<'_> {
     fn learn(&mut self, kind: &str, data: &Value, me: &str) {
         let discord = self.discord;
         let news = discord.known().places.hear(kind, data, me);
-        news.left.iter().for_each(|(channel, how)| discord.left(channel, how));
-        if !news.named.is_empty() {
+        if !news.named.is_empty() || !news.left.is_empty() {
             let guild = data["guild_id"].as_str().or(data["id"].as_str()).unwrap_or_default();
             let noting = async move {
                 discord.note_all(news.named).await;
+                discord.left(&news.left).await;
                 Ok(())
             };
             let _ = self.lanes.put(format!("guild {guild}"), Ticket::Named, noting.boxed());

@@ -51,7 +51,7 @@ pub(super) enum Meaning {
     /// The assistant was let in.
     Joined { conversation: String },
     /// The assistant is not there any more, or nobody is; in words.
-    Left { conversation: String, how: &'static str },
+    Left { conversation: String, how: &'static str, at: Timestamp },
     /// The conversation has a new name.
     Renamed { conversation: String, name: String },
     /// Nothing for us; why.
@@ -154,6 +154,10 @@ pub(super) fn meaning(event: Value, me: &Identity) -> Meaning {
     let channel = event.channel.as_str().or_else(|| event.channel["id"].as_str()).map(str::to_owned);
     let Some(conversation) = channel else { return Meaning::Nothing("it is about no conversation") };
     let ours = event.user.as_str() == Some(me.user_id.as_str());
+    let left = |conversation: String, how: &'static str| {
+        let at = event.event_ts.as_deref().and_then(time_of).unwrap_or_else(Timestamp::now);
+        Meaning::Left { conversation, how, at }
+    };
     match (event.r#type.as_str(), event.subtype.as_deref()) {
         ("message", Some("message_changed")) => changed(event, conversation, me),
         ("message" | "app_mention", subtype) if subtype.is_none_or(|subtype| PEOPLES.contains(&subtype)) => {
@@ -161,10 +165,10 @@ pub(super) fn meaning(event: Value, me: &Identity) -> Meaning {
         }
         ("message" | "app_mention", _) => Meaning::Nothing("it is nobody's own words"),
         ("member_joined_channel", _) if ours => Meaning::Joined { conversation },
-        ("member_left_channel", _) if ours => Meaning::Left { conversation, how: "the assistant was removed from it" },
-        ("channel_left" | "group_left", _) => Meaning::Left { conversation, how: "the assistant was removed from it" },
-        ("channel_archive" | "group_archive", _) => Meaning::Left { conversation, how: "it was archived" },
-        ("channel_deleted" | "group_deleted", _) => Meaning::Left { conversation, how: "it was deleted" },
+        ("member_left_channel", _) if ours => left(conversation, "the assistant was removed from it"),
+        ("channel_left" | "group_left", _) => left(conversation, "the assistant was removed from it"),
+        ("channel_archive" | "group_archive", _) => left(conversation, "it was archived"),
+        ("channel_deleted" | "group_deleted", _) => left(conversation, "it was deleted"),
         ("channel_unarchive" | "group_unarchive", _) => Meaning::Joined { conversation },
         ("channel_rename" | "group_rename", _) => match event.channel["name"].as_str() {
             Some(name) => Meaning::Renamed { conversation, name: name.to_owned() },

@@ -103,13 +103,9 @@ impl Slack {
                 session.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&conversation);
                 self.note_once(session, &conversation, Timestamp::now()).await;
             }
-            Meaning::Left { conversation, how } => {
-                let group = chat_of(&conversation).and_then(|chat| self.intake.called(&chat)).is_some();
-                if group {
-                    tracing::warn!(
-                        chat = %format_args!("{}{conversation}", super::PREFIX), how,
-                        "a group's conversation is not heard any more; invite the assistant again, or `nanoclaw groups remove` it"
-                    );
+            Meaning::Left { conversation, how, at } => {
+                if let Some(chat) = chat_of(&conversation) {
+                    self.intake.left(&chat, how, at).await;
                 }
             }
             Meaning::Renamed { conversation, name } => {

@@ -84,7 +84,7 @@ impl<'a> Receiver<'a> {
         let Batch { updates, users, chats, gone, state } = batch;
         let people = People::new(users, chats);
         let how = "the bot is not in it any more";
-        let gone = gone.and_then(PeerId::channel).map(|chat| Meaning::Left { chat, how });
+        let gone = gone.and_then(PeerId::channel).map(|chat| Meaning::Left { chat, how, at: Timestamp::now() });
         let meanings = updates.iter().map(|update| meaning(update, &people, &self.heard.me)).chain(gone);
         let meanings: Vec<_> = meanings
             .filter_map(|meaning| match (meaning.chat(), meaning) {
@@ -153,26 +153,25 @@ impl Telegram {
                 tracing::info!(chat = %Shown(*chat), "the bot is in a group of Telegram's");
                 self.note(*chat, name.clone(), Timestamp::now()).await;
             }
-            Meaning::Left { chat, how } => {
-                if self.is_group(*chat) {
-                    tracing::warn!(
-                        chat = %Shown(*chat), how,
-                        "a group's chat is not heard any more; add the bot again, or `nanoclaw groups remove` it"
-                    );
-                }
-            }
+            Meaning::Left { chat, how, at } => self.left(*chat, how, *at).await,
             Meaning::Renamed { chat, name } => self.note(*chat, Some(name.clone()), Timestamp::now()).await,
-            Meaning::Moved { chat, to } => {
-                if self.is_group(*chat) {
-                    tracing::warn!(
-                        chat = %Shown(*chat), to = %Shown(*to),
-                        "a group became a supergroup, which has another id and is not registered: `nanoclaw groups remove` the \
-                         old one and `nanoclaw groups add` the new one, with the same --folder to keep its memory"
-                    );
-                }
+            Meaning::Moved { chat, to, at } => {
+                let how = format!(
+                    "it became a supergroup, which Telegram gives another id, {}. `nanoclaw groups remove` the old one and `nanoclaw \
+                     groups add` the new one with the same --folder, and it keeps its memory",
+                    Shown(*to)
+                );
+                self.left(*chat, &how, *at).await;
             }
         }
         Ok(())
+    }
+
+    /// Says of a chat that it is not heard any more.
+    async fn left(&self, chat: PeerId, how: &str, at: Timestamp) {
+        if let Some(chat) = chat_of(chat) {
+            self.intake.left(&chat, how, at).await;
+        }
     }
 
     async fn take_in(&self, heard: &Heard<'_>, said: &Said) -> Result<(), String> {
@@ -222,10 +221,6 @@ impl Telegram {
         let ours = sender == Some(heard.me.peer());
         let sender_name = if ours { Some(call.trim_start_matches('@').to_owned()) } else { name };
         Some(Quote { id, sender_name, text: reply.quoted.clone().or(text) })
-    }
-
-    fn is_group(&self, chat: PeerId) -> bool {
-        chat_of(chat).and_then(|chat| self.intake.called(&chat)).is_some()
     }
 
     /// Keeps what is known of a chat, in which something last happened at `last_seen`. Best effort.

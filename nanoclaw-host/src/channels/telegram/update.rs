@@ -25,11 +25,11 @@ pub(super) enum Meaning {
     /// The assistant was let in; what the chat is called.
     Joined { chat: PeerId, name: Option<String> },
     /// The assistant is not there any more, or nobody is; in words.
-    Left { chat: PeerId, how: &'static str },
+    Left { chat: PeerId, how: &'static str, at: Timestamp },
     /// The chat has a new name.
     Renamed { chat: PeerId, name: String },
     /// The group became a supergroup, which has another id.
-    Moved { chat: PeerId, to: PeerId },
+    Moved { chat: PeerId, to: PeerId, at: Timestamp },
     /// Nothing for us; why.
     Nothing(&'static str),
 }
@@ -159,6 +159,7 @@ pub(super) fn meaning(update: &Update, people: &People, me: &Me) -> Meaning {
             PeerId::chat(update.chat_id),
             update.prev_participant.is_some(),
             update.new_participant.is_some(),
+            update.date,
             people,
         ),
         Update::ChannelParticipant(update) if update.user_id == me.id => {
@@ -168,22 +169,29 @@ pub(super) fn meaning(update: &Update, people: &People, me: &Me) -> Meaning {
                 Some(_) => true,
             };
             let (before, now) = (is_in(&update.prev_participant), is_in(&update.new_participant));
-            coming_or_going(PeerId::channel(update.channel_id), before, now, people)
+            coming_or_going(PeerId::channel(update.channel_id), before, now, update.date, people)
         }
         Update::BotStopped(update) => match PeerId::user(update.user_id) {
-            Some(chat) if update.stopped => Meaning::Left { chat, how: "the person has blocked the bot" },
+            Some(chat) if update.stopped => {
+                Meaning::Left { chat, how: "the person has blocked the bot", at: time_of(update.date) }
+            }
             _ => Meaning::Nothing("a person has started the bot again"),
         },
         _ => Meaning::Nothing("it is of a kind that is not asked for"),
     }
 }
 
-fn coming_or_going(chat: Option<PeerId>, before: bool, now: bool, people: &People) -> Meaning {
+fn coming_or_going(chat: Option<PeerId>, before: bool, now: bool, date: i32, people: &People) -> Meaning {
     match (chat, before, now) {
         (Some(chat), false, true) => Meaning::Joined { chat, name: people.name(chat) },
-        (Some(chat), true, false) => Meaning::Left { chat, how: "the bot was removed from it" },
+        (Some(chat), true, false) => Meaning::Left { chat, how: "the bot was removed from it", at: time_of(date) },
         _ => Meaning::Nothing("the bot's rights were changed"),
     }
+}
+
+/// The moment that a time of Telegram's is: in seconds.
+fn time_of(seconds: i32) -> Timestamp {
+    Timestamp::from_ms(i64::from(seconds) * 1000)
 }
 
 fn message(message: &enums::Message, edited: bool, people: &People, me: &Me) -> Meaning {
@@ -223,7 +231,7 @@ fn said(message: &types::Message, edited: bool, people: &People, me: &Me) -> Mea
         chat_name: people.name(chat),
         message: message.id,
         id,
-        at: Timestamp::from_ms(i64::from(at) * 1000),
+        at: time_of(at),
         sender,
         sender_name: people.name(sender),
         text: message.message.clone(),
@@ -252,14 +260,14 @@ fn service(message: &types::MessageService, people: &People, me: &Me) -> Meaning
         Action::ChatCreate(made) => Meaning::Joined { chat, name: clean_name(&made.title) },
         Action::ChannelCreate(made) => Meaning::Joined { chat, name: clean_name(&made.title) },
         Action::ChatDeleteUser(gone) if gone.user_id == me.id => {
-            Meaning::Left { chat, how: "the bot was removed from it" }
+            Meaning::Left { chat, how: "the bot was removed from it", at: time_of(message.date) }
         }
         Action::ChatEditTitle(title) => match clean_name(&title.title) {
             Some(name) => Meaning::Renamed { chat, name },
             None => Meaning::Nothing("it has no name"),
         },
         Action::ChatMigrateTo(moved) => match PeerId::channel(moved.channel_id) {
-            Some(to) => Meaning::Moved { chat, to },
+            Some(to) => Meaning::Moved { chat, to, at: time_of(message.date) },
             None => Meaning::Nothing("it moved to a strange id"),
         },
         Action::ChannelMigrateFrom(moved) => Meaning::Joined { chat, name: clean_name(&moved.title) },
@@ -452,7 +460,7 @@ mod tests {
         let gone = |user_id| in_club(types::MessageActionChatDeleteUser { user_id }.into());
         assert!(matches!(gone(777), Meaning::Left { .. }) && matches!(gone(1001), Meaning::Nothing(_)));
         let moved = in_club(types::MessageActionChatMigrateTo { channel_id: CLUB }.into());
-        assert_eq!(moved, Meaning::Moved { chat, to: PeerId::channel(CLUB).unwrap() });
+        assert_eq!(moved, Meaning::Moved { chat, to: PeerId::channel(CLUB).unwrap(), at: time_of(0) });
         let renamed = in_club(types::MessageActionChatEditTitle { title: "New".to_owned() }.into());
         assert_eq!(renamed, Meaning::Renamed { chat, name: "New".to_owned() });
     }

@@ -1,0 +1,75 @@
+//! What channels find out that the owner should know.
+
+use nanoclaw_core::{
+    chat::{ChannelName, ChatId},
+    time::Timestamp,
+};
+
+use crate::{echo, support::House};
+
+fn chat(id: &str) -> ChatId {
+    ChatId::new(id).unwrap()
+}
+
+fn channel() -> ChannelName {
+    ChannelName::new("whatsapp").unwrap()
+}
+
+const THEN: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_is_told_once_that_a_groups_chat_is_not_heard_any_more() {
+    let house = House::new(echo).await;
+    house.add_group("family", "test:family").await;
+    let inbox = house.orchestrator.inbox();
+    for _ in 0..2 {
+        inbox.left(&chat("test:family"), "the assistant was removed from it", THEN).await;
+    }
+    let told = "I do not hear family any more, the chat test:family: the assistant was removed from it. What is written there does \
+                not reach me, and what I say does not arrive.\n\nLet me in again and it goes on where it was. If it has ended, \
+                `nanoclaw groups remove family` on the machine that I run on ends the group.";
+    house.shown(&[told]).await;
+    assert_eq!(house.channel.sent().last().unwrap().0, "test:main");
+
+    // Services say it in several ways at once; what came before is another story once the chat was heard again.
+    let later = THEN.plus(std::time::Duration::from_secs(1));
+    inbox.left(&chat("test:family"), "it was deleted", later).await;
+    house.write_to("test:family", "hello").await;
+    inbox.left(&chat("test:family"), "it was deleted", later).await;
+    house.shown_last_containing("it was deleted").await;
+    house.write("hello").await;
+    house.shown_last("heard hello").await;
+    assert_eq!(house.channel.texts().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_chat_that_is_no_group_and_of_the_main_chat_itself_nobody_is_told() {
+    let house = House::new(echo).await;
+    let inbox = house.orchestrator.inbox();
+    inbox.left(&chat("test:stranger"), "it was deleted", THEN).await;
+    inbox.left(&chat("test:main"), "it was deleted", THEN).await;
+    house.write("hello").await;
+    house.shown(&["heard hello"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_is_told_once_a_day_that_a_channel_is_refused() {
+    let house = House::new(echo).await;
+    let inbox = house.orchestrator.inbox();
+    for _ in 0..2 {
+        inbox.refused(&channel(), "the phone logged it out", "link it again", &|_| false).await;
+    }
+    house
+        .shown(&["The channel whatsapp is not connected, and nothing arrives there until somebody sees to it: the phone logged it \
+                  out\n\nWhat to do: link it again"])
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_channel_that_carries_the_main_chat_nothing_is_said_when_it_is_too_late() {
+    let house = House::new(echo).await;
+    let inbox = house.orchestrator.inbox();
+    inbox.refused(&channel(), "the phone logged it out", "link it again", &|chat| chat.as_str() == "test:main").await;
+    house.write("hello").await;
+    house.shown(&["heard hello"]).await;
+}
