@@ -52,6 +52,15 @@ pub fn claude(agent: &AgentConfig, purpose: Purpose, environment: &dyn Environme
     agent.claude.value.clone().or_else(installed)
 }
 
+/// A program of ours for the host itself: the configured one, else beside this program, else on the `PATH`. `None` when there is none;
+/// a configured path is returned whether it is there or not.
+#[must_use]
+pub fn companion(name: &str, configured: Option<&Path>, environment: &dyn Environment) -> Option<PathBuf> {
+    let here = std::env::current_exe().ok();
+    let beside = || here.as_deref()?.parent().map(|folder| folder.join(name)).filter(|path| can_be_started(path));
+    configured.map(Path::to_owned).or_else(beside).or_else(|| on_path(name, environment))
+}
+
 /// Whether this user can start the program at `path`.
 #[must_use]
 pub fn can_be_started(path: &Path) -> bool {

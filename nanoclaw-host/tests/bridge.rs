@@ -23,7 +23,10 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 use nanoclaw_host::{
-    channels::bridge::{BridgeConfig, BridgeListener, Bridges},
+    channels::{
+        bridge::{BridgeConfig, BridgeListener, Bridges},
+        status::ChannelState,
+    },
     files::{FileLimits, Spool},
 };
 use serde_json::{Value, json};
@@ -466,7 +469,45 @@ async fn a_bridge_becomes_a_channel_with_what_it_can() {
     assert!(!channel.owns(&ChatId::new("tg:1203@g.us").unwrap()));
     let connected = host.bridges.connected();
     assert_eq!(connected.len(), 1);
-    assert_eq!(connected[0].chats, "@g.us, @s.whatsapp.net");
+    assert_eq!(connected[0].chats(), "@g.us, @s.whatsapp.net");
+    assert!(connected[0].state().is_connected(), "it never says how its service stands");
+}
+
+#[tokio::test]
+async fn a_bridge_says_how_it_stands_with_its_service_and_the_owner_is_told_when_it_is_refused() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    let watch = host.bridges.connected().remove(0);
+    for (said, expected) in [
+        (json!({"type": "status", "state": "connecting"}), ChannelState::Connecting),
+        (
+            json!({"type": "status", "state": "connecting", "reason": "no route\nto it"}),
+            ChannelState::Waiting { reason: "no route to it".to_owned(), next_try: None },
+        ),
+        (
+            json!({"type": "status", "state": "refused", "reason": "logged out", "remedy": "link it again"}),
+            ChannelState::Refused { reason: "logged out".to_owned(), remedy: "link it again".to_owned() },
+        ),
+    ] {
+        bridge.say(said).await;
+        soon("its word", watch.wait_for(|state| *state == expected)).await.unwrap();
+    }
+    assert_eq!(host.intake.told(1).await, ["refused telegram: logged out; link it again"]);
+    bridge.say(json!({"type": "status", "state": "connected"})).await;
+    soon("the connection", watch.wait_for(ChannelState::is_connected)).await.unwrap();
+    host.host.wait_for("connected telegram", 2).await;
+    assert_eq!(host.intake.told(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bridge_says_of_which_chat_it_hears_nothing_any_more() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    bridge.say(json!({"type": "chat", "chat": "tg:1", "left": true, "reason": "the group was deleted"})).await;
+    bridge.say(json!({"type": "chat", "chat": "tg:2", "left": true, "timestamp_ms": 1})).await;
+    let told = host.intake.told(2).await;
+    assert_eq!(told, ["left tg:1: the group was deleted", "left tg:2: the assistant is not in it any more"]);
+    assert!(host.intake.chats().is_empty(), "nothing is known of it but that");
 }
 
 #[tokio::test]

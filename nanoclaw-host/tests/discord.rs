@@ -81,7 +81,7 @@ impl Place {
 
     async fn is_lost(&self) -> (String, Timestamp) {
         match self.state("the loss", |state| matches!(state, ChannelState::Waiting { .. })).await {
-            ChannelState::Waiting { reason, next_try } => (reason, next_try),
+            ChannelState::Waiting { reason, next_try: Some(next_try) } => (reason, next_try),
             _ => unreachable!("it was waited for"),
         }
     }

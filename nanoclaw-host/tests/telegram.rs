@@ -409,7 +409,7 @@ async fn a_wait_at_the_door_is_waited_for() {
     telegram.fail_next("auth.importBotAuthorization", Fault::FloodWait { seconds: 900 });
     let place = Place::with(telegram, &GOOD, false).await;
     let waiting = place.state("the wait", |state| matches!(state, ChannelState::Waiting { .. })).await;
-    let ChannelState::Waiting { next_try, .. } = waiting else { unreachable!("it was waited for") };
+    let ChannelState::Waiting { next_try: Some(next_try), .. } = waiting else { unreachable!("it was waited for") };
     assert!(next_try.as_ms() - Timestamp::now().as_ms() > 800_000, "{next_try}");
     place.end().await;
 }
@@ -422,7 +422,7 @@ async fn a_session_that_is_used_in_two_places_is_left_for_half_a_minute_and_told
     let error = place.send(&to(1, FAMILY_CHAT, "hello")).await.unwrap_err();
     assert!(matches!(error, SendError::NotConnected { .. }), "{error:?}");
     let waiting = place.state("the wait", |state| matches!(state, ChannelState::Waiting { .. })).await;
-    let ChannelState::Waiting { next_try, reason } = waiting else { unreachable!("it was waited for") };
+    let ChannelState::Waiting { next_try: Some(next_try), reason } = waiting else { unreachable!("it was waited for") };
     assert!(reason.contains("from elsewhere"), "{reason}");
     assert!(next_try.as_ms() - Timestamp::now().as_ms() > 25_000, "{next_try}");
     place.end().await;

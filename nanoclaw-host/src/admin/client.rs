@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use nanoclaw_core::{pairing::PairingId, store::Resolution};
+use nanoclaw_core::{chat::ChannelName, pairing::PairingId, store::Resolution};
 use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::Mutex,
@@ -185,6 +185,13 @@ impl AdminHandler for Client {
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
         match self.call(&AdminRequest::PairingWithdraw { id: id.clone() }).await? {
             AdminResponse::Pairing(state) => Ok(state),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn connect_channel(&self, channel: &ChannelName) -> Result<(), AdminError> {
+        match self.call(&AdminRequest::ConnectChannel { channel: channel.clone() }).await? {
+            AdminResponse::Connecting => Ok(()),
             _ => Err(self.unexpected()),
         }
     }

@@ -1,7 +1,7 @@
 //! What can be asked of an installation, whoever answers: the running service, its socket's client, or the bare store.
 
 use async_trait::async_trait;
-use nanoclaw_core::{group::Group, pairing::PairingId, store::Resolution};
+use nanoclaw_core::{chat::ChannelName, group::Group, pairing::PairingId, store::Resolution};
 
 use crate::gateway::GroupCounts;
 
@@ -39,6 +39,9 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Makes a pairing's code void, unless it is over; says how it stands then.
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError>;
+
+    /// Has a channel connected at once that waits for somebody to do something: somebody did. Nothing where there is no such channel.
+    async fn connect_channel(&self, channel: &ChannelName) -> Result<(), AdminError>;
 
     /// All chats ever seen, last seen first.
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError>;

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
+    chat::ChannelName,
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::Seq,
     pairing::{PairingId, Registers},
@@ -324,6 +325,10 @@ impl AdminHandler for OnStore {
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
         self.store.withdraw_pairing(id).await?;
         self.pairing(id).await
+    }
+
+    async fn connect_channel(&self, _: &ChannelName) -> Result<(), AdminError> {
+        Ok(())
     }
 
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {

@@ -7,7 +7,7 @@
 //! ← {"id":2,"error":{"kind":"not_found","message":"there is no group famly","help":"did you mean family?"}}
 //! ```
 
-use nanoclaw_core::{pairing::PairingId, store::Resolution};
+use nanoclaw_core::{chat::ChannelName, pairing::PairingId, store::Resolution};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,6 +60,11 @@ pub enum AdminRequest {
     PairingWithdraw {
         /// Its name.
         id: PairingId,
+    },
+    /// See [`AdminHandler::connect_channel`].
+    ConnectChannel {
+        /// Its name.
+        channel: ChannelName,
     },
     /// See [`AdminHandler::chats`].
     Chats,
@@ -137,6 +142,8 @@ pub enum AdminResponse {
     PairingBegun(PairingView),
     /// To [`AdminRequest::PairingShow`] and [`AdminRequest::PairingWithdraw`].
     Pairing(PairingState),
+    /// To [`AdminRequest::ConnectChannel`].
+    Connecting,
     /// To [`AdminRequest::Chats`].
     Chats(Vec<ChatView>),
     /// To [`AdminRequest::Explain`].
@@ -219,6 +226,10 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
         AdminRequest::GroupsPair(new) => AdminResponse::PairingBegun(handler.pair(new).await?),
         AdminRequest::PairingShow { id } => AdminResponse::Pairing(handler.pairing(&id).await?),
+        AdminRequest::ConnectChannel { channel } => {
+            handler.connect_channel(&channel).await?;
+            AdminResponse::Connecting
+        }
         AdminRequest::PairingWithdraw { id } => AdminResponse::Pairing(handler.withdraw_pairing(&id).await?),
         AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),

@@ -378,6 +378,9 @@ impl AdminHandler for Stub {
     async fn withdraw_pairing(&self, _: &PairingId) -> Result<PairingState, AdminError> {
         Ok(PairingState::Withdrawn)
     }
+    async fn connect_channel(&self, _: &ChannelName) -> Result<(), AdminError> {
+        Ok(())
+    }
     async fn explain(&self, _: &str) -> Result<Explanation, AdminError> {
         Err(AdminError::new(ErrorKind::Failed, "no"))
     }

@@ -424,7 +424,7 @@ impl ChannelStatus {
             ChannelState::Connected { since } => Self { since_ms: Some(since), ..is },
             ChannelState::Connecting => not("it is being connected".to_owned()),
             ChannelState::Ended => not("the service ends".to_owned()),
-            ChannelState::Waiting { reason, next_try } => Self { next_try_at_ms: Some(next_try), ..not(reason) },
+            ChannelState::Waiting { reason, next_try } => Self { next_try_at_ms: next_try, ..not(reason) },
             ChannelState::Refused { reason, remedy } => Self { help: Some(remedy), ..not(reason) },
         })
     }

@@ -1,6 +1,10 @@
 //! What the running service answers on its control socket: the store's answers, and what only the orchestrator knows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
@@ -28,7 +32,7 @@ use crate::{
             ServiceStatus, Status, TurnDetails, TurnView,
         },
     },
-    channels::{bridge::Bridges, local, status::ChannelWatch},
+    channels::{bridge::Bridges, local, program::TryAgain, status::ChannelWatch},
     credentials::Ask,
     gateway::GroupCounts,
     home,
@@ -40,23 +44,32 @@ use crate::{
 pub(super) struct Channels {
     pub(super) bridges: Bridges,
     pub(super) services: Vec<ChannelWatch>,
+    /// Bridges that the host itself runs.
+    pub(super) programs: Vec<ChannelWatch>,
+    /// By which they are tried again.
+    pub(super) waiting_programs: BTreeMap<ChannelName, TryAgain>,
 }
 
 impl Channels {
     /// How all of them stand; of services that nobody uses, nothing.
     fn all(&self) -> Vec<ChannelStatus> {
-        let connected = |name: &ChannelName| ChannelStatus::connected(name.as_str());
-        let services = self.services.iter().filter_map(|service| ChannelStatus::of(&service.name, service.state()));
         let bridges = self.bridges.connected();
-        let bridges = bridges.iter().map(|bridge| connected(&bridge.name));
-        std::iter::once(connected(&local::name())).chain(services).chain(bridges).collect()
+        // Of a program that is connected to us the bridge knows more.
+        let is_here = |program: &&ChannelWatch| !bridges.iter().any(|bridge| bridge.name == program.name);
+        let programs = self.programs.iter().filter(is_here);
+        let watches = self.services.iter().chain(programs).chain(&bridges);
+        let rest = watches.filter_map(|watch| ChannelStatus::of(&watch.name, watch.state()));
+        std::iter::once(ChannelStatus::connected(local::name().as_str())).chain(rest).collect()
     }
 
     /// Whether somebody carries `chat` now.
     fn carry(&self, chat: &ChatId) -> bool {
         local::is_local(chat)
-            || self.bridges.carry(chat)
-            || self.services.iter().any(|service| service.carries(chat) && service.state().is_connected())
+            || self
+                .services
+                .iter()
+                .chain(&self.bridges.connected())
+                .any(|channel| channel.carries(chat) && channel.state().is_connected())
     }
 }
 
@@ -191,6 +204,13 @@ impl AdminHandler for OnService {
 
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
         self.on_store.withdraw_pairing(id).await
+    }
+
+    async fn connect_channel(&self, channel: &ChannelName) -> Result<(), AdminError> {
+        if let Some(program) = self.channels.waiting_programs.get(channel) {
+            program.now();
+        }
+        Ok(())
     }
 
     async fn chats(&self) -> Result<Vec<ChatView>, AdminError> {

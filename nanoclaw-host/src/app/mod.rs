@@ -5,6 +5,7 @@
 
 mod admin;
 mod awaited;
+pub(crate) mod bridges;
 mod choose;
 pub(crate) mod credentials;
 mod explain;
@@ -202,8 +203,12 @@ pub async fn start_with(
     }
     let mut bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
     bridge_config.reserved.extend(services.iter().map(ChannelWatch::reservation));
-    let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake, channel_host)?;
-    let channels = admin::Channels { bridges: bridges.bridges(), services };
+    let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake.clone(), channel_host)?;
+    let (programs, waiting_programs) = bridges::start(&home, &config, &stop_bridges, &mut sockets);
+    for program in &programs {
+        sockets.spawn(program.clone().tell_of_refusals(intake.clone()));
+    }
+    let channels = admin::Channels { bridges: bridges.bridges(), services, programs, waiting_programs };
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
     let keeper = Keeper {

@@ -18,9 +18,9 @@ mod lanes;
 pub mod local;
 mod peer;
 pub mod ports;
+pub mod program;
 #[cfg(feature = "service-client")]
 mod progress;
-#[cfg(feature = "service-client")]
 mod service;
 #[cfg(feature = "slack")]
 pub mod slack;

@@ -16,6 +16,20 @@ use crate::{
     panics::{FAULT_PAUSE, caught},
 };
 
+/// What may make a service take us that would not, or that we did not use.
+#[async_trait]
+pub(super) trait Remedied: Send {
+    /// Waits for it to be worth another try. Can be dropped and called again.
+    async fn next(&mut self);
+}
+
+#[async_trait]
+impl Remedied for Changes {
+    async fn next(&mut self) {
+        Changes::next(self).await;
+    }
+}
+
 /// The longest delay between two tries to connect, unless the service asks for a longer one.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
@@ -61,8 +75,8 @@ pub(super) trait Service: Send + Sync + 'static {
     fn status(&self) -> &StatusKeeper;
 }
 
-/// Keeps `service` connected until `stop` is cancelled. `changes` are those of the credentials.
-pub(super) async fn keep(service: &dyn Service, mut changes: Changes, stop: CancellationToken) {
+/// Keeps `service` connected until `stop` is cancelled.
+pub(super) async fn keep(service: &dyn Service, mut remedied: impl Remedied, stop: CancellationToken) {
     let status = service.status();
     let name = std::any::type_name_of_val(service);
     let mut delays = Delays::after(0, LONGEST_DELAY, &name);
@@ -80,37 +94,37 @@ pub(super) async fn keep(service: &dyn Service, mut changes: Changes, stop: Canc
             Ending::Stopped => break,
             // One that is renewed at once again and again would be a storm.
             Ending::Renew if began.elapsed() >= FAULT_PAUSE => {}
-            Ending::Renew => pause(FAULT_PAUSE, &mut changes, &stop).await,
+            Ending::Renew => pause(FAULT_PAUSE, &mut remedied, &stop).await,
             Ending::Lost { reason, after } => {
                 let delay = delays.next(after);
-                status.set(ChannelState::Waiting { reason, next_try: Timestamp::now().plus(delay) });
-                pause(delay, &mut changes, &stop).await;
+                status.set(ChannelState::Waiting { reason, next_try: Some(Timestamp::now().plus(delay)) });
+                pause(delay, &mut remedied, &stop).await;
             }
             Ending::Refused { reason, remedy } => {
                 status.set(ChannelState::Refused { reason, remedy });
-                wait_for_change(&mut changes, &stop).await;
+                wait_until_remedied(&mut remedied, &stop).await;
             }
             Ending::Unused { needs } => {
                 status.set(ChannelState::Unused { needs });
-                wait_for_change(&mut changes, &stop).await;
+                wait_until_remedied(&mut remedied, &stop).await;
             }
         }
     }
     status.set(ChannelState::Ended);
 }
 
-/// Other credentials may be what helps, so they are tried at once.
-async fn pause(delay: Duration, changes: &mut Changes, stop: &CancellationToken) {
+/// What may help is tried at once.
+async fn pause(delay: Duration, remedied: &mut impl Remedied, stop: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
-        () = changes.next() => {}
+        () = remedied.next() => {}
         () = stop.cancelled() => {}
     }
 }
 
-async fn wait_for_change(changes: &mut Changes, stop: &CancellationToken) {
+async fn wait_until_remedied(remedied: &mut impl Remedied, stop: &CancellationToken) {
     tokio::select! {
-        () = changes.next() => {}
+        () = remedied.next() => {}
         () = stop.cancelled() => {}
     }
 }

@@ -29,8 +29,8 @@ pub enum ChannelState {
     Waiting {
         /// Why.
         reason: String,
-        /// When it is tried again.
-        next_try: Timestamp,
+        /// When it is tried again; `None`: that is not known.
+        next_try: Option<Timestamp>,
     },
     /// It is not tried any more before the credentials change.
     Refused {
@@ -52,17 +52,16 @@ impl ChannelState {
 }
 
 /// The one who says how a channel stands.
-#[cfg(feature = "service-client")]
 #[derive(Debug)]
 pub(super) struct StatusKeeper {
     state: watch::Sender<ChannelState>,
     name: ChannelName,
 }
 
-#[cfg(feature = "service-client")]
 impl StatusKeeper {
-    pub(super) fn new(name: ChannelName) -> Self {
-        Self { state: watch::Sender::new(ChannelState::Connecting), name }
+    /// Of a channel that stands so at first.
+    pub(super) fn new(name: ChannelName, state: ChannelState) -> Self {
+        Self { state: watch::Sender::new(state), name }
     }
 
     /// Says it, and logs what people should know.
@@ -73,7 +72,7 @@ impl StatusKeeper {
             ChannelState::Connecting => tracing::debug!(%channel, "connecting"),
             ChannelState::Connected { .. } => tracing::info!(%channel, "connected"),
             ChannelState::Waiting { reason, next_try } => {
-                tracing::warn!(%channel, reason, %next_try, "not connected; trying again");
+                tracing::warn!(%channel, reason, next_try = next_try.map(tracing::field::display), "not connected; trying again");
             }
             ChannelState::Refused { reason, remedy } => {
                 tracing::error!(%channel, reason, remedy, "the channel cannot be used");
@@ -83,8 +82,9 @@ impl StatusKeeper {
         self.state.send_replace(state);
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<ChannelState> {
-        self.state.subscribe()
+    /// For those who want to know, of the channel that carries what `claim` says.
+    pub(super) fn watch(&self, claim: Claim) -> ChannelWatch {
+        ChannelWatch { name: self.name.clone(), claim, state: self.state.subscribe() }
     }
 }
 
@@ -93,8 +93,8 @@ impl StatusKeeper {
 pub struct ChannelWatch {
     /// Its name.
     pub name: ChannelName,
-    pub(super) claim: Claim,
-    pub(super) state: watch::Receiver<ChannelState>,
+    claim: Claim,
+    state: watch::Receiver<ChannelState>,
 }
 
 impl ChannelWatch {
@@ -108,6 +108,12 @@ impl ChannelWatch {
     #[must_use]
     pub fn carries(&self, chat: &ChatId) -> bool {
         self.claim.covers(chat)
+    }
+
+    /// Which chats are its own: prefixes and suffixes of their ids, comma-separated.
+    #[must_use]
+    pub fn chats(&self) -> String {
+        self.claim.to_string()
     }
 
     /// What no bridge may have: its name and chats.

@@ -1,5 +1,8 @@
-//! `[channels.discord]`, `[channels.slack]`, `[channels.telegram]`: the chat services that the host itself connects to. Their credentials are not here: they are
-//! [`credentials`](crate::credentials)'.
+//! `[channels.discord]`, `[channels.slack]`, `[channels.telegram]`: the chat services that the host itself connects to, and
+//! `[channels.whatsapp]`, the bridge that it runs. Their credentials are not here: they are [`credentials`](crate::credentials)', and
+//! those of a linked phone the bridge's own.
+
+use std::path::PathBuf;
 
 use reqwest::Url;
 use toml::de::DeValue;
@@ -8,7 +11,7 @@ use super::{
     model::address,
     reader::{Reader, Section},
     setting::Setting,
-    value::{Raw, Right},
+    value::{self, Raw, Right},
 };
 
 /// The chat services that the host itself connects to.
@@ -20,6 +23,8 @@ pub struct ChannelsConfig {
     pub slack: SlackConfig,
     /// `[channels.telegram]`.
     pub telegram: TelegramConfig,
+    /// `[channels.whatsapp]`.
+    pub whatsapp: WhatsAppConfig,
 }
 
 /// Discord.
@@ -47,6 +52,15 @@ pub struct TelegramConfig {
     pub enabled: Setting<Enabled>,
 }
 
+/// WhatsApp, whose client is a program of its own, which the host runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhatsAppConfig {
+    /// Whether it is used: with [`Auto`](Enabled::Auto) when a phone is linked.
+    pub enabled: Setting<Enabled>,
+    /// The program; `None`: `nanoclaw-whatsapp` beside the running program, or on the `PATH`.
+    pub program: Setting<Option<PathBuf>>,
+}
+
 /// Whether a chat service is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enabled {
@@ -61,21 +75,24 @@ pub enum Enabled {
 impl ChannelsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let (mut discord, mut slack) = (DiscordConfig::default(), SlackConfig::default());
-        let mut telegram = TelegramConfig::default();
+        let (mut telegram, mut whatsapp) = (TelegramConfig::default(), WhatsAppConfig::default());
         let known = |name: &str| match name {
             "discord" => Ok(Known::Discord),
             "slack" => Ok(Known::Slack),
             "telegram" => Ok(Known::Telegram),
+            "whatsapp" => Ok(Known::WhatsApp),
             _ => Err(format!(
-                "the host itself connects to no service {name}; there are discord, slack and telegram, and bridges for any other"
+                "the host itself connects to no service {name}; there are discord, slack, telegram and whatsapp, and bridges for \
+                 any other"
             )),
         };
         reader.sections_of("channels", known, |service, section| match service {
             Known::Discord => discord = DiscordConfig::read(section),
             Known::Slack => slack = SlackConfig::read(section),
             Known::Telegram => telegram = TelegramConfig::read(section),
+            Known::WhatsApp => whatsapp = WhatsAppConfig::read(section),
         });
-        Self { discord, slack, telegram }
+        Self { discord, slack, telegram, whatsapp }
     }
 }
 
@@ -84,6 +101,7 @@ enum Known {
     Discord,
     Slack,
     Telegram,
+    WhatsApp,
 }
 
 impl Default for DiscordConfig {
@@ -130,6 +148,24 @@ impl TelegramConfig {
     fn read(section: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
         Self { enabled: section.read("enabled", None, default.enabled.value, enabled(cfg!(feature = "telegram"))) }
+    }
+}
+
+impl Default for WhatsAppConfig {
+    fn default() -> Self {
+        Self { enabled: Setting::default_to(Enabled::Auto), program: Setting::default_to(None) }
+    }
+}
+
+impl WhatsAppConfig {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        let default = Self::default();
+        let (base, home) = section.path_bases();
+        let path = value::path(base, home);
+        Self {
+            enabled: section.read("enabled", None, default.enabled.value, enabled(true)),
+            program: section.read("program", None, None, move |raw: &Raw<'_>| path(raw).map(Some)),
+        }
     }
 }
 

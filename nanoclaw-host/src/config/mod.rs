@@ -40,7 +40,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use agent::{AgentConfig, OverlayMode, Provider, ProviderChoice};
 pub use assistant::AssistantConfig;
-pub use channels::{ChannelsConfig, DiscordConfig, Enabled, SlackConfig, TelegramConfig};
+pub use channels::{ChannelsConfig, DiscordConfig, Enabled, SlackConfig, TelegramConfig, WhatsAppConfig};
 pub use container::{ContainerConfig, RuntimeChoice, SelinuxRelabel, UserChoice};
 pub use credentials::CredentialsConfig;
 pub use delivery::DeliveryConfig;

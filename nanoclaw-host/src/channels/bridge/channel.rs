@@ -8,6 +8,7 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
+    time::Timestamp,
 };
 use tokio::{
     sync::mpsc,
@@ -20,6 +21,7 @@ use super::{
     wire::{FileSent, ToBridge},
 };
 use crate::{
+    channels::status::{ChannelState, StatusKeeper},
     files::{Spool, is_there},
     json_lines::to_line,
 };
@@ -35,6 +37,8 @@ pub(super) struct BridgeChannel {
     files: Option<Arc<Spool>>,
     lines: mpsc::Sender<String>,
     pending: Pending,
+    /// How it stands with its service, as it says itself.
+    pub(super) status: StatusKeeper,
 }
 
 impl BridgeChannel {
@@ -46,7 +50,9 @@ impl BridgeChannel {
         files: Option<Arc<Spool>>,
         lines: mpsc::Sender<String>,
     ) -> Self {
-        Self { name, claim, capabilities, send_timeout, files, lines, pending: Pending::default() }
+        // One that never says so has a service that it can reach.
+        let status = StatusKeeper::new(name.clone(), ChannelState::Connected { since: Timestamp::now() });
+        Self { name, claim, capabilities, send_timeout, files, lines, pending: Pending::default(), status }
     }
 
     /// The bridge told what became of a send. Returned is what it means when nobody waits for it: it was sent, or it was not.

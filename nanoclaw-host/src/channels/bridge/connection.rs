@@ -8,6 +8,7 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, Sent},
     message::PlatformMessageId,
     orchestrator::{HeardLate, Receipt},
+    time::Timestamp,
 };
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +18,13 @@ use super::{
     channel::BridgeChannel,
     claim::Claim,
     pending::Outcome,
-    wire::{self, Chat, FilesTaken, FromBridge, Hello, Message, PROTOCOL, ToBridge},
+    wire::{self, Chat, FilesTaken, FromBridge, Hello, Message, PROTOCOL, Status, ToBridge},
 };
 use crate::{
     channels::{
         MAX_LINE_BYTES, arriving,
         peer::{Heard, Peer},
+        status::ChannelState,
     },
     panics::caught,
 };
@@ -139,6 +141,7 @@ impl Connection {
                     self.refuse(&trouble, About::default()).await;
                 }
             }
+            Ok(FromBridge::Status(status)) => self.take_status(channel, status).await,
             Ok(FromBridge::NotFound { key }) => self.settle(channel, &key, Ok(None)).await,
             Ok(FromBridge::Failed { key, error, retry_after_ms, permanent, unknown }) => {
                 let reason = if error.is_empty() { "the bridge did not say why".to_owned() } else { error };
@@ -172,16 +175,33 @@ impl Connection {
         self.peer.say(&ToBridge::Accepted { chat: &chat, id: &id, registered }).await;
     }
 
+    async fn take_status(&self, channel: &BridgeChannel, status: Status) {
+        let state = status.read(Timestamp::now());
+        channel.status.set(state.clone());
+        let (name, carries) = (&channel.name, |chat: &ChatId| channel.claim.covers(chat));
+        match state {
+            ChannelState::Connected { .. } => self.shared.host.channel_connected(name),
+            ChannelState::Refused { reason, remedy } => {
+                self.shared.intake.refused(name, &reason, &remedy, &carries).await;
+            }
+            _ => {}
+        }
+    }
+
     async fn take_chat(&self, channel: &BridgeChannel, chat: Chat) {
         let id = chat.chat.clone();
         let about = About { chat: Some(&id), ..About::default() };
         if !channel.claim.covers(&id) {
             return self.refuse(&outside(channel, &id), about).await;
         }
+        let how_left = chat.how_left();
         let metadata = match chat.into_metadata(&channel.name) {
             Ok(metadata) => metadata,
             Err(reason) => return self.refuse(&reason, about).await,
         };
+        if let Some(how) = how_left {
+            return self.shared.intake.left(&id, &how, metadata.last_seen).await;
+        }
         if let Err(error) = self.shared.intake.note_chat(metadata).await {
             self.not_stored(channel, &error, about).await;
         }

@@ -17,16 +17,16 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::{
-    channel::Channel as _,
-    chat::{ChannelName, ChatId},
-};
+use nanoclaw_core::chat::ChannelName;
 use tokio::{net::UnixStream, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::claim::{Claim, ClaimError};
 use self::{channel::BridgeChannel, wire::ToBridge};
-use super::ports::{ChannelHost, Intake};
+use super::{
+    ports::{ChannelHost, Intake},
+    status::ChannelWatch,
+};
 use crate::{
     files::Spool,
     json_lines::to_line,
@@ -154,30 +154,11 @@ pub struct Bridges {
     shared: Arc<Shared>,
 }
 
-/// A connected bridge, for lists.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct BridgeInfo {
-    /// Its name.
-    pub name: ChannelName,
-    /// Its chats: prefixes and suffixes of their ids, comma-separated.
-    pub chats: String,
-}
-
 impl Bridges {
-    /// Who is connected, by name.
+    /// Who is connected to us, by name, and how they stand with their services.
     #[must_use]
-    pub fn connected(&self) -> Vec<BridgeInfo> {
-        let connected = self.shared.connected();
-        connected
-            .values()
-            .map(|channel| BridgeInfo { name: channel.name.clone(), chats: channel.claim.to_string() })
-            .collect()
-    }
-
-    /// Whether one is connected that carries `chat`.
-    #[must_use]
-    pub fn carry(&self, chat: &ChatId) -> bool {
-        self.shared.connected().values().any(|channel| channel.owns(chat))
+    pub fn connected(&self) -> Vec<ChannelWatch> {
+        self.shared.connected().values().map(|channel| channel.status.watch(channel.claim.clone())).collect()
     }
 
     /// Asks all bridges to tell the names of their chats again. Best effort.

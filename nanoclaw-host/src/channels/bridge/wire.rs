@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    channels::{arriving::Arrived, clean_name},
+    channels::{arriving::Arrived, clean_name, status::ChannelState},
     files::Spool,
 };
 
@@ -48,6 +48,7 @@ pub(super) enum FromBridge {
     NotFound {
         key: DeliveryKey,
     },
+    Status(Status),
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,6 +115,52 @@ pub(super) struct Chat {
     is_group: Option<bool>,
     #[serde(default)]
     timestamp_ms: Option<i64>,
+    /// The assistant is not there any more.
+    #[serde(default)]
+    left: bool,
+    /// How it came to that.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// How a bridge stands with its service.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    state: BridgeState,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BridgeState {
+    Connecting,
+    Connected,
+    Refused,
+}
+
+impl Status {
+    /// The same in the host's words.
+    pub(super) fn read(self, now: Timestamp) -> ChannelState {
+        let reason = self.reason.as_deref().and_then(clean_name);
+        match self.state {
+            BridgeState::Connected => ChannelState::Connected { since: now },
+            BridgeState::Connecting => match reason {
+                None => ChannelState::Connecting,
+                Some(reason) => ChannelState::Waiting { reason, next_try: None },
+            },
+            BridgeState::Refused => ChannelState::Refused {
+                reason: reason.unwrap_or_else(|| "the bridge did not say why".to_owned()),
+                remedy: self
+                    .remedy
+                    .as_deref()
+                    .and_then(clean_name)
+                    .unwrap_or_else(|| "what the bridge itself logs says more".to_owned()),
+            },
+        }
+    }
 }
 
 /// What the host says.
@@ -245,6 +292,17 @@ impl AttachmentLine {
 
 impl Chat {
     /// The chat as the store keeps it, or why it cannot be kept.
+    /// How it came to it that the assistant is not in the chat any more, when it is not.
+    pub(super) fn how_left(&self) -> Option<String> {
+        let how = || {
+            self.reason
+                .as_deref()
+                .and_then(clean_name)
+                .unwrap_or_else(|| "the assistant is not in it any more".to_owned())
+        };
+        self.left.then(how)
+    }
+
     pub(super) fn into_metadata(self, channel: &ChannelName) -> Result<ChatMetadata, String> {
         Ok(ChatMetadata {
             chat: self.chat,

@@ -48,7 +48,7 @@ use super::{
     ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
-    status::{ChannelWatch, StatusKeeper},
+    status::{ChannelState, ChannelWatch, StatusKeeper},
 };
 use crate::{credentials::Credentials, files::Spool};
 
@@ -111,7 +111,7 @@ pub fn start(
     let changes = credentials.changes();
     let discord = Arc::new(Discord {
         client: OnceLock::new(),
-        status: StatusKeeper::new(name.clone()),
+        status: StatusKeeper::new(name.clone(), ChannelState::Connecting),
         progress: Progress::default(),
         known: Mutex::default(),
         doubted: Notify::new(),
@@ -123,8 +123,7 @@ pub fn start(
         host,
         files,
     });
-    let watch =
-        ChannelWatch { name: discord.name.clone(), claim: discord.claim.clone(), state: discord.status.watch() };
+    let watch = discord.status.watch(discord.claim.clone());
     discord.host.add_channel(discord.clone());
     (watch, async move { service::keep(&*discord, changes, stop).await })
 }

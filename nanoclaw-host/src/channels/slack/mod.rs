@@ -37,7 +37,7 @@ use super::{
     ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
-    status::{ChannelWatch, StatusKeeper},
+    status::{ChannelState, ChannelWatch, StatusKeeper},
 };
 use crate::{credentials::Credentials, files::Spool};
 
@@ -88,7 +88,7 @@ pub fn start(
     let changes = credentials.changes();
     let slack = Arc::new(Slack {
         client: OnceLock::new(),
-        status: StatusKeeper::new(name.clone()),
+        status: StatusKeeper::new(name.clone(), ChannelState::Connecting),
         people: People::default(),
         progress: Progress::default(),
         doubted: Notify::new(),
@@ -100,7 +100,7 @@ pub fn start(
         host,
         files,
     });
-    let watch = ChannelWatch { name: slack.name.clone(), claim: slack.claim.clone(), state: slack.status.watch() };
+    let watch = slack.status.watch(slack.claim.clone());
     slack.host.add_channel(slack.clone());
     (watch, async move { service::keep(&*slack, changes, stop).await })
 }

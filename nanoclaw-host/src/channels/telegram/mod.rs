@@ -42,7 +42,7 @@ use super::{
     ports::{ChannelHost, Intake, ServiceParts},
     progress::Progress,
     service,
-    status::{ChannelWatch, StatusKeeper},
+    status::{ChannelState, ChannelWatch, StatusKeeper},
 };
 use crate::{credentials::Credentials, files::Spool};
 
@@ -118,7 +118,7 @@ pub fn start(
     let changes = credentials.changes();
     let telegram = Arc::new(Telegram {
         state: tokio::sync::Mutex::default(),
-        status: StatusKeeper::new(name.clone()),
+        status: StatusKeeper::new(name.clone(), ChannelState::Connecting),
         progress: Progress::default(),
         line: Mutex::default(),
         doubted: Notify::new(),
@@ -130,8 +130,7 @@ pub fn start(
         host,
         files,
     });
-    let watch =
-        ChannelWatch { name: telegram.name.clone(), claim: telegram.claim.clone(), state: telegram.status.watch() };
+    let watch = telegram.status.watch(telegram.claim.clone());
     telegram.host.add_channel(telegram.clone());
     (watch, async move { service::keep(&*telegram, changes, stop).await })
 }
