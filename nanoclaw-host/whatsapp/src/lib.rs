@@ -1,0 +1,3 @@
+//! The WhatsApp client of NanoClaw: a bridge, and a program of its own (`docs/channels/whatsapp.md`).
+
+pub mod store;

@@ -1,0 +1,3 @@
+//! The program `nanoclaw-whatsapp`.
+
+fn main() {}
