@@ -29,9 +29,10 @@ mod socket;
 pub mod status;
 #[cfg(feature = "telegram")]
 pub mod telegram;
-pub mod text;
 #[cfg(feature = "web-client")]
 mod tls;
+
+pub use nanoclaw_text as text;
 
 /// The longest line that a channel takes, in bytes, without its end.
 pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;

@@ -1,3 +1,4 @@
 //! The WhatsApp client of NanoClaw: a bridge, and a program of its own (`docs/channels/whatsapp.md`).
 
+pub mod bridge;
 pub mod store;
