@@ -10,3 +10,5 @@ pub mod kill;
 pub mod model_api;
 pub mod slack;
 pub mod telegram;
+#[cfg(feature = "whatsapp")]
+pub mod whatsapp;

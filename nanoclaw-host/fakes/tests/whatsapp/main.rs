@@ -1,1 +1,5 @@
-//! The client library, against the fake of WhatsApp.
+//! The client library that linked devices are made with, against the fake of WhatsApp.
+
+mod bot;
+mod conversation;
+mod linking;

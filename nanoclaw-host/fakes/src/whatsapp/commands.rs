@@ -1,0 +1,206 @@
+//! What a test commands: people do something, or something goes wrong.
+
+use wacore::store::Device;
+
+use super::{
+    FakeWhatsApp,
+    faults::Fault,
+    login,
+    nodes::{is_group, node},
+    noise,
+    people::Addressing,
+    said::{self, Quoted, Said},
+    world::{Kept, World},
+};
+
+/// Linking the client to the account.
+impl FakeWhatsApp {
+    /// Makes a client's new device look as after it was linked: its addresses, the account's signature, and the server's key, so that its first
+    /// handshake is [`super::Handshake::Ik`], in which no certificate is checked. It is to be kept in the client's store, and takes the place
+    /// of a device that was linked before.
+    pub fn link(&self, device: &mut Device) {
+        let server = noise::public(&self.state.keys);
+        self.change(|world| {
+            world.account.seed(device, server);
+            world.people.forget_bot();
+            world.queue.forget_sealed();
+        });
+    }
+
+    /// The owner's phone scans the QR code that a client shows, by what is in it.
+    ///
+    /// # Errors
+    /// When it is no such code, or no client that is connected shows it.
+    pub fn scan(&self, code: &str) -> Result<(), String> {
+        self.change(|world| login::scan(world, code))
+    }
+}
+
+/// What people do.
+impl FakeWhatsApp {
+    /// Somebody writes; returns the message's id. In a private chat, `chat` and `who` are the same. The client hears it as soon as it can, and
+    /// again on each later connection, until it said that it has it. In a group in which the bot is not, it hears nothing.
+    ///
+    /// # Panics
+    /// When there is no such person or group.
+    pub fn say(&self, chat: &str, who: &str, text: &str) -> String {
+        self.say_more(chat, who, Said::text(text))
+    }
+
+    /// The same with more than a text.
+    ///
+    /// # Panics
+    /// When there is no such person or group.
+    pub fn say_more(&self, chat: &str, who: &str, said: Said) -> String {
+        self.change(|world| world.people_say(chat, who, &said))
+    }
+
+    /// Somebody changes what they wrote; returns the id of the message by which the client hears of it.
+    ///
+    /// # Panics
+    /// When there is no such message of somebody.
+    pub fn edit(&self, chat: &str, id: &str, text: &str) -> String {
+        self.change(|world| {
+            let kept = world.messages.get(&(chat.to_owned(), id.to_owned()));
+            let who = kept.and_then(|kept| kept.who.clone()).expect("a test edits what somebody said");
+            let in_group = world.people.groups.get(chat).map(|group| world.people.address_in(group, &who));
+            let message = said::edit(chat, id, in_group.as_deref(), text);
+            world.keep_and_queue(chat, &who, message, true)
+        })
+    }
+
+    /// A message is told once more with the same id, as the service does now and then.
+    pub fn say_twice(&self, chat: &str, id: &str) {
+        self.change(|world| world.repeat(chat, id));
+    }
+
+    /// The ids of messages of which the client has not said yet that it has them, oldest first.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        self.state.world().queue.ids()
+    }
+}
+
+/// What goes wrong.
+impl FakeWhatsApp {
+    /// The next stanza of this kind goes wrong; those after it by what was said later. A kind is the tag, as `message`, `receipt` or `ack`, and
+    /// of queries the namespace, as `usync`, `encrypt` or `w:g2`.
+    pub fn fail_next(&self, what: &str, fault: Fault) {
+        self.change(|world| world.faults.add(what, fault));
+    }
+
+    /// Answers that are slow are let go.
+    pub fn release(&self) {
+        self.change(World::release);
+    }
+
+    /// The next `count` connections are refused; with `usize::MAX` all, until this is called with 0.
+    pub fn refuse_connections(&self, count: usize) {
+        self.change(|world| world.refusing = count);
+    }
+
+    /// Open connections are dropped without a word.
+    pub fn drop_connections(&self) {
+        self.change(World::drop_all);
+    }
+
+    /// The owner unlinks the device: it is told so, or at its next login.
+    pub fn log_out(&self) {
+        let removed = node("conflict").attr("type", "device_removed").build();
+        let error = node("stream:error").attr("code", "401").children([removed]).build();
+        self.change(|world| {
+            world.account.noise_key = None;
+            world.end_all(&error);
+        });
+    }
+
+    /// Another connection of the same device takes the client's place.
+    pub fn replace(&self) {
+        let replaced = node("conflict").attr("type", "replaced").build();
+        let error = node("stream:error").children([replaced]).build();
+        self.change(|world| world.end_all(&error));
+    }
+
+    /// The service ends the client's stream with this code, as `515`, after which the client is to come again.
+    pub fn end_stream(&self, code: u16) {
+        let error = node("stream:error").attr("code", code.to_string()).build();
+        self.change(|world| world.end_all(&error));
+    }
+
+    /// From now on logins are refused: the account may not do anything for so many seconds. Open connections are dropped.
+    pub fn ban(&self, seconds: u32) {
+        self.change(|world| {
+            let mut failure = login::failure(402);
+            failure.attrs.insert("code", "101");
+            failure.attrs.insert("expire", seconds.to_string());
+            world.refuse_logins(failure);
+        });
+    }
+
+    /// From now on logins are refused, because the client is too old. Open connections are dropped.
+    pub fn outdate(&self) {
+        self.change(|world| world.refuse_logins(login::failure(405)));
+    }
+
+    /// Logins are not refused any more.
+    pub fn allow_logins(&self) {
+        self.change(|world| world.refusal = None);
+    }
+}
+
+impl World {
+    fn people_say(&mut self, chat: &str, who: &str, said: &Said) -> String {
+        let who = self.people.number_of(who).expect("a test lets only people speak whom it added");
+        let group = self.people.groups.get(chat);
+        assert!(!is_group(chat) || group.is_some(), "there is no group {chat}");
+        let bot = if group.is_some_and(|group| group.addressing == Addressing::Lids) {
+            FakeWhatsApp::BOT_LID
+        } else {
+            FakeWhatsApp::BOT
+        };
+        let quoted = said.answers.as_ref().map(|id| {
+            let kept = self.messages.get(&(chat.to_owned(), id.clone())).expect("a test quotes what was said");
+            let author = kept.who.as_deref().map_or(bot, |who| who);
+            let who = match group {
+                Some(group) if kept.who.is_some() => self.people.address_in(group, author),
+                _ => author.to_owned(),
+            };
+            Quoted { id: id.clone(), who, message: kept.message.clone() }
+        });
+        let message = said::message(said, quoted);
+        self.keep_and_queue(chat, &who, message, false)
+    }
+
+    fn keep_and_queue(&mut self, chat: &str, who: &str, message: waproto::whatsapp::Message, is_edit: bool) -> String {
+        let id = self.new_id();
+        let kept = Kept { who: Some(who.to_owned()), message: message.clone() };
+        self.messages.insert((chat.to_owned(), id.clone()), kept);
+        if self.people.groups.get(chat).is_none_or(|group| group.bot_is_in) {
+            self.queue(chat, &id, who, message, is_edit);
+        }
+        id
+    }
+
+    fn repeat(&mut self, chat: &str, id: &str) {
+        let kept = self.messages.get(&(chat.to_owned(), id.to_owned()));
+        let said = kept.and_then(|kept| Some((kept.who.clone()?, kept.message.clone())));
+        let (who, message) = said.expect("a test repeats what somebody said");
+        self.queue(chat, id, &who, message, false);
+    }
+
+    /// Every connection is told this and closed.
+    fn end_all(&mut self, last: &super::nodes::Node) {
+        let open: Vec<usize> = self.connections.keys().copied().collect();
+        open.into_iter().for_each(|number| self.end(number, last.clone()));
+    }
+
+    pub(super) fn drop_all(&mut self) {
+        let open: Vec<usize> = self.connections.keys().copied().collect();
+        open.into_iter().for_each(|number| self.drop_one(number));
+    }
+
+    fn refuse_logins(&mut self, failure: super::nodes::Node) {
+        self.refusal = Some(failure);
+        self.drop_all();
+    }
+}
