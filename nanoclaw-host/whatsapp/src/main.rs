@@ -1,3 +1,7 @@
 //! The program `nanoclaw-whatsapp`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nanoclaw_whatsapp::cli::main()
+}

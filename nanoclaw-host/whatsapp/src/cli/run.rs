@@ -1,0 +1,62 @@
+//! `nanoclaw-whatsapp run`.
+
+use std::{io::Read as _, time::Duration};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{DONE, NOT_LINKED, Place};
+use crate::{
+    bridge::{Bridge, wire::Status},
+    client::session::{self, Ending, LINK, logged_out},
+    store::{Account, Store},
+};
+
+/// How long a host that is not there is waited for, to be told why we end.
+const LAST_WORD: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(place: &Place, supervised: bool, stop: CancellationToken) -> anyhow::Result<u8> {
+    if supervised {
+        stop_with_stdin(stop.clone());
+    }
+    let store = Store::open(&place.database()).await.context("cannot use the linked account")?;
+    let (bridge, wanted) = Bridge::new(place.socket());
+    let hang_up = CancellationToken::new();
+    let connection = tokio::spawn({
+        let (bridge, hang_up) = (bridge.clone(), hang_up.clone());
+        async move { bridge.run(hang_up).await }
+    });
+    let not_linked = match store.account().await? {
+        Account::None => Some(logged_out("no WhatsApp account is linked")),
+        Account::Linked { refused: Some(refused), .. } => Some(logged_out(&refused.reason)),
+        Account::Linked { refused: None, .. } => None,
+    };
+    let code = match not_linked {
+        Some(status) => give_up(&bridge, status).await,
+        None => match session::run(&store, &place.reach(), &bridge, wanted, &stop).await {
+            Ok(Ending::Stopped) => Ok(DONE),
+            Ok(Ending::LoggedOut) => give_up(&bridge, logged_out("the device was unlinked")).await,
+            Err(error) => Err(error),
+        },
+    };
+    hang_up.cancel();
+    connection.await?;
+    code
+}
+
+/// Tells the host, if it is there soon, that a person has to do something.
+async fn give_up(bridge: &Bridge, status: Status) -> anyhow::Result<u8> {
+    tracing::error!(remedy = LINK, "{}", status.reason.as_deref().unwrap_or("WhatsApp cannot be used"));
+    bridge.status_if_none_is_refused(status);
+    let _ = tokio::time::timeout(LAST_WORD, bridge.files()).await;
+    Ok(NOT_LINKED)
+}
+
+fn stop_with_stdin(stop: CancellationToken) {
+    // A thread, since a read of standard input cannot be taken back.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+        stop.cancel();
+    });
+}

@@ -1,0 +1,9 @@
+//! Our side of WhatsApp: what people write (`receive`, `meaning`, `names`), what goes out (`send`), files either way (`http`), and
+//! the connection with all that can become of it (`session`).
+
+pub mod http;
+pub mod meaning;
+pub mod names;
+pub mod receive;
+pub mod send;
+pub mod session;
