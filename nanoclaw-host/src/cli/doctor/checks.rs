@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
 
-use super::{Check, attachments, images, mounts, provider, senders, skills};
+use super::{Check, attachments, channels, images, mounts, provider, senders, skills};
 use crate::{
     admin::{AdminHandler as _, Client, types::TurnState},
     app::{self, Isolation},
@@ -29,8 +29,9 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
         checks.push(service(&home).await);
         checks.push(disk(&home));
         checks.push(turns(place, &home).await);
+        checks.push(channels::check(&home).await);
     } else {
-        checks.extend(["service", "disk", "turns"].map(|name| Check::skipped(name, "there is no home")));
+        checks.extend(["service", "disk", "turns", "channels"].map(|name| Check::skipped(name, "there is no home")));
     }
     match Config::load(&home, &ProcessEnvironment) {
         Ok(config) => {

@@ -1,6 +1,7 @@
 //! `nanoclaw doctor`: what works on this machine and what does not, each failure with its remedy.
 
 mod attachments;
+mod channels;
 mod checks;
 mod images;
 mod mounts;
