@@ -5,10 +5,11 @@ use wacore::store::Device;
 use super::{
     FakeWhatsApp,
     faults::Fault,
-    login,
-    nodes::{is_group, node},
+    linking, login,
+    media::File,
+    nodes::{is_group, node, now},
     noise,
-    people::Addressing,
+    people::{Addressing, Group},
     said::{self, Quoted, Said},
     world::{Kept, World},
 };
@@ -32,7 +33,16 @@ impl FakeWhatsApp {
     /// # Errors
     /// When it is no such code, or no client that is connected shows it.
     pub fn scan(&self, code: &str) -> Result<(), String> {
-        self.change(|world| login::scan(world, code))
+        self.change(|world| linking::scan(world, code)).map_err(|error| format!("{error:#}"))
+    }
+
+    /// The owner types into the phone the code that a client shows for the account's number, with or without a dash. A wrong code is found out
+    /// only by the client's next word, which is refused then.
+    ///
+    /// # Errors
+    /// When no client shows such a code.
+    pub fn enter_code(&self, code: &str) -> Result<(), String> {
+        self.change(|world| linking::type_in(world, code)).map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -55,6 +65,14 @@ impl FakeWhatsApp {
         self.change(|world| world.people_say(chat, who, &said))
     }
 
+    /// The same with a file and a caption.
+    ///
+    /// # Panics
+    /// When there is no such person or group.
+    pub fn say_file(&self, chat: &str, who: &str, caption: &str, file: File) -> String {
+        self.say_more(chat, who, Said::text(caption).file(file))
+    }
+
     /// Somebody changes what they wrote; returns the id of the message by which the client hears of it.
     ///
     /// # Panics
@@ -74,6 +92,62 @@ impl FakeWhatsApp {
         self.change(|world| world.repeat(chat, id));
     }
 
+    /// Somebody gives a group another name.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn rename(&self, group: &str, by: &str, name: &str) {
+        self.change(|world| {
+            world.group_mut(group).subject = name.to_owned();
+            let subject = node("subject").attr("subject", name).attr("s_o", by).attr("s_t", now().to_string());
+            world.tell_of_group(group, by, subject.build());
+        });
+    }
+
+    /// Somebody adds the bot to a group.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn add_bot(&self, group: &str, by: &str) {
+        self.change(|world| {
+            world.group_mut(group).bot_is_in = true;
+            world.tell_of_member(group, by, "add", Self::BOT);
+        });
+    }
+
+    /// Somebody removes the bot from a group, where it hears nothing any more.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn remove_bot(&self, group: &str, by: &str) {
+        self.change(|world| {
+            world.group_mut(group).bot_is_in = false;
+            world.tell_of_member(group, by, "remove", Self::BOT);
+        });
+    }
+
+    /// Somebody comes to a group.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn add_member(&self, group: &str, who: &str) {
+        self.change(|world| {
+            world.group_mut(group).members.insert(who.to_owned());
+            world.tell_of_member(group, who, "add", who);
+        });
+    }
+
+    /// Somebody leaves a group.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    pub fn remove_member(&self, group: &str, who: &str) {
+        self.change(|world| {
+            world.group_mut(group).members.remove(who);
+            world.tell_of_member(group, who, "remove", who);
+        });
+    }
+
     /// The ids of messages of which the client has not said yet that it has them, oldest first.
     #[must_use]
     pub fn waiting(&self) -> Vec<String> {
@@ -84,14 +158,25 @@ impl FakeWhatsApp {
 /// What goes wrong.
 impl FakeWhatsApp {
     /// The next stanza of this kind goes wrong; those after it by what was said later. A kind is the tag, as `message`, `receipt` or `ack`, and
-    /// of queries the namespace, as `usync`, `encrypt` or `w:g2`.
+    /// of queries the namespace, as `usync`, `encrypt` or `w:g2`. So do `upload` and `download` of a file: an error is a status of HTTP there.
     pub fn fail_next(&self, what: &str, fault: Fault) {
         self.change(|world| world.faults.add(what, fault));
+    }
+
+    /// The next message that people say is spoilt on its way, so that the client has to ask for it again.
+    pub fn spoil_next(&self) {
+        self.change(|world| world.queue.spoils += 1);
+    }
+
+    /// The next message of the client cannot be read by those to whom it is sent; one of them asks for it again.
+    pub fn misread_next(&self) {
+        self.change(|world| world.misreads += 1);
     }
 
     /// Answers that are slow are let go.
     pub fn release(&self) {
         self.change(World::release);
+        self.state.released.send_modify(|count| *count += 1);
     }
 
     /// The next `count` connections are refused; with `usize::MAX` all, until this is called with 0.
@@ -106,19 +191,15 @@ impl FakeWhatsApp {
 
     /// The owner unlinks the device: it is told so, or at its next login.
     pub fn log_out(&self) {
-        let removed = node("conflict").attr("type", "device_removed").build();
-        let error = node("stream:error").attr("code", "401").children([removed]).build();
         self.change(|world| {
             world.account.noise_key = None;
-            world.end_all(&error);
+            world.end_all(&login::conflict("device_removed"));
         });
     }
 
     /// Another connection of the same device takes the client's place.
     pub fn replace(&self) {
-        let replaced = node("conflict").attr("type", "replaced").build();
-        let error = node("stream:error").children([replaced]).build();
-        self.change(|world| world.end_all(&error));
+        self.change(|world| world.end_all(&login::conflict("replaced")));
     }
 
     /// The service ends the client's stream with this code, as `515`, after which the client is to come again.
@@ -167,7 +248,7 @@ impl World {
             };
             Quoted { id: id.clone(), who, message: kept.message.clone() }
         });
-        let message = said::message(said, quoted);
+        let message = said::message(said, quoted, &mut self.media);
         self.keep_and_queue(chat, &who, message, false)
     }
 
@@ -179,6 +260,15 @@ impl World {
             self.queue(chat, &id, who, message, is_edit);
         }
         id
+    }
+
+    fn group_mut(&mut self, address: &str) -> &mut Group {
+        self.people.groups.get_mut(address).unwrap_or_else(|| panic!("there is no group {address}"))
+    }
+
+    fn tell_of_member(&mut self, address: &str, by: &str, what: &'static str, who: &str) {
+        let participant = self.people.groups.get(address).map(|group| self.people.participant(group, who).build());
+        self.tell_of_group(address, by, node(what).children(participant).build());
     }
 
     fn repeat(&mut self, chat: &str, id: &str) {

@@ -15,14 +15,20 @@ use super::{
     FakeWhatsApp,
     account::{Account, DEVICE},
     login::Phase,
+    media::FileKind,
     nodes::{Node, attr, child, is_group, node, now},
+    party::Sealed,
     people::Addressing,
     world::World,
 };
 
 /// Messages that the client does not have yet, oldest first.
 #[derive(Default)]
-pub(super) struct Queue(Vec<Waiting>);
+pub(super) struct Queue {
+    waiting: Vec<Waiting>,
+    /// How many of the next messages are spoilt on their way.
+    pub(super) spoils: usize,
+}
 
 struct Waiting {
     chat: String,
@@ -42,22 +48,31 @@ enum Content {
     Said { message: Message, is_edit: bool },
     /// A message that the client could not read, on its own, so that nothing else is needed for it.
     Again { message: Message, count: String },
+    /// News that are not encrypted.
+    News(Node),
+}
+
+impl Waiting {
+    /// What is encrypted needs the client's keys.
+    fn can_be_told(&self, account: &Account) -> bool {
+        self.sealed.is_some() || matches!(self.content, Content::News(_)) || account.has_keys()
+    }
 }
 
 impl Queue {
     /// The client has it.
     pub(super) fn has(&mut self, id: &str) {
-        self.0.retain(|waiting| waiting.id != id);
+        self.waiting.retain(|waiting| waiting.id != id);
     }
 
     /// What was encrypted for a device that is not linked any more has to be encrypted anew.
     pub(super) fn forget_sealed(&mut self) {
-        self.0.iter_mut().for_each(|waiting| waiting.sealed = None);
+        self.waiting.iter_mut().for_each(|waiting| waiting.sealed = None);
     }
 
     /// The ids of what the client does not have yet.
     pub(super) fn ids(&self) -> Vec<String> {
-        self.0.iter().map(|waiting| waiting.id.clone()).collect()
+        self.waiting.iter().map(|waiting| waiting.id.clone()).collect()
     }
 }
 
@@ -71,7 +86,31 @@ impl World {
 
     fn enqueue(&mut self, chat: &str, id: &str, who: &str, content: Content) {
         let (chat, id, who) = (chat.to_owned(), id.to_owned(), who.to_owned());
-        self.queue.0.push(Waiting { chat, id, who, said_at: now(), content, sealed: None, told_on: 0 });
+        self.queue.waiting.push(Waiting { chat, id, who, said_at: now(), content, sealed: None, told_on: 0 });
+    }
+
+    /// Something happens in a group of which the client hears.
+    pub(super) fn tell_of_group(&mut self, address: &str, by: &str, happened: Node) {
+        let id = self.new_id();
+        let Some(group) = self.people.groups.get(address) else { return };
+        let news = node("notification")
+            .attr("from", address)
+            .attr("type", "w:gp2")
+            .attr("id", id.as_str())
+            .attr("participant", self.people.address_in(group, by))
+            .attr("addressing_mode", group.addressing.word())
+            .attr("t", now().to_string());
+        let news = match group.addressing {
+            Addressing::Numbers => news,
+            Addressing::Lids => news.attr("participant_pn", by),
+        };
+        self.tell_plainly(address, &id, by, news.children([happened]).build());
+    }
+
+    /// The client is to hear something that is not encrypted.
+    pub(super) fn tell_plainly(&mut self, chat: &str, id: &str, who: &str, news: Node) {
+        self.enqueue(chat, id, who, Content::News(news));
+        self.deliver();
     }
 
     /// The client could not read something. As a phone does, its sender begins a new session and says it again.
@@ -102,14 +141,14 @@ impl World {
 
     /// Tells at most so many; returns how many it were.
     fn tell(&mut self, number: usize, at_most: usize, offline: bool) -> usize {
-        let mut queue = std::mem::take(&mut self.queue.0);
+        let mut queue = std::mem::take(&mut self.queue.waiting);
         let mut told = 0;
         for waiting in queue.iter_mut().filter(|waiting| waiting.told_on != number) {
             if told == at_most {
                 break;
             }
             if waiting.sealed.is_none() {
-                if !self.account.has_keys() {
+                if !waiting.can_be_told(&self.account) {
                     break;
                 }
                 match self.seal(waiting) {
@@ -130,7 +169,7 @@ impl World {
             told += 1;
             self.say(number, stanza);
         }
-        self.queue.0 = queue;
+        self.queue.waiting = queue;
         told
     }
 
@@ -141,16 +180,19 @@ impl World {
             return Vec::new();
         }
         self.tell(number, attr(batch, "count").parse().unwrap_or(0), true);
-        if self.queue.0.iter().any(|waiting| waiting.told_on != number) {
+        if self.queue.waiting.iter().any(|waiting| waiting.told_on != number) {
             return Vec::new();
         }
         self.set_phase(number, Phase::Live);
-        let told = self.queue.0.len();
+        let told = self.queue.waiting.len();
         vec![offline(told)]
     }
 
     /// A stanza of a message, encrypted.
     fn seal(&mut self, waiting: &Waiting) -> anyhow::Result<Node> {
+        if let Content::News(news) = &waiting.content {
+            return Ok(news.clone());
+        }
         let Some(person) = self.people.get_mut(&waiting.who) else { anyhow::bail!("there is no such person") };
         if !person.phone.has_met_bot() {
             person.phone.meet_bot(&self.account.bundle()?)?;
@@ -158,9 +200,10 @@ impl World {
         let group = self.people.groups.get(&waiting.chat);
         let (name, lid) =
             self.people.get(&waiting.who).map(|who| (who.name.clone(), who.lid.clone())).unwrap_or_default();
+        let media = waiting.content.media();
         let mut stanza = node("message")
             .attr("id", waiting.id.as_str())
-            .attr("type", "text")
+            .attr("type", if media.is_some() { "media" } else { "text" })
             .attr("t", waiting.said_at.to_string())
             .attr("notify", name);
         stanza = match group {
@@ -180,33 +223,42 @@ impl World {
         }
         let Some(person) = self.people.get_mut(&waiting.who) else { anyhow::bail!("there is no such person") };
         let phone = &mut person.phone;
-        let enc = |kind: &str, bytes: Vec<u8>| node("enc").attr("v", "2").attr("type", kind).bytes(bytes);
         let in_group = is_group(&waiting.chat);
-        let encrypted = match &waiting.content {
+        let mut sealed = Vec::new();
+        let mut count = None;
+        match &waiting.content {
+            Content::News(_) => {}
             Content::Said { message, .. } if in_group => {
-                let mut encrypted = Vec::new();
                 if serves {
                     let key = with_sender_key(Message::default(), &waiting.chat, phone.sender_key(&waiting.chat)?);
-                    let sealed = phone.seal(&key)?;
-                    encrypted.push(enc(sealed.kind, sealed.bytes).build());
+                    sealed.push(phone.seal(&key)?);
                 }
-                let sealed = phone.seal_for_group(&waiting.chat, message)?;
-                encrypted.push(enc("skmsg", sealed).build());
-                encrypted
+                sealed.push(phone.seal_for_group(&waiting.chat, message)?);
             }
-            Content::Said { message, .. } => {
-                let sealed = phone.seal(message)?;
-                vec![enc(sealed.kind, sealed.bytes).build()]
-            }
-            Content::Again { message, count } => {
+            Content::Said { message, .. } => sealed.push(phone.seal(message)?),
+            Content::Again { message, count: tries } => {
                 let mut message = message.clone();
                 if in_group {
                     message = with_sender_key(message, &waiting.chat, phone.sender_key(&waiting.chat)?);
                 }
-                let sealed = phone.seal(&message)?;
-                vec![enc(sealed.kind, sealed.bytes).attr("count", count.as_str()).build()]
+                sealed.push(phone.seal(&message)?);
+                count = Some(tries);
             }
-        };
+        }
+        if self.queue.spoils > 0 {
+            self.queue.spoils -= 1;
+            sealed = sealed.into_iter().map(Sealed::spoil).collect();
+        }
+        let encrypted = sealed.into_iter().map(|sealed| {
+            let mut enc = node("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.bytes);
+            if let Some(media) = media {
+                enc = enc.attr("mediatype", media.word());
+            }
+            if let Some(count) = count {
+                enc = enc.attr("count", count.as_str());
+            }
+            enc.build()
+        });
         if matches!(waiting.content, Content::Said { is_edit: true, .. }) {
             stanza = stanza.attr("edit", "1");
         }
@@ -214,10 +266,26 @@ impl World {
     }
 }
 
+impl Content {
+    /// What kind of file it has.
+    fn media(&self) -> Option<FileKind> {
+        let (Self::Said { message, .. } | Self::Again { message, .. }) = self else { return None };
+        let audio = message.audio_message.as_option();
+        let kinds = [
+            (message.image_message.as_option().is_some(), FileKind::Image),
+            (message.video_message.as_option().is_some(), FileKind::Video),
+            (audio.is_some_and(|audio| audio.ptt == Some(true)), FileKind::Voice),
+            (audio.is_some(), FileKind::Audio),
+            (message.document_message.as_option().is_some(), FileKind::Document),
+        ];
+        kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
+    }
+}
+
 /// Says how many messages wait, after the client said that it is ready.
 pub(super) fn announce(world: &mut World, number: usize) -> Vec<Node> {
-    let can = |waiting: &&Waiting| waiting.sealed.is_some() || world.account.has_keys();
-    let count = world.queue.0.iter().take_while(can).count();
+    let can = |waiting: &&Waiting| waiting.can_be_told(&world.account);
+    let count = world.queue.waiting.iter().take_while(can).count();
     world.seen.active += 1;
     if count == 0 {
         world.set_phase(number, Phase::Live);

@@ -30,6 +30,9 @@
 //! until the client said that it has it, by a receipt or an acknowledgement: whoever missed it, because it was away or died before that, hears
 //! it at its next login.
 //!
+//! Files are kept at the same address, without TLS. The client library asks for them at `https://` and the host that it is told, so the
+//! `HttpClient` that a program gives it has to leave TLS away for this host, as [`FakeWhatsApp::plain`] does.
+//!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
 //! use nanoclaw_fakes::whatsapp::{FakeWhatsApp, Fault};
@@ -50,7 +53,9 @@ mod connection;
 mod delivery;
 mod faults;
 mod link;
+mod linking;
 mod login;
+mod media;
 mod nodes;
 mod noise;
 mod party;
@@ -75,6 +80,7 @@ use wacore::libsignal::protocol::KeyPair;
 use self::world::World;
 pub use self::{
     faults::Fault,
+    media::{File, FileKind},
     noise::Handshake,
     people::Addressing,
     said::Said,
@@ -98,6 +104,8 @@ struct State {
     world: Mutex<World>,
     /// Counts up when the world has changed.
     changed: watch::Sender<u64>,
+    /// Counts up when slow answers are let go.
+    released: watch::Sender<u64>,
 }
 
 /// The fake itself, and what there is in it.
@@ -128,9 +136,11 @@ impl FakeWhatsApp {
             keys: KeyPair::generate(&mut rand::rng()),
             world: Mutex::new(World::new()),
             changed: watch::Sender::new(0),
+            released: watch::Sender::new(0),
         });
         let worker = tokio::spawn(server::serve(listener, state.clone()));
         let fake = Self { state, worker, address };
+        fake.change(|world| world.media.host = address.to_string());
         fake.person(Self::ANN, "Ann");
         fake.person(Self::BOB, "Bob");
         Ok(fake)
@@ -140,6 +150,12 @@ impl FakeWhatsApp {
     #[must_use]
     pub fn url(&self) -> String {
         format!("ws://{}/ws/chat", self.address)
+    }
+
+    /// Where a file is in truth of which the client library thinks that it is at `url`: the same without TLS. Others stay as they are.
+    #[must_use]
+    pub fn plain(&self, url: &str) -> String {
+        url.replacen(&format!("https://{}/", self.address), &format!("http://{}/", self.address), 1)
     }
 
     /// There is a person of this address, by number, and this name. They are in groups that are made later.
@@ -230,7 +246,10 @@ impl State {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        let changed = change(&mut self.world());
+        let mut world = self.world();
+        let changed = change(&mut world);
+        world.seen.keys_left = world.account.keys_left();
+        drop(world);
         self.changed.send_modify(|count| *count += 1);
         changed
     }

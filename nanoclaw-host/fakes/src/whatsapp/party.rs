@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use wacore::{
     libsignal::protocol::{
         CiphertextMessage, DeviceId, IdentityKeyPair, KeyPair, PreKeyBundle, PreKeySignalMessage, ProtocolAddress,
-        SenderKeyDistributionMessage, SenderKeyName, SignalMessage, UsePQRatchet,
+        PublicKey, SenderKeyDistributionMessage, SenderKeyName, SignalMessage, UsePQRatchet,
         create_sender_key_distribution_message, group_decrypt, group_encrypt, message_decrypt, message_encrypt,
         process_prekey_bundle, process_sender_key_distribution_message,
     },
@@ -22,6 +22,8 @@ use super::{
 
 /// How plaintexts are padded.
 const PADDING: u8 = 2;
+/// The number that phones register with.
+pub(super) const REGISTRATION: u32 = 4242;
 /// Under which name a phone's own keys for groups are kept.
 const OWN: &str = "own";
 
@@ -38,6 +40,20 @@ pub(super) struct Party {
 pub(super) struct Sealed {
     pub(super) kind: &'static str,
     pub(super) bytes: Vec<u8>,
+    /// Where the last byte is of that by which a reader sees that nothing was changed.
+    check_at: usize,
+}
+
+impl Sealed {
+    fn new(kind: &'static str, bytes: &[u8], check_at: usize) -> Self {
+        Self { kind, bytes: bytes.to_vec(), check_at }
+    }
+
+    /// Changes it, so that nobody can read it, and everybody sees that it was changed.
+    pub(super) fn spoil(mut self) -> Self {
+        self.bytes[self.check_at] ^= 1;
+        self
+    }
 }
 
 impl Party {
@@ -46,7 +62,7 @@ impl Party {
         let signed = KeyPair::generate(&mut rand::rng());
         let signature = sign(&own, &signed.public_key.serialize());
         Self {
-            identities: Identities { own, registration: 4242, known: Default::default() },
+            identities: Identities { own, registration: REGISTRATION, known: Default::default() },
             sessions: Sessions::default(),
             one_time: OneTimeKeys::default(),
             signed: SignedKey(signed, signature),
@@ -61,6 +77,11 @@ impl Party {
 
     pub(super) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
         sign(&self.identities.own, bytes)
+    }
+
+    /// What this phone's identity and another's key agree upon.
+    pub(super) fn agree(&self, key: &[u8; 32]) -> anyhow::Result<[u8; 32]> {
+        Ok(self.identities.own.private_key().calculate_agreement(&PublicKey::from_djb_public_key_bytes(key)?)?)
     }
 
     /// What the service hands out of this phone's keys, with a one-time key that nobody else gets.
@@ -118,10 +139,12 @@ impl Party {
         let plaintext = MessageUtils::encode_and_pad(message);
         match at_once(message_encrypt(&plaintext, &bot(), &mut self.sessions, &mut self.identities))? {
             CiphertextMessage::PreKeySignalMessage(message) => {
-                Ok(Sealed { kind: "pkmsg", bytes: message.serialized().to_vec() })
+                let (bytes, inner) = (message.serialized(), message.message().serialized());
+                let at = bytes.windows(inner.len()).position(|part| part == inner).context("it has no message")?;
+                Ok(Sealed::new("pkmsg", bytes, at + inner.len() - 1))
             }
             CiphertextMessage::SignalMessage(message) => {
-                Ok(Sealed { kind: "msg", bytes: message.serialized().to_vec() })
+                Ok(Sealed::new("msg", message.serialized(), message.serialized().len() - 1))
             }
             _ => anyhow::bail!("a message to one device is of another kind"),
         }
@@ -152,10 +175,10 @@ impl Party {
         Ok(key.serialized().to_vec())
     }
 
-    pub(super) fn seal_for_group(&mut self, group: &str, message: &Message) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn seal_for_group(&mut self, group: &str, message: &Message) -> anyhow::Result<Sealed> {
         let (name, plaintext) = (SenderKeyName::from_parts(group, OWN), MessageUtils::encode_and_pad(message));
         let sealed = at_once(group_encrypt(&mut self.sender_keys, &name, &plaintext, &mut rand::rng()))?;
-        Ok(sealed.serialized().to_vec())
+        Ok(Sealed::new("skmsg", sealed.serialized(), sealed.serialized().len() - 1))
     }
 
     /// Learns the key by which the bot speaks in a group.

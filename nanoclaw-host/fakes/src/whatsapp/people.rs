@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     FakeWhatsApp,
     account::is_bot,
-    nodes::{Node, bare, node},
+    nodes::{Node, NodeBuilder, bare, node},
     party::Party,
 };
 
@@ -86,9 +86,19 @@ impl People {
     /// How somebody is addressed in a group.
     pub(super) fn address_in(&self, group: &Group, address: &str) -> String {
         match group.addressing {
-            Addressing::Numbers => self.number_of(address).unwrap_or_else(|| FakeWhatsApp::BOT.to_owned()),
+            Addressing::Numbers if is_bot(address) => FakeWhatsApp::BOT.to_owned(),
+            Addressing::Numbers => self.number_of(address).unwrap_or_default(),
             Addressing::Lids if is_bot(address) => FakeWhatsApp::BOT_LID.to_owned(),
             Addressing::Lids => self.get(address).map(|person| person.lid.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Somebody as one of a group.
+    pub(super) fn participant(&self, group: &Group, address: &str) -> NodeBuilder {
+        let participant = node("participant").attr("jid", self.address_in(group, address));
+        match group.addressing {
+            Addressing::Lids => participant.attr("phone_number", address),
+            Addressing::Numbers => participant,
         }
     }
 
@@ -96,11 +106,7 @@ impl People {
     pub(super) fn group_node(&self, address: &str, group: &Group) -> Node {
         let bot = group.bot_is_in.then(|| FakeWhatsApp::BOT.to_owned());
         let members = group.members.iter().cloned().chain(bot).enumerate().map(|(place, member)| {
-            let participant = node("participant").attr("jid", self.address_in(group, &member));
-            let participant = match group.addressing {
-                Addressing::Lids => participant.attr("phone_number", member),
-                Addressing::Numbers => participant,
-            };
+            let participant = self.participant(group, &member);
             if place == 0 { participant.attr("type", "superadmin") } else { participant }.build()
         });
         let creator = group.members.first().map(|creator| self.address_in(group, creator)).unwrap_or_default();

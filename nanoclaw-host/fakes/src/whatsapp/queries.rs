@@ -4,8 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     account::{DEVICE, is_bot},
-    delivery,
-    login::Phase,
+    delivery, linking,
     nodes::{Node, attr, bare, child, children, content, is_group, node, now},
     world::World,
 };
@@ -20,6 +19,8 @@ pub(super) fn answers(world: &mut World, number: usize, query: &Node) -> Vec<Nod
         "encrypt" => keys(world, query),
         "usync" => Ok(people(world, query)),
         "w:g2" => groups(world, query),
+        "md" => linking::asked(world, number, query),
+        "w:m" => Ok(vec![world.media.connection()]),
         "w:sync:app:state" => Ok(settings(query)),
         "abt" => Ok(vec![node("props").build()]),
         "privacy" => Ok(vec![node("privacy").build()]),
@@ -36,7 +37,9 @@ pub(super) fn answers(world: &mut World, number: usize, query: &Node) -> Vec<Nod
         Ok(told) if told.is_empty() => vec![answer.attr("type", "result").build()],
         Ok(told) => vec![answer.attr("type", "result").children(told).build()],
         Err(error) => {
-            let error = node("error").attr("code", "404").attr("text", error.to_string()).build();
+            let text = error.to_string();
+            let code = if text == "item-not-found" { "404" } else { "400" };
+            let error = node("error").attr("code", code).attr("text", text).build();
             vec![answer.attr("type", "error").children([error]).build()]
         }
     };
@@ -135,16 +138,4 @@ fn settings(query: &Node) -> Vec<Node> {
     let collections =
         asked.iter().map(|asked| node("collection").attr("name", attr(asked, "name")).attr("version", "0").build());
     vec![node("sync").children(collections).build()]
-}
-
-impl World {
-    pub(super) fn phase(&self, number: usize) -> Option<Phase> {
-        self.connections.get(&number).map(|connection| connection.phase)
-    }
-
-    pub(super) fn set_phase(&mut self, number: usize, phase: Phase) {
-        if let Some(connection) = self.connections.get_mut(&number) {
-            connection.phase = phase;
-        }
-    }
 }

@@ -8,7 +8,10 @@ use waproto::{
     },
 };
 
-use super::nodes::now;
+use super::{
+    media::{File, Media},
+    nodes::now,
+};
 
 /// Something that is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +19,7 @@ pub struct Said {
     pub(super) text: String,
     pub(super) mentions: Vec<String>,
     pub(super) answers: Option<String>,
+    pub(super) file: Option<File>,
 }
 
 impl Said {
@@ -39,6 +43,13 @@ impl Said {
         self.answers = Some(id.to_owned());
         self
     }
+
+    /// With a file. Its caption is the text; what is spoken has none.
+    #[must_use]
+    pub fn file(mut self, file: File) -> Self {
+        self.file = Some(file);
+        self
+    }
 }
 
 /// What is quoted: the message's id, who said it, and what.
@@ -49,16 +60,23 @@ pub(super) struct Quoted {
 }
 
 /// What is said, as a message.
-pub(super) fn message(said: &Said, quoted: Option<Quoted>) -> Message {
-    if said.mentions.is_empty() && quoted.is_none() {
+pub(super) fn message(said: &Said, quoted: Option<Quoted>, media: &mut Media) -> Message {
+    let mut context = None;
+    if !said.mentions.is_empty() || quoted.is_some() {
+        let mut of_others = ContextInfo { mentioned_jid: said.mentions.clone(), ..Default::default() };
+        if let Some(quoted) = quoted {
+            of_others.stanza_id = Some(quoted.id);
+            of_others.participant = Some(quoted.who);
+            of_others.quoted_message = MessageField::some(quoted.message);
+        }
+        context = Some(of_others);
+    }
+    if let Some(file) = &said.file {
+        return media.message(file, &said.text, context);
+    }
+    let Some(context) = context else {
         return Message { conversation: Some(said.text.clone()), ..Default::default() };
-    }
-    let mut context = ContextInfo { mentioned_jid: said.mentions.clone(), ..Default::default() };
-    if let Some(quoted) = quoted {
-        context.stanza_id = Some(quoted.id);
-        context.participant = Some(quoted.who);
-        context.quoted_message = MessageField::some(quoted.message);
-    }
+    };
     let text = ExtendedTextMessage {
         text: Some(said.text.clone()),
         context_info: MessageField::some(context),

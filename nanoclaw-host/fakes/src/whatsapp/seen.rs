@@ -1,6 +1,6 @@
 //! What was seen of the client under test.
 
-use super::noise::Handshake;
+use super::{media::File, noise::Handshake};
 
 /// What was seen of the client until now.
 #[derive(Debug, Clone, Default)]
@@ -27,14 +27,18 @@ pub struct Seen {
     pub sent: Vec<Sent>,
     /// How often a message was sent again with an id that was there already: nothing more is shown then.
     pub repeats: usize,
-    /// What could not be read by those to whom it was sent: who, the message's id, and why.
+    /// What could not be read by those to whom it was sent: who, the message's id, and why. They ask for it again.
     pub unreadable: Vec<String>,
+    /// What was sent to where nobody is, and refused: the message's id, where, and why.
+    pub refused_messages: Vec<String>,
     /// What it said of messages that it received, in order.
     pub receipts: Vec<Receipt>,
     /// The ids of what it acknowledged without a receipt, in order.
     pub acknowledged: Vec<String>,
     /// What it said of its presence in chats, in order: chat, and `composing` or `paused`.
     pub typing: Vec<(String, String)>,
+    /// What it said of its presence in general, in order: `available` or `unavailable`.
+    pub presences: Vec<String>,
     /// How many of its one-time keys are left.
     pub keys_left: usize,
     /// What it asked for and this fake does not know.
@@ -58,6 +62,8 @@ pub struct Sent {
     pub mentions: Vec<String>,
     /// The id of the message that it changes.
     pub edits: Option<String>,
+    /// Its file.
+    pub file: Option<File>,
 }
 
 /// What the client said of messages that it received.
@@ -72,10 +78,12 @@ pub struct Receipt {
 }
 
 impl Sent {
-    /// Its text.
+    /// Its text; of a file, its caption and `[its name: its content]`, or its kind where it has no name.
     #[must_use]
     pub fn shown(&self) -> String {
-        self.text.clone()
+        let Some(file) = &self.file else { return self.text.clone() };
+        let name = if file.name.is_empty() { file.kind.word() } else { &file.name };
+        format!("{} [{name}: {}]", self.text, String::from_utf8_lossy(&file.content)).trim_start().to_owned()
     }
 }
 

@@ -10,7 +10,9 @@ use super::{
     delivery::Queue,
     faults::{Fault, Faults},
     link::Greeting,
+    linking::{self, TypedCode},
     login::{self, Phase},
+    media::Media,
     nodes::{Node, attr, child, children, node, now},
     people::People,
     queries,
@@ -24,8 +26,12 @@ pub(super) struct World {
     pub(super) messages: HashMap<(String, String), Kept>,
     /// What the client has not said yet that it has it.
     pub(super) queue: Queue,
+    pub(super) media: Media,
     pub(super) connections: BTreeMap<usize, Connection>,
+    pub(super) typed_code: Option<TypedCode>,
     pub(super) faults: Faults,
+    /// How many of the client's next messages cannot be read.
+    pub(super) misreads: usize,
     /// Answers that wait for being let go, with the connection that they are for.
     held: Vec<(usize, Vec<Node>)>,
     pub(super) refusing: usize,
@@ -65,8 +71,11 @@ impl World {
             people: People::default(),
             messages: HashMap::new(),
             queue: Queue::default(),
+            media: Media::default(),
             connections: BTreeMap::new(),
+            typed_code: None,
             faults: Faults::default(),
+            misreads: 0,
             held: Vec::new(),
             refusing: 0,
             refusal: None,
@@ -96,6 +105,7 @@ impl World {
     /// A connection is gone.
     pub(super) fn closed(&mut self, number: usize) {
         self.connections.remove(&number);
+        self.typed_code.take_if(|typed| typed.is_of(number));
         self.seen.open -= 1;
     }
 
@@ -118,13 +128,12 @@ impl World {
             _ => answers.into_iter().for_each(|answer| self.say(number, answer)),
         }
         self.deliver();
-        self.seen.keys_left = self.account.keys_left();
     }
 
     fn answers(&mut self, number: usize, said: &Node) -> Vec<Node> {
         match said.tag.as_ref() {
             "iq" if matches!(attr(said, "type").as_str(), "get" | "set") => queries::answers(self, number, said),
-            "iq" => login::answered(self, number, said),
+            "iq" => linking::answered(self, number, said),
             "message" => vec![self.take_message(said)],
             "receipt" => vec![self.take_receipt(said)],
             "ack" => {
@@ -139,7 +148,11 @@ impl World {
                 self.seen.typing.push((attr(said, "to"), state));
                 Vec::new()
             }
-            "presence" => Vec::new(),
+            "presence" => {
+                let presence = attr(said, "type");
+                self.seen.presences.push(if presence.is_empty() { "available".to_owned() } else { presence });
+                Vec::new()
+            }
             other => {
                 self.seen.unknown.push(other.to_owned());
                 Vec::new()

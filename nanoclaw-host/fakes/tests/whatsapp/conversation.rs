@@ -1,9 +1,16 @@
 //! What people and the bot say to each other.
 
-use nanoclaw_fakes::whatsapp::FakeWhatsApp;
+use nanoclaw_fakes::whatsapp::{FakeWhatsApp, Said, Sent};
 use whatsapp_rust::prelude::*;
 
-use crate::bot::{ANN, BOB, Bot, FAMILY, TEAM};
+use crate::bot::{ANN, BOB, Bot, FAMILY, Heard, TEAM, jid};
+
+/// What a message says of others: the id and the author of what it quotes, and whom it mentions.
+fn context(heard: &Heard) -> (Option<String>, Option<String>, Vec<String>) {
+    let text = heard.message.extended_text_message.as_option().expect("it has a context");
+    let context = text.context_info.as_option().expect("it has a context");
+    (context.stanza_id.clone(), context.participant.clone(), context.mentioned_jid.clone())
+}
 
 #[tokio::test]
 async fn what_is_said_in_groups_and_privately_is_heard_with_who_said_it_and_answered() {
@@ -32,5 +39,133 @@ async fn what_is_said_in_groups_and_privately_is_heard_with_who_said_it_and_answ
     let seen = whatsapp.seen();
     assert!(seen.unreadable.is_empty(), "{:?}", seen.unreadable);
     assert_eq!((seen.repeats, whatsapp.waiting()), (0, Vec::new()));
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn mentions_and_quotes_are_heard_and_the_bots_own_are_seen() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    let asked = Said::text("@15550009999 who is there?").mention(FakeWhatsApp::BOT).mention(FakeWhatsApp::BOT_LID);
+    let question = whatsapp.say_more(FAMILY, ANN, asked);
+    let heard = bot.heard().await;
+    let mentioned = vec![FakeWhatsApp::BOT.to_owned(), FakeWhatsApp::BOT_LID.to_owned()];
+    assert_eq!((heard.text(), context(&heard)), ("@15550009999 who is there?", (None, None, mentioned)));
+
+    let quoting = wa::ContextInfo {
+        stanza_id: Some(question.clone()),
+        participant: Some(ANN.to_owned()),
+        quoted_message: MessageField::some((*heard.message).clone()),
+        mentioned_jid: vec![BOB.to_owned()],
+        ..Default::default()
+    };
+    bot.send(FAMILY, wa::Message::text_with_context("me, @15550001002", quoting), "3EB0AA01")
+        .await
+        .expect("it is sent");
+    whatsapp.wait_until("an answer", |seen| seen.sent.len() == 1).await;
+    let sent = Sent {
+        chat: FAMILY.to_owned(),
+        id: "3EB0AA01".to_owned(),
+        text: "me, @15550001002".to_owned(),
+        answers: Some(question),
+        answered: Some(ANN.to_owned()),
+        mentions: vec![BOB.to_owned()],
+        ..Sent::default()
+    };
+    assert_eq!(whatsapp.seen().sent, [sent]);
+
+    whatsapp.say_more(FAMILY, BOB, Said::text("and I").answer("3EB0AA01"));
+    let heard = bot.heard().await;
+    let quoted = (Some("3EB0AA01".to_owned()), Some(FakeWhatsApp::BOT.to_owned()), vec![]);
+    assert_eq!((heard.text(), context(&heard)), ("and I", quoted));
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn what_people_and_the_bot_change_afterwards_is_told_with_what_it_was() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    for (chat, who) in [(FAMILY, ANN), (BOB, BOB)] {
+        let id = whatsapp.say(chat, who, "helo");
+        assert_eq!(bot.heard().await.text(), "helo");
+        let change = whatsapp.edit(chat, &id, "hello");
+        let heard = bot.heard().await;
+        let wrapped = heard.message.edited_message.as_option().and_then(|wrapped| wrapped.message.as_option());
+        let change_of = wrapped.unwrap_or(&heard.message).protocol_message.as_option().expect("it is a change");
+        let key = change_of.key.as_option().expect("it says of what");
+        assert_eq!((heard.id, key.id.as_deref()), (change, Some(id.as_str())));
+        assert_eq!(change_of.edited_message.as_option().and_then(|now| now.text_content()), Some("hello"));
+
+        bot.send(chat, wa::Message::text("helo"), "3EB0AA02").await.expect("it is sent");
+        let now = wa::Message::text("hello");
+        bot.client.edit_message(jid(chat), "3EB0AA02", now).await.expect("it is changed");
+        whatsapp.wait_until("a change", |seen| seen.posted(chat).len() == 2).await;
+        let seen = whatsapp.seen();
+        let last = seen.sent.last().expect("something was sent");
+        assert_eq!((last.text.as_str(), last.edits.as_deref()), ("hello", Some("3EB0AA02")));
+    }
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn typing_is_seen() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let bot = Bot::ready(&whatsapp).await;
+    for chat in [FAMILY, ANN] {
+        bot.client.chatstate().send_composing(&jid(chat)).await.expect("it is said");
+        bot.client.chatstate().send_paused(&jid(chat)).await.expect("it is said");
+    }
+    whatsapp.wait_until("it types", |seen| seen.typing.len() == 4).await;
+    let said = |chat: &str, state: &str| (chat.to_owned(), state.to_owned());
+    let typing = [said(FAMILY, "composing"), said(FAMILY, "paused"), said(ANN, "composing"), said(ANN, "paused")];
+    assert_eq!(whatsapp.seen().typing, typing);
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn where_numbers_are_hidden_everybody_has_another_address() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group_of_lids(TEAM, "Team");
+    let mut bot = Bot::ready(&whatsapp).await;
+    let lid = whatsapp.lid_of(ANN);
+    for turn in 1..=2 {
+        let said = Said::text(&format!("@900000000000001 hello {turn}")).mention(FakeWhatsApp::BOT_LID);
+        whatsapp.say_more(TEAM, ANN, said);
+        let heard = bot.heard().await;
+        assert_eq!(heard.text(), format!("@900000000000001 hello {turn}"));
+        let source = &heard.info.source;
+        assert_eq!(
+            (source.sender.to_string(), source.sender_alt.as_ref().map(ToString::to_string)),
+            (lid.clone(), Some(ANN.to_owned()))
+        );
+        bot.send(TEAM, wa::Message::text(format!("hello {turn}")), &format!("3EB0AA0{turn}"))
+            .await
+            .expect("it is sent");
+        whatsapp.wait_until("an answer", |seen| seen.posted(TEAM).len() == turn).await;
+    }
+    // Who is known by both addresses is the same in private.
+    whatsapp.say(ANN, ANN, "and here?");
+    bot.hears_only("and here?").await;
+    bot.send(ANN, wa::Message::text("here too"), "3EB0AA03").await.expect("it is sent");
+    whatsapp.wait_until("an answer", |seen| seen.posted(ANN) == ["here too"]).await;
+    let seen = whatsapp.seen();
+    assert!(seen.unreadable.is_empty(), "{:?}", seen.unreadable);
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_begins_a_conversation_is_handed_out_once() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    let left = whatsapp.seen().keys_left;
+    for (count, (chat, who)) in [(FAMILY, ANN), (FAMILY, BOB), (ANN, ANN)].into_iter().enumerate() {
+        whatsapp.say(chat, who, "hello");
+        bot.hears_only("hello").await;
+        assert_eq!(left - whatsapp.seen().keys_left, (count + 1).min(2), "one for each person");
+    }
     bot.end().await;
 }

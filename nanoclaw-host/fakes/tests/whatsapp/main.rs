@@ -2,4 +2,9 @@
 
 mod bot;
 mod conversation;
+mod files;
+mod groups;
 mod linking;
+mod outages;
+mod refusals;
+mod retries;
