@@ -51,7 +51,12 @@ impl EventHandler for Steps {
     }
 }
 
-pub(super) async fn run(place: &Place, phone: Option<&str>, stop: CancellationToken) -> anyhow::Result<u8> {
+pub(super) async fn run(
+    place: &Place,
+    phone: Option<&str>,
+    in_words: bool,
+    stop: CancellationToken,
+) -> anyhow::Result<u8> {
     let phone = phone.map(digits).transpose()?;
     let store = Store::open(&place.database()).await.context("stop the service, or turn WhatsApp off, first")?;
     match store.account().await? {
@@ -68,7 +73,7 @@ pub(super) async fn run(place: &Place, phone: Option<&str>, stop: CancellationTo
         bot = bot.with_pair_code(PairCodeOptions { phone_number, ..PairCodeOptions::default() });
     }
     let handle = bot.build().await?.spawn();
-    let done = link(&mut steps, by_code, &stop).await;
+    let done = link(&mut steps, by_code, in_words, &stop).await;
     shut_down(handle).await;
     if !matches!(done, Ok(DONE)) && store.account().await? == Account::None {
         store.forget().await?;
@@ -79,6 +84,7 @@ pub(super) async fn run(place: &Place, phone: Option<&str>, stop: CancellationTo
 async fn link(
     steps: &mut mpsc::UnboundedReceiver<Step>,
     by_code: bool,
+    in_words: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut linked = None;
@@ -106,6 +112,9 @@ async fn link(
             Step::Qr(..) if by_code => {}
             Step::Qr(code, time) => {
                 say(qr::draw(&code)?)?;
+                if in_words {
+                    say(format_args!("In words: {code}"))?;
+                }
                 say("On the phone: WhatsApp, Settings, Linked devices, Link a device. Point it at this code.")?;
                 say(format_args!("It is good for {} s; then there is another.", time.as_secs()))?;
             }

@@ -56,6 +56,9 @@ enum Command {
         /// Show a code to type instead, for the account of this number (with country code, as +49 1555 123456)
         #[arg(long, value_name = "NUMBER")]
         phone: Option<String>,
+        /// Show what is in the QR code as well, for tests
+        #[arg(long, hide = true)]
+        in_words: bool,
     },
     /// Unlink the account and forget it
     Unlink {
@@ -126,7 +129,7 @@ pub fn main() -> ExitCode {
         let stop = stop_on_signals()?;
         match cli.command {
             Command::Run { place, supervised } => run::run(&place, supervised, stop).await,
-            Command::Link { place, phone } => link::run(&place, phone.as_deref(), stop).await,
+            Command::Link { place, phone, in_words } => link::run(&place, phone.as_deref(), in_words, stop).await,
             Command::Unlink { place } => unlink::run(&place, stop).await,
             Command::Status { place, json } => status::run(&place, json).await,
         }

@@ -58,7 +58,8 @@ mod tests {
         for y in 0..code.width() {
             for x in 0..code.width() {
                 let sign = rows[(y + MARGIN) / 2][x + MARGIN];
-                let dark = if (y + MARGIN) % 2 == 0 { "▀█".contains(sign) } else { "▄█".contains(sign) };
+                let dark =
+                    if (y + MARGIN).is_multiple_of(2) { "▀█".contains(sign) } else { "▄█".contains(sign) };
                 assert_eq!(dark, code[(x, y)] == Color::Dark, "at {x}, {y}");
             }
         }

@@ -222,3 +222,6 @@ fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
     );
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_id_is_the_same_for_ever_and_another_for_each_piece() {
-        assert_eq!(message_id("request/family/3", 0), "3EB056A38D2E6E1FB10E13");
+        assert_eq!(message_id("request/family/3", 0), "3EB061D4F3922FF84D93CE");
         assert_ne!(message_id("k", 0), message_id("k", 1));
         assert_ne!(message_id("k1", 0), message_id("k", 10));
     }

@@ -242,19 +242,19 @@ impl Session<'_> {
                 self.line.send_replace(None);
                 self.connecting(Some(reason));
             }
-            Heard::Group(update) => {
-                let Some(chat) = change_of(&update, &me(client)) else { return None };
-                if chat.left {
-                    tracing::warn!(chat = chat.chat, "this account is not in a group of WhatsApp's any more");
-                }
-                let unnamed = !chat.left && chat.name.is_none();
-                if unnamed {
-                    let (client, bridge) = (client.clone(), self.bridge.clone());
-                    beside.spawn(async move { find_chats(&client, &bridge).await });
-                } else {
+            Heard::Group(update) => match change_of(&update, &me(client)) {
+                None => {}
+                Some(Change::Known(chat)) => {
+                    if chat.left {
+                        tracing::warn!(chat = chat.chat, "this account is not in a group of WhatsApp's any more");
+                    }
                     self.bridge.chat(chat);
                 }
-            }
+                Some(Change::New) => {
+                    let (client, bridge) = (client.clone(), self.bridge.clone());
+                    beside.spawn(async move { find_chats(&client, &bridge).await });
+                }
+            },
             Heard::Apart(item) => {
                 let (receiver, client) = (self.receiver.clone(), client.clone());
                 beside.spawn(async move { receiver.take(&client, &item).await });
@@ -340,8 +340,16 @@ async fn find_chats(client: &Client, bridge: &Bridge) {
     }
 }
 
-/// What a change of a group means for what is known of it; `None`: nothing.
-fn change_of(update: &GroupUpdate, me: &Me) -> Option<Chat> {
+/// What a change of a group means.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// This is known of it now.
+    Known(Chat),
+    /// This account was let in; its name is to be asked for.
+    New,
+}
+
+fn change_of(update: &GroupUpdate, me: &Me) -> Option<Change> {
     let ours = |people: &[GroupParticipantInfo]| {
         people.iter().any(|one| me.is(&one.jid) || one.phone_number.as_ref().is_some_and(|phone| me.is(phone)))
     };
@@ -349,11 +357,11 @@ fn change_of(update: &GroupUpdate, me: &Me) -> Option<Chat> {
         GroupNotificationAction::Subject { subject, .. } => (Some(subject.clone()), false),
         GroupNotificationAction::Remove { participants, .. } if ours(participants) => (None, true),
         GroupNotificationAction::Delete { .. } => (None, true),
-        GroupNotificationAction::Add { participants, .. } if ours(participants) => (None, false),
-        GroupNotificationAction::Create { .. } => (None, false),
+        GroupNotificationAction::Add { participants, .. } if ours(participants) => return Some(Change::New),
+        GroupNotificationAction::Create { .. } => return Some(Change::New),
         _ => return None,
     };
-    Some(Chat { chat: update.group_jid.to_non_ad_string(), name, is_group: true, left })
+    Some(Change::Known(Chat { chat: update.group_jid.to_non_ad_string(), name, is_group: true, left }))
 }
 
 /// Hears what the library tells, in its order.

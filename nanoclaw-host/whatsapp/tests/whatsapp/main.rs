@@ -1,0 +1,9 @@
+//! The program `nanoclaw-whatsapp` between a fake of WhatsApp and a host that a test plays.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod conversation;
+mod deaths;
+mod house;
+mod linking;
+mod troubles;
