@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     attachment::OutgoingFile,
-    chat::ChatId,
+    chat::{ChatId, ChatKind},
     group::GroupFolder,
-    message::{PlatformMessageId, Seq},
+    message::{InboundMessage, PlatformMessageId, SenderId, Seq},
     run::{BlockNumber, RunId},
     text_id::{plain_text, text_id},
     time::Timestamp,
@@ -90,6 +90,8 @@ pub struct Delivery {
     pub text: String,
     /// The file that goes with it.
     pub file: Option<OutgoingFile>,
+    /// Which message it is an answer to, and in which thread. The same through every retry and restart.
+    pub answered: Answered,
     /// How often sending it was tried before now.
     pub attempts: u32,
     /// When it was put into the outbox: it was not sent before.
@@ -125,6 +127,61 @@ impl Delivery {
     }
 }
 
+/// The message that a delivery is an answer to, as far as people are to see it.
+///
+/// Both are for show: a channel that cannot show them, or whose service knows that message no more, sends without.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Answered {
+    /// The message that is replied to or quoted. `None` when it is no answer to one; in a private chat, where everybody knows
+    /// what is answered; and when an earlier delivery was an answer to the same message, since a quote each time is noise.
+    pub reply_to: Option<ReplyTo>,
+    /// The [thread](InboundMessage::thread) in which that message was written; `None` for the chat's main stream.
+    pub thread: Option<PlatformMessageId>,
+}
+
+/// A message that is replied to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    /// The service's id of it, or what the channel made of that for a change of a message.
+    pub id: PlatformMessageId,
+    /// Who wrote it.
+    pub sender: SenderId,
+    /// What they wrote, for services on which a quote is the sender's copy; empty when it was attachments alone.
+    pub text: String,
+}
+
+impl Answered {
+    /// What is shown of an answer to `message`, the `first` one or a further one.
+    #[must_use]
+    pub fn to(message: &InboundMessage, first: bool) -> Self {
+        let InboundMessage { id, sender, text, chat_kind, thread, .. } = message;
+        let reply_to = ReplyTo { id: id.clone(), sender: sender.clone(), text: text.clone() };
+        Self::shown(reply_to, *chat_kind, thread.clone(), first)
+    }
+
+    /// What is shown of an answer to such a message, the `first` one or a further one.
+    #[must_use]
+    pub fn shown(reply_to: ReplyTo, kind: Option<ChatKind>, thread: Option<PlatformMessageId>, first: bool) -> Self {
+        Self { reply_to: Some(reply_to).filter(|_| first && kind != Some(ChatKind::Private)), thread }
+    }
+}
+
+/// What something that goes into the outbox is an answer to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answers {
+    /// To the last message that wakes of those that a run has in its hands: of the turns that its agent has taken, or of its
+    /// first turn when it has taken none; and none beyond `through`, when that is told. To nothing when there is no such
+    /// message, or it is of another chat.
+    Run {
+        /// Which.
+        run: RunId,
+        /// The last message that is meant.
+        through: Option<Seq>,
+    },
+    /// To a message that is not in the inbox, such as a command.
+    Message(Answered),
+}
+
 /// Something to put into the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {
@@ -136,6 +193,8 @@ pub struct NewDelivery {
     pub text: String,
     /// The file that goes with it. It is in the spool before this is put into the outbox.
     pub file: Option<OutgoingFile>,
+    /// What it is an answer to; `None` when nobody asked.
+    pub answers: Option<Answers>,
 }
 
 /// What a channel knows after a message went out.

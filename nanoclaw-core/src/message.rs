@@ -14,12 +14,21 @@ text_id! {
     PlatformMessageId, "message id", |text| plain_text(text, 256)
 }
 
+/// How the ids of messages begin that are said again.
+const SAID_AGAIN: &str = "nanoclaw-retry/";
+
 impl PlatformMessageId {
     /// The id of a message that was set aside at `seq` and is said again: the same however often it is said so, and none that
     /// a service gives.
     #[must_use]
     pub fn said_again(seq: Seq) -> Self {
-        Self(format!("nanoclaw-retry/{seq}"))
+        Self(format!("{SAID_AGAIN}{seq}"))
+    }
+
+    /// Which message it says again; `None` when it is an id that a service gave.
+    #[must_use]
+    pub fn says_again(&self) -> Option<Seq> {
+        self.as_str().strip_prefix(SAID_AGAIN)?.parse().ok().map(Seq)
     }
 }
 
@@ -89,6 +98,9 @@ pub struct InboundMessage {
     pub sent_at: Timestamp,
     /// What it replies to.
     pub quote: Option<Quote>,
+    /// The thread or topic of the chat in which it was written, by the service's id of that, which on most is that of its first
+    /// message; `None` in the chat's main stream. A thread that is a chat of its own is none.
+    pub thread: Option<PlatformMessageId>,
     /// Files that came with it, in the sender's order.
     pub attachments: Vec<Attachment>,
 }
@@ -128,6 +140,7 @@ pub(crate) fn sample(text: &str) -> InboundMessage {
         text: text.to_owned(),
         sent_at: Timestamp::from_ms(1_772_627_400_000),
         quote: None,
+        thread: None,
         attachments: Vec::new(),
     }
 }

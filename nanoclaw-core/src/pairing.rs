@@ -322,7 +322,7 @@ impl Pairing {
             }
         };
         let Said { chat, message } = &code.said;
-        NewDelivery { key: DeliveryKey::command(chat, message), chat: chat.clone(), text, file: None }
+        NewDelivery { key: DeliveryKey::command(chat, message), chat: chat.clone(), text, file: None, answers: None }
     }
 
     fn tries_left(&self) -> usize {

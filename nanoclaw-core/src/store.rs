@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::{
     attachment::SpoolName,
     chat::{ChatId, ChatMetadata},
-    delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
+    delivery::{Answered, Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     pairing::{Heard, Pairing, PairingId, SaidCode},
@@ -293,6 +293,8 @@ impl GiveUp {
 pub struct StopWork {
     /// The answer's key: one that is there already means that this was done before.
     pub key: DeliveryKey,
+    /// The command that it is an answer to.
+    pub command: Answered,
     /// Why the messages were dropped, a sentence fragment.
     pub reason: String,
     /// What the chat is told when something was stopped.
@@ -631,7 +633,9 @@ pub trait Store: Send + Sync + 'static {
     // --- outbox -----------------------------------------------------------------------------------------------------
 
     /// Puts a message into the outbox; a key that is there already is the same message again and changes nothing (fault
-    /// F21).
+    /// F21). What it [answers](NewDelivery::answers) is decided here and stays so; a message of the inbox is kept as a reference
+    /// (that of the original, when it is one that was said again), and shown by the rows as [`Answered`] says. Rows of a message
+    /// that is no more are answers to nothing.
     async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError>;
 
     /// All rows that are to be sent, pending and sending ones, in the order of their ids; those whose time has not come

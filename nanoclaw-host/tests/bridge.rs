@@ -18,8 +18,8 @@ use nanoclaw_core::{
     attachment::{Attachment, Fetched, OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChatId, ChatKind},
-    delivery::{Delivery, Sent},
-    message::Author,
+    delivery::{Answered, Delivery, ReplyTo, Sent},
+    message::{Author, PlatformMessageId},
     time::Timestamp,
 };
 use nanoclaw_host::{
@@ -110,6 +110,7 @@ async fn a_message_reaches_the_inbox_with_everything_the_bridge_said() {
     let mut bridge = host.telegram().await;
     let mut said = message("7", "hello");
     said["reply_to"] = json!({"id": "5", "sender_name": "Bob\nEvil", "text": "what?"});
+    said["thread"] = json!("t-1");
     said["attachments"] = json!([{"kind": "photo", "name": "a.jpg", "error": "the service\nlost it"}]);
     said["is_from_me"] = json!(true);
     said["some_later_field"] = json!({"x": 1});
@@ -120,6 +121,7 @@ async fn a_message_reaches_the_inbox_with_everything_the_bridge_said() {
     assert_eq!((message.sender.as_str(), message.sender_name.as_str(), message.text.as_str()), ("u1", "Ann", "hello"));
     assert_eq!(message.sent_at, Timestamp::from_ms(1_700_000_000_000));
     assert_eq!((message.chat_kind, message.author), (Some(ChatKind::Group), Author::Owner));
+    assert_eq!(message.thread.as_ref().map(PlatformMessageId::as_str), Some("t-1"));
     let quote = message.quote.unwrap();
     assert_eq!((quote.id.as_str(), quote.sender_name.as_deref()), ("5", Some("Bob Evil")));
     let fetched = Fetched::No { reason: Some("the service lost it".to_owned()) };
@@ -578,6 +580,36 @@ async fn a_reply_is_sent_with_its_key_and_counts_when_the_bridge_says_so() {
     bridge.say(json!({"type": "sent", "key": "unheard of"})).await;
     bridge.say(message("1", "x")).await;
     assert_eq!(bridge.hear().await["type"], "accepted");
+}
+
+#[tokio::test]
+async fn an_answer_is_said_with_the_message_that_it_answers() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    let channel = host.host.channel("telegram");
+    let reply_to = ReplyTo { id: "7".parse().unwrap(), sender: "99".parse().unwrap(), text: "what?".to_owned() };
+    let in_thread = Answered { reply_to: None, thread: Some("t-1".parse().unwrap()) };
+    for (number, answered, expected) in [
+        (1, Answered::default(), [Value::Null, Value::Null]),
+        (2, in_thread.clone(), [Value::Null, json!("t-1")]),
+        (
+            3,
+            Answered { reply_to: Some(reply_to), ..in_thread },
+            [json!({"id": "7", "sender": "99", "text": "what?"}), json!("t-1")],
+        ),
+    ] {
+        let delivery = Delivery { answered, ..delivery(number, "tg:-100", "words") };
+        let sending = {
+            let channel = channel.clone();
+            tokio::spawn(async move { channel.send(&delivery).await })
+        };
+        let said = bridge.hear().await;
+        // What is not there is not said either.
+        assert_eq!(["reply_to", "thread"].map(|field| said.get(field).cloned().unwrap_or_default()), expected);
+        assert!(said.as_object().unwrap().values().all(|value| !value.is_null()), "{said}");
+        bridge.say(json!({"type": "sent", "key": said["key"]})).await;
+        outcome(sending).await.unwrap();
+    }
 }
 
 #[tokio::test]

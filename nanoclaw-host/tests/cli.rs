@@ -473,7 +473,13 @@ fn outbox_shows_what_is_not_sent_and_does_what_a_person_decides() {
         for (number, text) in ["Dinner is at\nseven.", "Bring \u{1b}[31mwine.", "sent", "waits"].into_iter().enumerate()
         {
             let key = DeliveryKey::new(format!("reply/tg_family/1/{number}")).unwrap();
-            let new = NewDelivery { key, chat: ChatId::new("tg:-1001").unwrap(), text: text.to_owned(), file: None };
+            let new = NewDelivery {
+                key,
+                chat: ChatId::new("tg:-1001").unwrap(),
+                text: text.to_owned(),
+                file: None,
+                answers: None,
+            };
             store.post(&new, at).await.unwrap();
         }
         store.delivery_failed(OutboxId(1), "a timeout", &AfterTry::Ask(None), at).await.unwrap();

@@ -85,7 +85,13 @@ impl Host {
     async fn with_message(key: &str) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let store = SqliteStore::open(&home.path().join("nanoclaw.db")).await.unwrap();
-        let new = NewDelivery { key: key_of(key), chat: "tg:1".parse().unwrap(), text: key.to_owned(), file: None };
+        let new = NewDelivery {
+            key: key_of(key),
+            chat: "tg:1".parse().unwrap(),
+            text: key.to_owned(),
+            file: None,
+            answers: None,
+        };
         store.post(&new, Timestamp::now()).await.unwrap();
         store.close().await;
         Self::on(home).await

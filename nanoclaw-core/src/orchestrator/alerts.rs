@@ -34,7 +34,7 @@ impl Alerts {
     /// Tells the people of `chat`; says whether the word is in the outbox now. It is not when the store fails; then it is
     /// in the log.
     pub(super) async fn chat(&self, chat: &ChatId, key: DeliveryKey, text: String) -> bool {
-        self.post(NewDelivery { key, chat: chat.clone(), text, file: None }).await
+        self.post(NewDelivery { key, chat: chat.clone(), text, file: None, answers: None }).await
     }
 
     /// A word to the owner, for whoever posts it in one transaction with what it is about, and [nudges](Nudges::chat) its
@@ -44,7 +44,7 @@ impl Alerts {
             tracing::error!(%key, text, "there is no main group, so nobody can be told but this log");
             return None;
         };
-        Some(NewDelivery { key, chat: main.chat.clone(), text, file: None })
+        Some(NewDelivery { key, chat: main.chat.clone(), text, file: None, answers: None })
     }
 
     async fn post(&self, alert: NewDelivery) -> bool {

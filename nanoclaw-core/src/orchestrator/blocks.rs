@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::{
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answers, DeliveryKey, NewDelivery},
     message::Seq,
     prompt::visible_reply,
     protocol::{
@@ -247,6 +247,7 @@ pub(super) fn commit_of(
 ) -> BlockCommit {
     ledger.note_block(block);
     let text = block.result.as_deref().and_then(visible_reply);
+    let answers = ledger.answers(block);
     BlockCommit {
         number,
         reply: text.map(|text| NewDelivery {
@@ -254,8 +255,9 @@ pub(super) fn commit_of(
             chat: chat.clone(),
             text,
             file: None,
+            answers: Some(Answers::Run { run: run.clone(), through: answers }),
         }),
-        answers: ledger.answers(block),
+        answers,
         // A failed run's session may be the reason why it failed (fault F8).
         session: if block.status == Status::Success { block.new_session_id.clone() } else { None },
         taken: ledger.taken_not_noted(),

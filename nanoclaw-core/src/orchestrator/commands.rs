@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     command::HostCommand,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answered, Answers, DeliveryKey, NewDelivery},
     group::Group,
     message::InboundMessage,
     run::Trouble,
@@ -50,7 +50,14 @@ impl Commands {
     ) -> Result<DeliveryKey, StoreError> {
         let (key, chat) = (DeliveryKey::command(&message.chat, &message.id), group.chat.clone());
         tracing::info!(group = %group.folder, ?command, "a command in the chat");
-        let answer = |text: String| NewDelivery { key: key.clone(), chat: chat.clone(), text, file: None };
+        let command_said = Answered::to(message, true);
+        let answer = |text: String| NewDelivery {
+            key: key.clone(),
+            chat: chat.clone(),
+            text,
+            file: None,
+            answers: Some(Answers::Message(command_said.clone())),
+        };
         let obeyed = match command {
             HostCommand::Ping => self.answer(answer("pong".to_owned())).await,
             HostCommand::ChatId => {
@@ -58,7 +65,7 @@ impl Commands {
             }
             HostCommand::Status => self.answer(answer(self.status(group).await)).await,
             HostCommand::New => self.new_session(group, &answer(NEW.to_owned())).await,
-            HostCommand::Stop => self.stop(group, key.clone()).await,
+            HostCommand::Stop => self.stop(group, key.clone(), command_said.clone()).await,
         };
         // Also when an error is told: if it happened all the same, it is to be sent.
         self.nudges.chat(&group.chat);
@@ -76,9 +83,10 @@ impl Commands {
         Ok(())
     }
 
-    async fn stop(&self, group: &Group, key: DeliveryKey) -> Result<(), StoreError> {
+    async fn stop(&self, group: &Group, key: DeliveryKey, command: Answered) -> Result<(), StoreError> {
         let stop = StopWork {
             key,
+            command,
             reason: "was stopped by somebody in the chat".to_owned(),
             stopped: "Stopped. What was asked and not answered is dropped.".to_owned(),
             nothing: "There is nothing to stop.".to_owned(),

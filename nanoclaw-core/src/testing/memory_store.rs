@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use crate::{
     attachment::{Fetched, SpoolName},
     chat::{ChatId, ChatMetadata},
-    delivery::{Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
+    delivery::{Answered, Answers, Delivery, DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder, GroupRole},
     message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     pairing::{Heard, Pairing, PairingId, SaidCode},
@@ -119,6 +119,8 @@ struct State {
     sessions: HashMap<(GroupFolder, SessionContext), SessionId>,
     /// In the order of their ids, which are their places in it counted from 1.
     outbox: Vec<StoredDelivery>,
+    /// The messages to which something in the outbox is an answer.
+    answered: HashSet<Seq>,
 }
 
 struct Registration {
@@ -147,6 +149,7 @@ impl State {
             blocks: HashSet::new(),
             sessions: HashMap::new(),
             outbox: Vec::new(),
+            answered: HashSet::new(),
         }
     }
 
@@ -278,9 +281,10 @@ impl State {
             return known.delivery.id;
         }
         let id = OutboxId(place(self.outbox.len()));
-        let NewDelivery { key, chat, text, file } = delivery.clone();
+        let NewDelivery { key, chat, text, file, answers } = delivery.clone();
+        let answered = answers.map_or_else(Answered::default, |answers| self.answered_by_next(&chat, answers));
         self.outbox.push(StoredDelivery {
-            delivery: Delivery { id, key, chat, text, file, attempts: 0, posted_at: at },
+            delivery: Delivery { id, key, chat, text, file, answered, attempts: 0, posted_at: at },
             state: DeliveryState::Pending,
             not_before: at,
             last_error: None,
@@ -289,6 +293,37 @@ impl State {
             decisions: 0,
         });
         id
+    }
+
+    /// What the next row shows, which is to `chat`.
+    fn answered_by_next(&mut self, chat: &ChatId, answers: Answers) -> Answered {
+        let (run, through) = match answers {
+            Answers::Message(answered) => return answered,
+            Answers::Run { run, through } => (run, through),
+        };
+        let Some(answered) = self.answered_by_run(chat, &run, through).cloned() else { return Answered::default() };
+        let first = self.answered.insert(answered.seq);
+        Answered::to(&answered.message, first)
+    }
+
+    /// The message that [`Answers::Run`] means.
+    fn answered_by_run(&self, chat: &ChatId, run: &RunId, through: Option<Seq>) -> Option<&StoredMessage> {
+        self.registration(&run.group).ok().filter(|known| known.group.chat == *chat)?;
+        self.runs.iter().find(|stored| stored.id == *run && stored.kind == RunKind::Chat)?;
+        let turns = || self.turns.iter().filter(|(of, _)| of == run).map(|(_, turn)| turn);
+        let first = turns().map(|turn| turn.handed.first).min()?;
+        let handed = turns().map(|turn| turn.handed.last).max()?;
+        let taken = turns().filter(|turn| turn.taken_at.is_some()).map(|turn| turn.handed.last).max();
+        let taken = taken.or_else(|| turns().next().map(|turn| turn.handed.last))?;
+        let last = through.map_or(taken, |through| through.min(handed));
+        let of_chat = self.messages.iter().filter(|stored| stored.message.chat == *chat);
+        let mut within =
+            of_chat.filter(|stored| stored.wakes == Wakes::Yes && stored.seq >= first && stored.seq <= last);
+        let mut found = within.next_back()?;
+        while let Some(original) = found.message.id.says_again().filter(|original| *original < found.seq) {
+            found = self.messages.iter().find(|stored| stored.seq == original && stored.message.chat == *chat)?;
+        }
+        Some(found)
     }
 
     /// What follows on a try with this row.
@@ -745,7 +780,13 @@ impl Store for MemoryStore {
             }
             (chat, newest, state.open_chat_run(group).map(|open| open.id.clone()))
         };
-        let answer = |text: &str| NewDelivery { key: stop.key.clone(), chat, text: text.to_owned(), file: None };
+        let answer = |text: &str| NewDelivery {
+            key: stop.key.clone(),
+            chat,
+            text: text.to_owned(),
+            file: None,
+            answers: Some(Answers::Message(stop.command.clone())),
+        };
         // No method waits, so nothing comes between these.
         let Some(through) = newest else {
             self.post(&answer(&stop.nothing), at).await?;
@@ -915,6 +956,7 @@ mod tests {
             chat: ChatId::new("local:main").unwrap(),
             text: "hello".into(),
             file: None,
+            answers: None,
         };
         store.fail_writes("the disk is full");
         let error = store.post(&post("one"), Timestamp::from_ms(1)).await.unwrap_err();

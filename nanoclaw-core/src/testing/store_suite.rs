@@ -7,7 +7,7 @@
 use crate::{
     attachment::{Attachment, Fetched, OutgoingFile, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
-    delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
+    delivery::{Answered, Answers, Delivery, DeliveryKey, NewDelivery, OutboxId, ReplyTo, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId, Seq, StoredMessage, Wakes},
     pairing::{Heard, MOST_TRIES, Pairing, PairingEnd, Place, Registers, SaidCode},
@@ -18,7 +18,7 @@ use crate::{
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution,
         Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store, StoreError,
-        TurnResolution, TurnResolved, TurnState, superseded,
+        StoredDelivery, TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -101,6 +101,12 @@ macro_rules! store_suite {
             recovery_does_not_count_context_as_waiting
             failures_count_until_a_block_or_giving_up
             f21_posting_a_key_again_changes_nothing
+            an_answer_says_which_message_it_answers_and_in_which_thread
+            an_answer_in_a_private_chat_stays_in_its_thread_and_shows_no_reply
+            what_is_said_in_the_middle_of_a_run_answers_what_its_agent_has_taken
+            what_nobody_asked_for_answers_nothing
+            a_message_that_is_not_in_the_inbox_can_be_answered
+            an_answer_to_what_was_said_again_is_one_to_the_original
             pending_rows_come_in_order_and_by_chat
             a_sent_row_stays_sent
             f20_a_failure_reported_after_sending_changes_nothing
@@ -392,6 +398,7 @@ pub async fn a_message_comes_back_whole(store: &dyn Store) {
             sender_name: Some("Bob".into()),
             text: Some("earlier".into()),
         }),
+        thread: Some(PlatformMessageId::new("t-1").unwrap()),
         attachments: vec![
             Attachment { kind: "photo".into(), name: Some("beach.jpg".into()), fetched: fetched("a0") },
             Attachment { kind: "voice".into(), name: None, fetched: Fetched::default() },
@@ -930,7 +937,7 @@ pub async fn ending_a_session_forgets_it_and_that_of_the_open_run_and_once(store
 fn stopping(key: &str) -> StopWork {
     let texts = ["was stopped", "stopped", "nothing"].map(str::to_owned);
     let [reason, stopped, nothing] = texts;
-    StopWork { key: DeliveryKey::new(key).unwrap(), reason, stopped, nothing }
+    StopWork { key: DeliveryKey::new(key).unwrap(), command: said_in_thread(), reason, stopped, nothing }
 }
 
 async fn texts_to_send(store: &dyn Store) -> Vec<String> {
@@ -952,6 +959,11 @@ pub async fn stopping_drops_what_waits_and_closes_the_run_and_once(store: &dyn S
     let aside = store.set_aside(None, true, 10).await.unwrap();
     assert_eq!((aside.len(), aside[0].state, aside[0].run), (1, SetAsideState::Dropped, Some(run.number)));
     assert_eq!(texts_to_send(store).await, ["stopped"]);
+    assert_eq!(
+        store.pending_deliveries().await.unwrap()[0].delivery.answered,
+        said_in_thread(),
+        "it says what it answers"
+    );
 
     let later = told(store, "one", "m-3").await;
     opened(store, "one", 2).await;
@@ -1422,6 +1434,146 @@ pub async fn f21_posting_a_key_again_changes_nothing(store: &dyn Store) {
     assert_eq!(store.commit_block(&run, &reply).await.unwrap(), BlockOutcome::Committed(Some(id)));
 }
 
+/// What a command is answered with that somebody gave in a thread.
+fn said_in_thread() -> Answered {
+    let said = InboundMessage { thread: Some(PlatformMessageId::new("t-9").unwrap()), ..message("one", "c-1") };
+    Answered::to(&said, true)
+}
+
+/// Posts what `run` says to `to`, up to `through`, and returns what the row is an answer to.
+async fn says(store: &dyn Store, run: &RunId, to: &str, key: &str, through: Option<Seq>) -> Answered {
+    let answers = Some(Answers::Run { run: run.clone(), through });
+    store.post(&NewDelivery { answers, ..delivery(key, to) }, at(4)).await.unwrap();
+    store.delivery(&DeliveryKey::new(key).unwrap()).await.unwrap().unwrap().delivery.answered
+}
+
+/// See [`Answers::Run`].
+pub async fn an_answer_says_which_message_it_answers_and_in_which_thread(store: &dyn Store) {
+    registered(store, "one").await;
+    let first = told(store, "one", "m-1").await;
+    let thread = Some(PlatformMessageId::new("t-1").unwrap());
+    let asked = InboundMessage { thread: thread.clone(), chat_kind: Some(ChatKind::Group), ..message("one", "m-2") };
+    let second = stored(store.accept(&asked, Wakes::Yes, at(2)).await);
+    let context = stored(store.accept(&message("one", "context"), Wakes::No, at(2)).await);
+    let run = opened(store, "one", 1).await;
+    store.hand_over(&run, Handed { first, last: context }, at(3)).await.unwrap();
+    let beyond = told(store, "one", "m-3").await;
+    let reply = |number: u32, through: Seq| {
+        let answers = Some(Answers::Run { run: run.clone(), through: Some(through) });
+        let reply = NewDelivery { answers, ..delivery(&format!("reply-{number}"), "tg:one") };
+        BlockCommit { reply: Some(reply), answers: Some(through), ..block(number) }
+    };
+    // What the container says counts no further than what was handed over.
+    store.commit_block(&run, &reply(1, beyond)).await.unwrap();
+    store.commit_block(&run, &reply(2, context)).await.unwrap();
+    store.commit_block(&run, &reply(3, first)).await.unwrap();
+    let answered =
+        |rows: Vec<StoredDelivery>| -> Vec<Answered> { rows.into_iter().map(|row| row.delivery.answered).collect() };
+    let to = |id: &str| {
+        let [id, text] = [id.to_owned(), format!("text of {id}")];
+        Some(ReplyTo { id: PlatformMessageId::new(id).unwrap(), sender: SenderId::new("u-1").unwrap(), text })
+    };
+    let expected = [
+        Answered { reply_to: to("m-2"), thread: thread.clone() },
+        // Another answer to the same stays where it was asked, and shows no reply again.
+        Answered { reply_to: None, thread },
+        Answered { reply_to: to("m-1"), thread: None },
+    ];
+    assert!(second < context);
+    assert_eq!(answered(store.pending_deliveries().await.unwrap()), expected);
+    assert_eq!(answered(store.pending_deliveries_of(&chat("tg:one"), 9).await.unwrap()), expected);
+    let latest_first: Vec<Answered> = expected.iter().rev().cloned().collect();
+    assert_eq!(answered(store.deliveries(&DeliveryFilter::default(), 9).await.unwrap()), latest_first);
+    let id = store.deliveries(&DeliveryFilter::default(), 1).await.unwrap()[0].delivery.id;
+    assert_eq!(store.delivery_at(id).await.unwrap().unwrap().delivery.answered, expected[2]);
+    let Resolved::Done(row) = store.resolve_delivery(id, Resolution::SendAgain, at(9)).await.unwrap() else {
+        panic!("it can be sent again")
+    };
+    assert_eq!(row.delivery.answered, expected[2]);
+}
+
+/// See [`Answered::reply_to`].
+pub async fn an_answer_in_a_private_chat_stays_in_its_thread_and_shows_no_reply(store: &dyn Store) {
+    registered(store, "one").await;
+    let thread = Some(PlatformMessageId::new("t-1").unwrap());
+    let asked = InboundMessage { thread: thread.clone(), chat_kind: Some(ChatKind::Private), ..message("one", "m-1") };
+    let seq = stored(store.accept(&asked, Wakes::Yes, at(2)).await);
+    let run = opened(store, "one", 1).await;
+    store.hand_over(&run, Handed { first: seq, last: seq }, at(3)).await.unwrap();
+    assert_eq!(says(store, &run, "tg:one", "key", Some(seq)).await, Answered { reply_to: None, thread });
+}
+
+/// See [`Answers::Run`].
+pub async fn what_is_said_in_the_middle_of_a_run_answers_what_its_agent_has_taken(store: &dyn Store) {
+    registered(store, "one").await;
+    let (run, _) = run_with_a_turn(store, "one").await;
+    let second = told(store, "one", "m-2").await;
+    store.hand_over(&run, Handed { first: second, last: second }, at(3)).await.unwrap();
+    let to = |answered: Answered| answered.reply_to.map(|reply_to| reply_to.id.to_string());
+    assert_eq!(to(says(store, &run, "tg:one", "key-1", None).await).as_deref(), Some("m-1"), "it was begun with that");
+    assert_eq!(to(says(store, &run, "tg:one", "key-1", Some(second)).await).as_deref(), Some("m-1"), "decided once");
+    store.turns_taken(&run, second, at(3)).await.unwrap();
+    assert_eq!(to(says(store, &run, "tg:one", "key-2", None).await).as_deref(), Some("m-2"));
+    // What a container left when it ended is still about that.
+    store.close_run(&run, &RunEnding::Finished, at(4)).await.unwrap();
+    let left =
+        NewDelivery { answers: Some(Answers::Run { run: run.clone(), through: None }), ..delivery("key-3", "tg:one") };
+    let third = told(store, "one", "m-3").await;
+    let next = opened(store, "one", 2).await;
+    store.hand_over(&next, Handed { first: second, last: third }, at(5)).await.unwrap();
+    store.post(&left, at(6)).await.unwrap();
+    assert_eq!(to(says(store, &next, "tg:one", "key-4", None).await).as_deref(), Some("m-3"), "nobody answered it yet");
+}
+
+/// See [`Answers::Run`].
+pub async fn what_nobody_asked_for_answers_nothing(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    let nothing = Answered::default();
+    let unasked = store.post(&delivery("alert", "tg:one"), at(1)).await.unwrap();
+    assert_eq!(store.delivery_at(unasked).await.unwrap().unwrap().delivery.answered, nothing);
+    let first = told(store, "one", "m-1").await;
+    let other = told(store, "two", "m-1").await;
+    let run = opened(store, "one", 1).await;
+    assert_eq!(says(store, &run, "tg:one", "before it was handed anything", None).await, nothing);
+    store.hand_over(&run, Handed { first, last: other }, at(3)).await.unwrap();
+    assert_eq!(says(store, &run, "tg:two", "to another chat", None).await, nothing);
+    assert_eq!(says(store, &run_id("one", 7), "tg:one", "of a run that never was", None).await, nothing);
+    assert_eq!(says(store, &run, "tg:one", "before what it was handed", Some(Seq(first.0 - 1))).await, nothing);
+    let task = NewRun { kind: RunKind::Task(TaskId::new("t-1").unwrap()), ..new_run("one", 2) };
+    store.open_run(&task).await.unwrap();
+    store.hand_over(&task.id, Handed { first, last: first }, at(3)).await.unwrap();
+    assert_eq!(says(store, &task.id, "tg:one", "of a task", None).await, nothing);
+    store.remove_group(&folder("one")).await.unwrap();
+    assert_eq!(says(store, &run, "tg:one", "of a group that is gone", None).await, nothing);
+}
+
+/// See [`Answers::Message`].
+pub async fn a_message_that_is_not_in_the_inbox_can_be_answered(store: &dyn Store) {
+    let answers = Some(Answers::Message(said_in_thread()));
+    let id = store.post(&NewDelivery { answers, ..delivery("pong", "tg:one") }, at(1)).await.unwrap();
+    let Delivery { answered, .. } = store.delivery_at(id).await.unwrap().unwrap().delivery;
+    assert_eq!(answered, said_in_thread());
+    assert_eq!(answered.reply_to.map(|reply_to| reply_to.id.to_string()).as_deref(), Some("c-1"));
+}
+
+/// See [`Store::post`].
+pub async fn an_answer_to_what_was_said_again_is_one_to_the_original(store: &dyn Store) {
+    let mut last = two_set_aside(store, "one").await;
+    for number in 1..=2 {
+        let retried = store.resolve_set_aside(&folder("one"), last, TurnResolution::Retry, at(60)).await.unwrap();
+        let TurnResolved::Retried { newest: Some(newest) } = retried else { panic!("{retried:?}") };
+        let run = opened(store, "one", number).await;
+        store.hand_over(&run, Handed { first: newest, last: newest }, at(61)).await.unwrap();
+        let answered = says(store, &run, "tg:one", &format!("key-{number}"), Some(newest)).await;
+        // The second time it is a further answer to the same message.
+        let expected = (number == 1).then_some("m-1");
+        assert_eq!(answered.reply_to.as_ref().map(|reply_to| reply_to.id.as_str()), expected);
+        store.give_up(&folder("one"), &GiveUp::dropped(newest), at(62)).await.unwrap();
+        last = newest;
+    }
+}
+
 /// See [`Store::pending_deliveries`] and [`Store::pending_deliveries_of`].
 pub async fn pending_rows_come_in_order_and_by_chat(store: &dyn Store) {
     let mut ids = Vec::new();
@@ -1710,12 +1862,19 @@ fn message(group: &str, id: &str) -> InboundMessage {
         text: format!("text of {id}"),
         sent_at: at(1),
         quote: None,
+        thread: None,
         attachments: Vec::new(),
     }
 }
 
 fn delivery(key: &str, to: &str) -> NewDelivery {
-    NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat(to), text: format!("text of {key}"), file: None }
+    NewDelivery {
+        key: DeliveryKey::new(key).unwrap(),
+        chat: chat(to),
+        text: format!("text of {key}"),
+        file: None,
+        answers: None,
+    }
 }
 
 /// What is told of messages that are given up.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nanoclaw_core::{
+    delivery::Answered,
     message::{InboundMessage, Seq},
     orchestrator::Receipt,
     run::RunNumber,
@@ -60,6 +61,7 @@ async fn the_host_answers_a_command_itself_and_once_however_often_it_comes() {
     let house = House::new(echo).await;
     let ping = command(&house, "/ping").await;
     house.shown(&["pong"]).await;
+    assert_eq!(house.channel.deliveries()[0].answered, Answered::to(&ping, true), "it replies to the command");
     obeyed(&house, &ping).await;
     command(&house, "@Andy /ChatId").await;
     house.shown(&["pong", "This chat is test:main, the group main."]).await;
@@ -74,6 +76,8 @@ async fn the_host_answers_a_command_itself_and_once_however_often_it_comes() {
     obeyed(&house, &ping).await;
     house.write("hello").await;
     house.shown_last("heard hello").await;
+    let answered = house.channel.deliveries().pop().unwrap().answered;
+    assert_eq!(answered.reply_to.unwrap().text, "hello", "an agent's answer replies to the message");
     assert_eq!(house.channel.texts().iter().filter(|text| *text == "pong").count(), 1);
 }
 
@@ -202,6 +206,7 @@ async fn a_host_that_dies_when_it_has_stored_the_stop_leaves_no_run_behind_and_n
     house.state("busy").await;
     let stop = StopWork {
         key: "stop".parse().unwrap(),
+        command: Answered::default(),
         reason: "was stopped".to_owned(),
         stopped: "Stopped.".to_owned(),
         nothing: "Nothing.".to_owned(),

@@ -43,8 +43,13 @@ async fn a_block_that_is_found_committed_is_sent_and_told_of() {
         async move {
             let run = RunId { group: folder("main"), number: agent.input.run_number.unwrap() };
             let (number, chat) = (BlockNumber(1), "test:main".parse().unwrap());
-            let reply =
-                NewDelivery { key: DeliveryKey::reply(&run, number), chat, text: "once".to_owned(), file: None };
+            let reply = NewDelivery {
+                key: DeliveryKey::reply(&run, number),
+                chat,
+                text: "once".to_owned(),
+                file: None,
+                answers: None,
+            };
             let answers = agent.input.last_seq;
             // The commit happens, and an error is told: the worker tries it again.
             let commit = BlockCommit {
@@ -95,7 +100,13 @@ async fn a_request_that_a_dead_host_had_stored_and_not_removed_is_not_sent_again
     store.open_run(&opened).await.unwrap();
     store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::now()).await.unwrap();
     let (name, chat) = ("7.json", "test:main".parse().unwrap());
-    let asked = NewDelivery { key: DeliveryKey::request(&run, name), chat, text: "asked for".to_owned(), file: None };
+    let asked = NewDelivery {
+        key: DeliveryKey::request(&run, name),
+        chat,
+        text: "asked for".to_owned(),
+        file: None,
+        answers: None,
+    };
     store.post(&asked, Timestamp::now()).await.unwrap();
     let mailbox = house.mailbox("main");
     mailbox.create().unwrap();

@@ -226,6 +226,7 @@ async fn f21_a_file_of_which_a_dead_host_had_stored_that_it_is_sent_is_sent_once
         chat: "test:main".parse().unwrap(),
         text: "look".to_owned(),
         file: Some(OutgoingFile::new(folder("main"), "a.txt", file)),
+        answers: None,
     };
     house.store.post(&asked, Timestamp::now()).await.unwrap();
     let house = house.start().await;
@@ -233,6 +234,23 @@ async fn f21_a_file_of_which_a_dead_host_had_stored_that_it_is_sent_is_sent_once
     assert_says(&all(&answers, 1).await[0], "done", "as message 1 of the outbox: a.txt, text/plain, 12 bytes");
     house.shown(&["look", "done"]).await;
     assert_eq!(house.channel.files(), [("look".to_owned(), "a.txt".to_owned(), "thefirstcopy".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_says_in_the_middle_of_its_work_answers_the_message_that_it_works_on() {
+    let house = main_asks(&[
+        ("messages", r#"{"type":"message","chatJid":"test:main","text":"one moment"}"#),
+        ("messages", r#"{"type":"message","chatJid":"test:other","text":"you should know"}"#),
+    ])
+    .await
+    .0;
+    waiting("all was shown", async || house.channel.texts().len() == 2).await;
+    let of = |text: &str| {
+        let sent = house.channel.deliveries();
+        sent.into_iter().find(|delivery| delivery.text == text).unwrap().answered.reply_to.map(|reply_to| reply_to.text)
+    };
+    assert_eq!(of("one moment").as_deref(), Some("go"));
+    assert_eq!(of("you should know"), None, "nobody asked for it there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -304,6 +304,10 @@ impl FakeChannel {
         self.state.lock().unwrap().sent.iter().map(|delivery| delivery.text.clone()).collect()
     }
 
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
+        self.state.lock().unwrap().sent.clone()
+    }
+
     /// Chats and texts.
     pub(crate) fn sent(&self) -> Vec<(String, String)> {
         let state = self.state.lock().unwrap();
@@ -569,6 +573,7 @@ fn message(chat: &str, text: &str) -> InboundMessage {
         text: text.to_owned(),
         sent_at: Timestamp::from_ms(1_772_600_000_000),
         quote: None,
+        thread: None,
         attachments: Vec::new(),
     }
 }

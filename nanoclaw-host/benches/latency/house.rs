@@ -155,6 +155,7 @@ pub(crate) fn message(chat: &ChatId, id: &str) -> InboundMessage {
         text: format!("What is on my list for today? #{id}#"),
         sent_at: Timestamp::now(),
         quote: None,
+        thread: None,
         attachments: Vec::new(),
     }
 }

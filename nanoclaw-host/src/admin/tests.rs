@@ -499,6 +499,7 @@ async fn with_messages(handler: &OnStore, count: i64) -> GroupFolder {
             text: format!("message {number}"),
             sent_at: Timestamp::from_ms(1),
             quote: None,
+            thread: None,
             attachments: Vec::new(),
         };
         handler.store.accept(&message, Wakes::Yes, Timestamp::from_ms(2)).await.unwrap();
@@ -689,7 +690,8 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
     let at = Timestamp::from_ms(1000);
     for (key, text) in [("reply/family/1/1", "line one\nline two"), ("reply/family/1/2", &*"x".repeat(100))] {
         let chat = ChatId::new("tg:1").unwrap();
-        let new = NewDelivery { key: DeliveryKey::new(key).unwrap(), chat, text: text.to_owned(), file: None };
+        let new =
+            NewDelivery { key: DeliveryKey::new(key).unwrap(), chat, text: text.to_owned(), file: None, answers: None };
         store.post(&new, at).await.unwrap();
     }
     store.delivery_failed(OutboxId(1), "a timeout", &AfterTry::Ask(None), at).await.unwrap();
@@ -751,7 +753,7 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
     let file = OutgoingFile::new("family".parse().unwrap(), "out/report.pdf", spooled);
     let key = DeliveryKey::new("request/family/1/3").unwrap();
     let chat = ChatId::new("tg:1").unwrap();
-    store.post(&NewDelivery { key, chat, text: "here".to_owned(), file: Some(file) }, at).await.unwrap();
+    store.post(&NewDelivery { key, chat, text: "here".to_owned(), file: Some(file), answers: None }, at).await.unwrap();
     let show = ask(json!({"id": 5, "command": "outbox_show", "args": {"message": "3"}})).await;
     assert_eq!(show["ok"]["delivery"]["begins"], "[file: report.pdf] here");
     assert_eq!(

@@ -243,6 +243,7 @@ async fn a_file_without_a_message_goes_at_the_second_sweep_and_one_that_is_neede
         text: String::new(),
         sent_at: Timestamp::from_ms(1),
         quote: None,
+        thread: None,
         attachments: vec![Attachment { kind: "photo".to_owned(), name: None, fetched: Fetched::Yes(needed.clone()) }],
     };
     store.accept(&message, Wakes::Yes, Timestamp::from_ms(1)).await.unwrap();
@@ -293,6 +294,7 @@ async fn a_file_is_kept_as_it_was_opened_and_is_held_until_its_message_is_stored
         chat: "tg:1".parse().unwrap(),
         text: String::new(),
         file: Some(file.clone()),
+        answers: None,
     };
     let id = store.post(&new, Timestamp::from_ms(1)).await.unwrap();
     drop(kept.guard);

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use nanoclaw_core::{
     channel::{Channel, SendError},
     chat::{ChannelName, ChatId, ChatMetadata},
-    delivery::{Delivery, DeliveryKey, OutboxId, Sent},
+    delivery::{Answered, Delivery, DeliveryKey, OutboxId, Sent},
     message::{InboundMessage, PlatformMessageId, Seq, Wakes},
     orchestrator::{HeardLate, Receipt},
     store::StoreError,
@@ -332,6 +332,7 @@ pub(crate) fn delivery(number: i64, chat: &str, text: &str) -> Delivery {
         chat: chat.parse().unwrap(),
         text: text.to_owned(),
         file: None,
+        answered: Answered::default(),
         attempts: 0,
         posted_at: Timestamp::now(),
     }

@@ -67,6 +67,7 @@ fn message(chat: &str, id: &str) -> InboundMessage {
         text: format!("text of {id}"),
         sent_at: at(1),
         quote: None,
+        thread: None,
         attachments: Vec::new(),
     }
 }
@@ -77,5 +78,6 @@ fn delivery(key: &str, chat: &str) -> NewDelivery {
         chat: ChatId::new(chat).unwrap(),
         text: format!("text of {key}"),
         file: None,
+        answers: None,
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use nanoclaw_core::{
     attachment::{OutgoingFile, SpoolName, SpooledFile},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
-    delivery::{NewDelivery, OutboxId, Sent},
+    delivery::{Answered, Answers, NewDelivery, OutboxId, Sent},
     group::{Group, GroupRole},
-    message::{Seq, Wakes},
+    message::{InboundMessage, PlatformMessageId, Seq, Wakes},
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::RuntimeKind,
     session::SessionId,
@@ -223,7 +223,10 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
         Operation::RemoveGroup { folder: name } => told(store.remove_group(&folder(NAMES[name])).await),
         Operation::Accept { chat, id, wakes, at: ms } => {
             let wakes = if wakes { Wakes::Yes } else { Wakes::No };
-            told(store.accept(&message(chat_of(chat).as_str(), &format!("m-{id}")), wakes, at(ms)).await)
+            let kind = [None, Some(ChatKind::Group), Some(ChatKind::Private)][usize::from(id % 3)];
+            let thread = (id % 2 == 0).then(|| PlatformMessageId::new(format!("t-{id}")).unwrap());
+            let message = message(chat_of(chat).as_str(), &format!("m-{id}"));
+            told(store.accept(&InboundMessage { chat_kind: kind, thread, ..message }, wakes, at(ms)).await)
         }
         Operation::OpenRun { run, task, at: ms } => {
             let kind = if task { RunKind::Task(the_task()) } else { RunKind::Chat };
@@ -235,16 +238,22 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             told(store.hand_over(&picked(store, run).await, handed, at(3)).await)
         }
         Operation::Commit { run, block, reply, answers, session, extra: (taken, names_messages), at: ms } => {
+            let run = picked(store, run).await;
+            let through = answers.map(Seq);
+            let answering = |key: usize| NewDelivery {
+                answers: Some(Answers::Run { run: run.clone(), through }),
+                ..delivery(KEYS[key], "tg:one")
+            };
             let block = BlockCommit {
                 number: BlockNumber(block),
-                reply: reply.map(|key| delivery(KEYS[key], "tg:one")),
+                reply: reply.map(answering),
                 answers: answers.map(Seq),
                 session: session.map(|number| SessionId::new(format!("s-{number}")).unwrap()),
                 taken: taken.map(Seq),
                 names_messages,
                 at: at(ms),
             };
-            told(store.commit_block(&picked(store, run).await, &block).await)
+            told(store.commit_block(&run, &block).await)
         }
         Operation::Taken { run, through, at: ms } => {
             told(store.turns_taken(&picked(store, run).await, Seq(through), at(ms)).await)
@@ -275,7 +284,8 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
         }
         Operation::StopWork { group, key } => {
             let [reason, stopped, nothing] = ["was stopped", "stopped", "nothing"].map(str::to_owned);
-            let stop = StopWork { key: KEYS[key].parse().unwrap(), reason, stopped, nothing };
+            let command = Answered::to(&message("tg:one", "stop"), true);
+            let stop = StopWork { key: KEYS[key].parse().unwrap(), command, reason, stopped, nothing };
             told(store.stop_work(&folder(NAMES[group]), &stop, at(5)).await)
         }
         Operation::ForgetSession { group, task } => {
@@ -286,7 +296,10 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             let spool = SpoolName::new(format!("f{}", ms.unsigned_abs())).unwrap();
             let spooled = SpooledFile { spool, media_type: "text/plain".to_owned(), bytes: 3 };
             let file = (ms % 2 == 0).then(|| OutgoingFile::new(folder(NAMES[0]), "a.txt", spooled));
-            told(store.post(&NewDelivery { file, ..delivery(KEYS[key], chat_of(chat).as_str()) }, at(ms)).await)
+            let run = picked(store, RunPick { group: chat, offset: 0 }).await;
+            let answers = (ms % 3 != 0).then_some(Answers::Run { run, through: None });
+            let new = NewDelivery { file, answers, ..delivery(KEYS[key], chat_of(chat).as_str()) };
+            told(store.post(&new, at(ms)).await)
         }
         Operation::Sent { id } => told(store.delivery_sent(OutboxId(id), &Sent::default(), at(5)).await),
         Operation::Begun { id } => told(store.delivery_begun(OutboxId(id)).await),

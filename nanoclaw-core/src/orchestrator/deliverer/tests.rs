@@ -204,8 +204,13 @@ impl House {
     /// Posts a message that says its key.
     async fn post_to(&self, chat: &str, key: &str) -> OutboxId {
         let chat: ChatId = chat.parse().unwrap();
-        let new =
-            NewDelivery { key: DeliveryKey::new(key).unwrap(), chat: chat.clone(), text: key.to_owned(), file: None };
+        let new = NewDelivery {
+            key: DeliveryKey::new(key).unwrap(),
+            chat: chat.clone(),
+            text: key.to_owned(),
+            file: None,
+            answers: None,
+        };
         let id = self.store.post(&new, Timestamp::now()).await.unwrap();
         self.nudges.chat(&chat);
         id

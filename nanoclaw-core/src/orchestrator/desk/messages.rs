@@ -4,7 +4,7 @@ use super::{Desk, No};
 use crate::{
     attachment::OutgoingFile,
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery, OutboxId},
+    delivery::{Answers, DeliveryKey, NewDelivery, OutboxId},
     mailbox::GroupFile,
     orchestrator::run::off_the_loop,
     protocol::{environment::guest, requests::MOST_FILE_BYTES},
@@ -24,7 +24,7 @@ impl Desk<'_> {
         if text.trim().is_empty() {
             return Err("the text is empty".into());
         }
-        let mut detail = self.posted(NewDelivery { key, chat, text, file: None }).await?;
+        let mut detail = self.posted(self.asked_for(key, chat, text, None)).await?;
         if sender.is_some() {
             detail.push_str("; this host shows no sender's name");
         }
@@ -68,9 +68,15 @@ impl Desk<'_> {
         let kept = launcher.keep_file(&self.group.folder, file).await.map_err(|reason| not_sent(&reason))?;
         let file = OutgoingFile::new(self.group.folder.clone(), &inside, kept.file);
         let text = caption.unwrap_or_default();
-        let detail = self.posted(NewDelivery { key, chat, text, file: Some(file) }).await;
+        let detail = self.posted(self.asked_for(key, chat, text, Some(file))).await;
         drop(kept.guard);
         detail
+    }
+
+    /// What the agent says in the middle of its work is an answer to what it works on, when it says it there.
+    fn asked_for(&self, key: DeliveryKey, chat: ChatId, text: String, file: Option<OutgoingFile>) -> NewDelivery {
+        let answers = Some(Answers::Run { run: self.run.clone(), through: None });
+        NewDelivery { key, chat, text, file, answers }
     }
 
     /// Puts it into the outbox; what its agent is told.

@@ -45,7 +45,13 @@ async fn set_aside(
     messages.retain(|stored| stored.seq <= through);
     let text = of_given_up(folder, through, &messages, reason);
     let run = context.store.runs(Some(folder), 1).await?.first().map(|run| run.id.number);
-    let notice = NewDelivery { key: DeliveryKey::gave_up(folder, through), chat: group.chat.clone(), text, file: None };
+    let notice = NewDelivery {
+        key: DeliveryKey::gave_up(folder, through),
+        chat: group.chat.clone(),
+        text,
+        file: None,
+        answers: None,
+    };
     let (reason, state) = (reason.to_owned(), SetAsideState::Kept);
     let given_up = GiveUp { through, reason, run, state, notice: Some(notice) };
     context.store.give_up(folder, &given_up, Timestamp::now()).await

@@ -281,6 +281,7 @@ fn message(plan: &GroupPlan, number: u64, wakes: Wakes) -> InboundMessage {
         text,
         sent_at: Timestamp::from_ms(1_772_600_000_000),
         quote: None,
+        thread: None,
         attachments: attachments(number),
     }
 }

@@ -142,7 +142,7 @@ impl Channel for BridgeChannel {
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
-        let Delivery { key, chat, text, .. } = delivery;
+        let Delivery { key, chat, text, answered, .. } = delivery;
         let (path, file) = match (&delivery.file, &self.files) {
             (None, _) => (String::new(), None),
             (Some(file), Some(spool)) => (self.path_of(spool, file).await?, Some(file)),
@@ -159,7 +159,8 @@ impl Channel for BridgeChannel {
             })
             .into_iter()
             .collect();
-        let line = ToBridge::Send { key, chat, text, files: &files };
+        let (reply_to, thread) = (answered.reply_to.as_ref(), answered.thread.as_ref());
+        let line = ToBridge::Send { key, chat, text, reply_to, thread, files: &files };
         let within = self.send_timeout + delivery.more_time();
         let sent = self.ask(key, &line, within, "did not say whether it sent the message").await?;
         sent.ok_or_else(|| SendError::Retry {

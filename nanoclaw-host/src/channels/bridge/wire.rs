@@ -3,7 +3,7 @@
 use nanoclaw_core::{
     attachment::{Attachment, Fetched},
     chat::{ChannelName, ChatId, ChatKind, ChatMetadata},
-    delivery::DeliveryKey,
+    delivery::{DeliveryKey, ReplyTo},
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
     time::Timestamp,
 };
@@ -79,13 +79,15 @@ pub(super) struct Message {
     #[serde(default)]
     is_from_me: bool,
     #[serde(default)]
-    reply_to: Option<ReplyTo>,
+    reply_to: Option<QuoteLine>,
+    #[serde(default)]
+    thread: Option<PlatformMessageId>,
     #[serde(default)]
     attachments: Vec<AttachmentLine>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ReplyTo {
+struct QuoteLine {
     id: PlatformMessageId,
     #[serde(default)]
     sender_name: Option<String>,
@@ -183,6 +185,10 @@ pub(super) enum ToBridge<'a> {
         key: &'a DeliveryKey,
         chat: &'a ChatId,
         text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply_to: Option<&'a ReplyTo>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        thread: Option<&'a PlatformMessageId>,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         files: &'a [FileSent<'a>],
     },
@@ -275,6 +281,7 @@ impl Message {
                 sender_name: quote.sender_name.and_then(|name| clean_name(&name)),
                 text: quote.text.filter(|text| !text.is_empty()),
             }),
+            thread: self.thread,
             attachments,
         };
         Ok(Arrived { message, files })

@@ -52,6 +52,7 @@ impl Discord {
             text: text_of(&said, assistant, &names),
             sent_at: said.at,
             quote: quote_of(&said, assistant, &names),
+            thread: None,
             attachments,
         };
         let receipt = arriving::accept(&*self.intake, self.files.as_ref(), Arrived { message, files }).await?;

@@ -287,7 +287,7 @@ fn seen(text: &str) -> String {
 mod tests {
     use nanoclaw_core::{
         attachment::{SpoolName, SpooledFile},
-        delivery::OutboxId,
+        delivery::{Answered, OutboxId},
     };
     use serde_json::json;
 
@@ -305,6 +305,7 @@ mod tests {
             chat: "dc:1".parse().unwrap(),
             text: text.to_owned(),
             file: file.map(|path| OutgoingFile::new("family".parse().unwrap(), path, spooled)),
+            answered: Answered::default(),
             attempts: 0,
             posted_at: Timestamp::from_ms(0),
         }

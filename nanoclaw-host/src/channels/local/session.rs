@@ -121,6 +121,7 @@ impl Session {
             text,
             sent_at: Timestamp::now(),
             quote: None,
+            thread: None,
             attachments: Vec::new(),
         };
         let receipt = self.shared.intake.accept(message).await;

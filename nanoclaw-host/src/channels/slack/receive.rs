@@ -160,6 +160,7 @@ impl Slack {
             text: text_of(&said, Assistant { user: &me.user_id, called: call }, &names),
             sent_at: said.at,
             quote,
+            thread: said.thread.and_then(|thread| PlatformMessageId::new(&thread.id).ok()),
             attachments,
         };
         let receipt = arriving::accept(&*self.intake, self.files.as_ref(), Arrived { message, files }).await?;

@@ -264,7 +264,7 @@ fn for_find(error: NotFound) -> SendError {
 mod tests {
     use nanoclaw_core::{
         attachment::{SpoolName, SpooledFile},
-        delivery::OutboxId,
+        delivery::{Answered, OutboxId},
     };
     use serde_json::json;
 
@@ -282,6 +282,7 @@ mod tests {
             chat: "slack:C1".parse().unwrap(),
             text: text.to_owned(),
             file: file.map(|path| OutgoingFile::new("family".parse().unwrap(), path, spooled)),
+            answered: Answered::default(),
             attempts: 0,
             posted_at: Timestamp::from_ms(0),
         }

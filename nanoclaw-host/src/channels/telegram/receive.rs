@@ -203,6 +203,7 @@ impl Telegram {
             text: text_of(said, assistant),
             sent_at: said.at,
             quote,
+            thread: None,
             attachments,
         };
         let receipt = arriving::accept(&*self.intake, self.files.as_ref(), Arrived { message, files }).await?;

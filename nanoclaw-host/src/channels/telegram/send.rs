@@ -360,7 +360,7 @@ fn sent(out: &Out) -> Sent {
 mod tests {
     use nanoclaw_core::{
         attachment::{SpoolName, SpooledFile},
-        delivery::OutboxId,
+        delivery::{Answered, OutboxId},
         time::Timestamp,
     };
 
@@ -378,6 +378,7 @@ mod tests {
             chat: "tg:-4242".parse().unwrap(),
             text: text.to_owned(),
             file: file.map(|path| OutgoingFile::new("family".parse().unwrap(), path, spooled)),
+            answered: Answered::default(),
             attempts: 0,
             posted_at: Timestamp::from_ms(0),
         }

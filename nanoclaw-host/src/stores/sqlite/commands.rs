@@ -2,7 +2,7 @@
 
 use nanoclaw_core::{
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answers, DeliveryKey, NewDelivery},
     group::GroupFolder,
     message::Seq,
     run::{RunEnding, RunId, RunNumber},
@@ -55,7 +55,13 @@ pub(super) async fn stop_work(
         return Ok(Stopped::Before);
     }
     let chat: ChatId = rows::id(&known, "chat")?;
-    let answer = |text: &str| NewDelivery { key: stop.key.clone(), chat, text: text.to_owned(), file: None };
+    let answer = |text: &str| NewDelivery {
+        key: stop.key.clone(),
+        chat,
+        text: text.to_owned(),
+        file: None,
+        answers: Some(Answers::Message(stop.command.clone())),
+    };
     let Some(through) = known.try_get::<Option<i64>, _>("newest")?.map(Seq) else {
         outbox::post(write, &answer(&stop.nothing), at).await?;
         return Ok(Stopped::Nothing);

@@ -63,8 +63,8 @@ pub(super) async fn insert(
     // Not ON CONFLICT, which would use up a place each time.
     let seq: Option<i64> = sqlx::query_scalar(
         "INSERT INTO messages (chat, id, channel, chat_kind, sender, sender_name, author, text, sent_at_ms,
-                               quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+                               quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms, thread)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
          WHERE NOT EXISTS (SELECT 1 FROM messages WHERE chat = $1 AND id = $2)
          RETURNING seq",
     )
@@ -83,6 +83,7 @@ pub(super) async fn insert(
     .bind(attachments)
     .bind(i64::from(wakes == Wakes::Yes))
     .bind(at.as_ms())
+    .bind(message.thread.as_ref().map(PlatformMessageId::as_str))
     .fetch_optional(write)
     .await?;
     Ok(seq.map(Seq))
@@ -202,6 +203,7 @@ pub(super) fn message(row: &SqliteRow) -> Result<StoredMessage, Problem> {
             text: row.try_get("text")?,
             sent_at: rows::moment(row, "sent_at_ms")?,
             quote,
+            thread: rows::optional_id(row, "thread")?,
             attachments,
         },
     })

@@ -161,6 +161,10 @@ pub(super) async fn commit_block(
     };
     // The number comes from the container: it counts no further than what was handed over.
     let answers = block.answers.and_then(|through| open.handed_through.map(|handed| handed.min(through)));
+    if let Some(taken) = block.taken {
+        take_turns(write, run, taken, block.at).await?;
+    }
+    // After what was taken is noted: what the reply is an answer to depends on it.
     let reply = match &block.reply {
         Some(reply) => Some(outbox::post(write, reply, block.at).await?),
         None => None,
@@ -187,9 +191,6 @@ pub(super) async fn commit_block(
             .bind(run.number.0)
             .execute(&mut *write)
             .await?;
-    }
-    if let Some(taken) = block.taken {
-        take_turns(write, run, taken, block.at).await?;
     }
     if let Some(answers) = answers {
         sqlx::query(

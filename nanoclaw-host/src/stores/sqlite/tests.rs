@@ -17,6 +17,7 @@ fn delivery(key: &str, bytes: usize) -> NewDelivery {
         chat: ChatId::new("tg:1").unwrap(),
         text: "x".repeat(bytes),
         file: None,
+        answers: None,
     }
 }
 
@@ -183,6 +184,9 @@ async fn no_hot_query_reads_a_table_that_grows() {
         outbox::FILES_IN_USE,
         outbox::PENDING,
         outbox::PENDING_OF,
+        outbox::BY_KEY,
+        outbox::BY_ID,
+        outbox::LAST_THAT_WOKE,
         runs::RUNS_OF,
         runs::OPEN_RUN_OF,
         runs::OPEN_RUNS,
