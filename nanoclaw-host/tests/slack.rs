@@ -16,7 +16,7 @@ use nanoclaw_core::{
     attachment::Fetched,
     channel::{Repeat, SendError},
     chat::ChatKind,
-    delivery::Delivery,
+    delivery::{Answered, Delivery},
 };
 use nanoclaw_fakes::slack::{FakeSlack, Fault};
 use nanoclaw_host::{
@@ -93,7 +93,10 @@ async fn a_message_reaches_the_inbox_with_names_in_place_of_ids_and_is_then_ackn
     assert_eq!((message.chat.as_str(), message.chat_kind), ("slack:D1", Some(ChatKind::Private)));
 
     place.slack.say_more("C1", "U2", "in a thread", &json!({"thread_ts": ts, "parent_user_id": "U1"}));
-    let quote = place.messages(3).await.remove(2).quote.unwrap();
+    let reply = place.messages(3).await.remove(2);
+    assert_eq!(reply.thread.as_ref().map(|thread| thread.as_str()), Some(&*ts));
+    assert_eq!(place.messages(3).await[0].thread, None);
+    let quote = reply.quote.unwrap();
     assert_eq!((quote.id.as_str(), quote.sender_name.as_deref()), (&*ts, Some("Ann")));
 
     place.slack.edit("C1", &ts, "<@UBOT> never mind");
@@ -392,6 +395,78 @@ async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     is_whole(&next.slack.posted("C1"), 400);
     assert!(soon("the look", next.channel().find(&message)).await.unwrap().is_some());
     next.end().await;
+}
+
+/// To the thread that begins with the message `thread`.
+fn in_thread(delivery: Delivery, thread: &str) -> Delivery {
+    Delivery { answered: Answered { reply_to: None, thread: Some(thread.parse().unwrap()) }, ..delivery }
+}
+
+#[tokio::test]
+async fn what_was_asked_in_a_thread_is_answered_in_it_and_the_rest_outside_threads() {
+    let place = Place::connected().await;
+    let first = place.slack.say("C1", "U1", "the first message");
+    place.send(&in_thread(to(1, "slack:C1", "in the thread"), &first)).await.unwrap();
+    place.send(&in_thread(with_report(to(2, "slack:C1", ""), &place.spool, b"a report"), &first)).await.unwrap();
+    place.send(&in_thread(to(3, "slack:C1", &long_text(400)), &first)).await.unwrap();
+    place.send(&to(4, "slack:C1", "outside")).await.unwrap();
+    assert_eq!(place.slack.seen().posted_in("C1", None), ["outside"]);
+    let inside = place.slack.seen().posted_in("C1", Some(&first));
+    assert_eq!(inside[..2], ["in the thread", "[report.txt: a report]"]);
+    is_whole(&inside[2..], 400);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn whether_a_message_was_sent_to_a_thread_is_found_out_there() {
+    let place = Place::connected().await;
+    let first = place.slack.say("C1", "U1", "the first message");
+    // More than a page was said in the thread before.
+    for number in 0..250 {
+        place.slack.say_in_thread("C1", "U1", &format!("{number}"), &first);
+    }
+    for (number, (fault, was_sent)) in [(Fault::DropBefore, false), (Fault::DropAfter, true)].into_iter().enumerate() {
+        let message = in_thread(to(i64::try_from(number).unwrap(), "slack:C1", &format!("message {number}")), &first);
+        place.slack.fail_next("chat.postMessage", fault);
+        place.send(&message).await.unwrap_err();
+        let found = soon("the look", place.channel().find(&message)).await.unwrap();
+        assert_eq!(found.is_some(), was_sent);
+    }
+    // The first piece of a long one is out when the host dies.
+    let mut message = in_thread(to(7, "slack:C2", &long_text(400)), &place.slack.say("C2", "U1", "another"));
+    place.slack.fail_next_in("chat.postMessage", "C2", Fault::Slow);
+    let sending = tokio::spawn({
+        let (channel, message) = (place.channel(), message.clone());
+        async move { channel.send(&message).await }
+    });
+    place.slack.wait_until("the first piece", |seen| seen.posted("C2").len() == 1).await;
+    sending.abort();
+    let Place { slack, served: Served { stop, keeping, .. } } = place;
+    stop.cancel();
+    soon("the end", keeping).await.unwrap();
+    let next = Place::with(slack, &GOOD, false);
+    assert_eq!(soon("the look", next.channel().find(&message)).await.unwrap(), None);
+    message.attempts = 1;
+    next.send(&message).await.unwrap();
+    let thread = message.answered.thread.as_ref().map(|thread| thread.as_str());
+    is_whole(&next.slack.seen().posted_in("C2", thread), 400);
+    assert!(soon("the look", next.channel().find(&message)).await.unwrap().is_some());
+    next.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_thread_is_gone_goes_to_the_main_stream_once() {
+    let place = Place::connected().await;
+    let first = place.slack.say("C1", "U1", "the first message");
+    place.slack.delete("C1", &first);
+    let message = in_thread(to(1, "slack:C1", "the answer"), &first);
+    assert_eq!(soon("the look", place.channel().find(&message)).await.unwrap(), None);
+    place.send(&message).await.unwrap();
+    // The next host does not know that it is out.
+    assert!(soon("the look", place.channel().find(&message)).await.unwrap().is_some());
+    place.send(&message).await.unwrap();
+    assert_eq!(place.slack.seen().posted_in("C1", None), ["the answer"]);
+    place.end().await;
 }
 
 #[tokio::test]

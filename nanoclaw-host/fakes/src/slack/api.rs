@@ -41,8 +41,9 @@ fn act(world: &mut World, state: &State, method: &str, arguments: &Value) -> Res
             "user_id": FakeSlack::BOT_USER, "bot_id": "B1",
         })),
         "apps.connections.open" => Ok(json!({"url": format!("ws://{}/link/?ticket=fake&app_id=A1", state.addr)})),
-        "chat.postMessage" => post(world, &text("channel"), &text("text"), &arguments["metadata"]),
+        "chat.postMessage" => post(world, &text("channel"), &text("text"), arguments),
         "conversations.history" => history(world, arguments),
+        "conversations.replies" => replies(world, arguments),
         "conversations.info" => {
             let id = text("channel");
             if !world.conversations.contains_key(&id) {
@@ -72,16 +73,20 @@ fn act(world: &mut World, state: &State, method: &str, arguments: &Value) -> Res
     }
 }
 
-fn post(world: &mut World, conversation: &str, text: &str, metadata: &Value) -> Result<Value, String> {
-    may_write(world, conversation)?;
+fn post(world: &mut World, conversation: &str, text: &str, arguments: &Value) -> Result<Value, String> {
+    let thread = may_write(world, conversation, arguments)?;
     match text.chars().count() {
         0 => return Err("no_text".to_owned()),
         1..=LONGEST_TEXT => {}
         _ => return Err("msg_too_long".to_owned()),
     }
     let mut message = json!({"text": text});
+    let metadata = &arguments["metadata"];
     if metadata.is_object() {
         message["metadata"] = metadata.clone();
+    }
+    if let Some(thread) = thread {
+        message["thread_ts"] = json!(thread);
     }
     // Slack makes blocks of what apps post, of kinds that come and go.
     message["blocks"] =
@@ -93,7 +98,7 @@ fn post(world: &mut World, conversation: &str, text: &str, metadata: &Value) -> 
 
 fn share(world: &mut World, arguments: &Value) -> Result<Value, String> {
     let conversation = arguments["channel_id"].as_str().unwrap_or_default().to_owned();
-    may_write(world, &conversation)?;
+    let thread = may_write(world, &conversation, arguments)?;
     let (mut files, mut shown) = (Vec::new(), arguments["initial_comment"].as_str().unwrap_or_default().to_owned());
     for file in arguments["files"].as_array().into_iter().flatten() {
         let id = file["id"].as_str().unwrap_or_default();
@@ -103,31 +108,66 @@ fn share(world: &mut World, arguments: &Value) -> Result<Value, String> {
         shown = format!("{shown} [{title}: {}]", String::from_utf8_lossy(content)).trim_start().to_owned();
         files.push(json!({"id": id, "name": kept.name, "title": title, "size": kept.length}));
     }
-    world.post(&conversation, json!({"text": shown, "files": files.clone()}));
+    let mut message = json!({"text": shown, "files": files.clone()});
+    if let Some(thread) = thread {
+        message["thread_ts"] = json!(thread);
+    }
+    world.post(&conversation, message);
     Ok(json!({"files": files}))
 }
 
-fn may_write(world: &World, conversation: &str) -> Result<(), String> {
+/// Whether the app may write there; the thread, if it is to be in one.
+fn may_write(world: &World, conversation: &str, arguments: &Value) -> Result<Option<String>, String> {
     let conversation = world.conversations.get(conversation).ok_or("channel_not_found")?;
     match () {
-        () if conversation.archived => Err("is_archived".to_owned()),
-        () if !conversation.app_is_in => Err("not_in_channel".to_owned()),
-        () => Ok(()),
+        () if conversation.archived => return Err("is_archived".to_owned()),
+        () if !conversation.app_is_in => return Err("not_in_channel".to_owned()),
+        () => {}
+    }
+    let Some(thread) = arguments["thread_ts"].as_str() else { return Ok(None) };
+    match conversation.history.iter().any(|message| message["ts"] == thread) {
+        true => Ok(Some(thread.to_owned())),
+        false => Err("thread_not_found".to_owned()),
     }
 }
 
-/// Newest first; a cursor is how many were told before.
+/// What was said outside threads, newest first.
 fn history(world: &World, arguments: &Value) -> Result<Value, String> {
+    let conversation = arguments["channel"].as_str().and_then(|id| world.conversations.get(id));
+    let conversation = conversation.ok_or("channel_not_found")?;
+    let shown = |message: &&Value| thread_of(message).is_none() || message["subtype"] == "thread_broadcast";
+    Ok(page(conversation.history.iter().rev().filter(shown), arguments))
+}
+
+/// A thread: its first message, and then what was said in it, oldest first.
+fn replies(world: &World, arguments: &Value) -> Result<Value, String> {
+    let conversation = arguments["channel"].as_str().and_then(|id| world.conversations.get(id));
+    let conversation = conversation.ok_or("channel_not_found")?;
+    let first = arguments["ts"].as_str().unwrap_or_default();
+    if !conversation.history.iter().any(|message| message["ts"] == first) {
+        return Err("thread_not_found".to_owned());
+    }
+    let in_thread = |message: &&Value| message["ts"] == first || thread_of(message) == Some(first);
+    Ok(page(conversation.history.iter().filter(in_thread), arguments))
+}
+
+/// The thread that a message was said in.
+pub(super) fn thread_of(message: &Value) -> Option<&str> {
+    message["thread_ts"].as_str().filter(|thread| message["ts"] != *thread)
+}
+
+/// A cursor is how many were told before.
+fn page<'a>(messages: impl Iterator<Item = &'a Value>, arguments: &Value) -> Value {
     let argument = |name: &str| arguments[name].as_str().unwrap_or_default();
-    let conversation = world.conversations.get(argument("channel")).ok_or("channel_not_found")?;
     let limit: usize = argument("limit").parse().unwrap_or(100);
     let told: usize = argument("cursor").parse().unwrap_or(0);
     let with_metadata = argument("include_all_metadata") == "true";
     let oldest: f64 = argument("oldest").parse().unwrap_or(0.0);
     let is_new =
         |message: &&Value| message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).is_some_and(|ts| ts > oldest);
-    let page = conversation.history.iter().rev().take_while(is_new).skip(told).take(limit).map(|message| {
-        let mut message = message.clone();
+    let all: Vec<&Value> = messages.filter(is_new).collect();
+    let page = all.iter().skip(told).take(limit).map(|message| {
+        let mut message = Value::clone(message);
         if let (false, Some(message)) = (with_metadata, message.as_object_mut()) {
             message.remove("metadata");
         }
@@ -135,9 +175,8 @@ fn history(world: &World, arguments: &Value) -> Result<Value, String> {
     });
     let page: Vec<Value> = page.collect();
     let next = told + page.len();
-    let cursor =
-        if next < conversation.history.iter().filter(is_new).count() { next.to_string() } else { String::new() };
-    Ok(json!({"messages": page, "has_more": !cursor.is_empty(), "response_metadata": {"next_cursor": cursor}}))
+    let cursor = if next < all.len() { next.to_string() } else { String::new() };
+    json!({"messages": page, "has_more": !cursor.is_empty(), "response_metadata": {"next_cursor": cursor}})
 }
 
 fn about(world: &World, id: &str) -> Value {

@@ -8,8 +8,8 @@
 //! | method | what is checked |
 //! | --- | --- |
 //! | `auth.test`, `apps.connections.open` | the token and its kind |
-//! | `chat.postMessage` | that the conversation is there, is not archived, and has the app in it; the text's length |
-//! | `conversations.history`, `conversations.info`, `users.conversations`, `users.info` | that there is such a one |
+//! | `chat.postMessage` | that the conversation is there, is not archived, and has the app in it; that the thread is there; the text's length |
+//! | `conversations.history`, `conversations.replies`, `conversations.info`, `users.conversations`, `users.info` | that there is such a one |
 //! | `files.getUploadURLExternal`, the upload, `files.completeUploadExternal` | the length that was told; that it was uploaded |
 //! | a file's `url_private` | the token; without it the answer is a redirection to a page, as Slack's is |
 //!
@@ -148,6 +148,16 @@ impl FakeSlack {
             let file = world.keep_file(addr, name, content);
             world.say(conversation, user, text, &json!({"subtype": "file_share", "files": [file]}))
         })
+    }
+
+    /// Somebody writes in the thread that begins with the message `thread`.
+    pub fn say_in_thread(&self, conversation: &str, user: &str, text: &str, thread: &str) -> String {
+        self.say_more(conversation, user, text, &json!({"thread_ts": thread}))
+    }
+
+    /// Somebody deletes a message, with which its thread goes.
+    pub fn delete(&self, conversation: &str, ts: &str) {
+        self.change(|world| world.delete(conversation, ts));
     }
 
     /// Somebody changes what they wrote.

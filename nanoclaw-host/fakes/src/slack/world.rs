@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{FakeSlack, Fault};
+use super::{FakeSlack, Fault, api::thread_of};
 
 /// What was seen of the app.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +46,13 @@ impl Seen {
     pub fn posted(&self, conversation: &str) -> Vec<String> {
         let here = self.posts.iter().filter(|(place, _)| place == conversation);
         here.map(|(_, message)| message["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The same, of what it posted in a thread, or outside threads.
+    #[must_use]
+    pub fn posted_in(&self, conversation: &str, thread: Option<&str>) -> Vec<String> {
+        let posts = self.posts.iter().filter(|(_, message)| thread_of(message) == thread).cloned().collect();
+        Self { posts, ..Self::default() }.posted(conversation)
     }
 
     /// How often a method was called.
@@ -154,6 +161,12 @@ impl World {
         }
         self.happen(event);
         ts
+    }
+
+    pub(super) fn delete(&mut self, conversation: &str, ts: &str) {
+        if let Some(conversation) = self.conversations.get_mut(conversation) {
+            conversation.history.retain(|message| message["ts"] != ts);
+        }
     }
 
     pub(super) fn edit(&mut self, conversation: &str, ts: &str, text: &str) {

@@ -99,7 +99,16 @@ pub(super) struct PastFile {
     pub(super) name: Option<String>,
 }
 
-/// A page of a history, newest first.
+/// Where something is posted, and looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stream<'a> {
+    /// The conversation.
+    pub(super) channel: &'a str,
+    /// One of its threads, by its first message; `None`: what is said outside threads.
+    pub(super) thread: Option<&'a str>,
+}
+
+/// A page of a history.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
     #[serde(default)]
@@ -118,6 +127,8 @@ struct Cursor {
 struct Post<'a> {
     channel: &'a str,
     text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_ts: Option<&'a str>,
     metadata: SlackMessageMetadata,
 }
 
@@ -233,31 +244,34 @@ impl Client {
     pub(super) async fn post_text(
         &self,
         bot: &Secret,
-        channel: &str,
+        Stream { channel, thread: thread_ts }: Stream<'_>,
         text: &str,
         mark: HashMap<String, String>,
     ) -> Result<String, Trouble> {
         let metadata = SlackMessageMetadata::new(MARK.to_owned()).with_event_payload(mark);
-        let posted: Posted = self.post("chat.postMessage", bot, &Post { channel, text, metadata }).await?;
+        let posted: Posted = self.post("chat.postMessage", bot, &Post { channel, text, thread_ts, metadata }).await?;
         Ok(posted.ts)
     }
 
-    /// A page of what was said in a conversation since `oldest`, newest first, and where the next begins.
+    /// A page of what was said since `oldest`, and where the next begins: newest first outside threads, and in a thread its first
+    /// message and then oldest first.
     pub(super) async fn history(
         &self,
         bot: &Secret,
-        channel: &str,
+        Stream { channel, thread }: Stream<'_>,
         oldest: Timestamp,
         from: Option<String>,
     ) -> Result<(Vec<Past>, Option<String>), Trouble> {
         let parameters = vec![
             ("channel", Some(channel.to_owned())),
+            ("ts", thread.map(str::to_owned)),
             ("limit", Some("200".to_owned())),
             ("include_all_metadata", Some("true".to_owned())),
             ("oldest", Some((oldest.as_ms() / 1000).to_string())),
             ("cursor", from),
         ];
-        let page: Page = self.get("conversations.history", bot, parameters).await?;
+        let method = if thread.is_some() { "conversations.replies" } else { "conversations.history" };
+        let page: Page = self.get(method, bot, parameters).await?;
         let next = page.response_metadata.next();
         Ok((page.messages, next))
     }
@@ -285,19 +299,21 @@ impl Client {
         upload.await.map_err(Trouble::of).map(|Done {}| place.file_id)
     }
 
-    /// Shares an uploaded file in a conversation, with what is said to it.
+    /// Shares an uploaded file, with what is said to it.
     pub(super) async fn share(
         &self,
         bot: &Secret,
         file: &str,
         title: &str,
-        channel: &str,
+        Stream { channel, thread: thread_ts }: Stream<'_>,
         comment: Option<&str>,
     ) -> Result<(), Trouble> {
         #[derive(Serialize)]
         struct Share<'a> {
             files: [Shared<'a>; 1],
             channel_id: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            thread_ts: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             initial_comment: Option<&'a str>,
         }
@@ -306,7 +322,8 @@ impl Client {
             id: &'a str,
             title: &'a str,
         }
-        let share = Share { files: [Shared { id: file, title }], channel_id: channel, initial_comment: comment };
+        let files = [Shared { id: file, title }];
+        let share = Share { files, channel_id: channel, thread_ts, initial_comment: comment };
         self.post("files.completeUploadExternal", bot, &share).await.map(|Done {}| ())
     }
 

@@ -1,7 +1,7 @@
 //! What goes out: in pieces that Slack takes, each with a mark by which it is found again.
 //!
 //! Slack shows a message twice that is posted twice. So before one is repeated of which nobody knows whether it was posted, the
-//! conversation's history is asked for its mark: metadata with the delivery's key and the piece's place. A file cannot have
+//! conversation, or the thread of it that it was to go to, is asked for its mark: metadata with the delivery's key and the piece's place. A file cannot have
 //! metadata; its mark is in its name.
 
 use std::{collections::HashMap, time::Duration};
@@ -13,6 +13,7 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
+    message::PlatformMessageId,
     secret::Secret,
     time::Timestamp,
 };
@@ -21,7 +22,7 @@ use sha2::Digest as _;
 
 use super::{
     BOT_TOKEN, Slack,
-    client::{Client, MARK, Past},
+    client::{Client, MARK, Past, Stream},
     conversation_of,
     trouble::Trouble,
 };
@@ -108,6 +109,18 @@ impl Channel for Slack {
 /// The client, and the token that it is used with.
 type Ready<'a> = (&'a Client, Secret);
 
+/// Why something was not posted.
+enum NotPosted {
+    Trouble(Trouble),
+    Error(SendError),
+}
+
+impl From<SendError> for NotPosted {
+    fn from(error: SendError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Why a message cannot be looked for.
 enum NotFound {
     Trouble(Trouble),
@@ -132,16 +145,43 @@ impl Slack {
         place: usize,
         piece: &Piece,
     ) -> Result<String, SendError> {
-        let channel = conversation_of(&delivery.chat);
+        let stream = stream_of(delivery);
+        let posted = match self.post_in(ready, delivery, stream, place, piece).await {
+            Err(NotPosted::Trouble(trouble)) if stream.thread.is_some() && trouble.is_about_thread() => {
+                tracing::debug!(key = %delivery.key, ?trouble, "its thread is gone; it goes to the main stream");
+                // A try before this one may have come to the same.
+                let main = Stream { thread: None, ..stream };
+                let out = self.look_up_in(ready, delivery, main, place + 1).await.map_err(for_find)?;
+                match out.get(&place) {
+                    Some(id) => Ok(id.clone()),
+                    None => self.post_in(ready, delivery, main, place, piece).await,
+                }
+            }
+            posted => posted,
+        };
+        posted.map_err(|error| match error {
+            NotPosted::Trouble(trouble) => self.told(trouble),
+            NotPosted::Error(error) => error,
+        })
+    }
+
+    async fn post_in(
+        &self,
+        ready: &Ready<'_>,
+        delivery: &Delivery,
+        stream: Stream<'_>,
+        place: usize,
+        piece: &Piece,
+    ) -> Result<String, NotPosted> {
         match (piece, &delivery.file) {
             (Piece::Text(text), _) => {
                 let mark = mark(&delivery.key, place);
-                ready.0.post_text(&ready.1, channel, text, mark).await.map_err(|trouble| self.told(trouble))
+                ready.0.post_text(&ready.1, stream, text, mark).await.map_err(NotPosted::Trouble)
             }
             (Piece::File(caption), Some(file)) => {
-                self.send_file(ready, &delivery.key, channel, file, caption.as_deref()).await
+                self.send_file(ready, &delivery.key, stream, file, caption.as_deref()).await
             }
-            (Piece::File(_), None) => Err(SendError::Permanent { reason: "its file is not there".to_owned() }),
+            (Piece::File(_), None) => Err(SendError::Permanent { reason: "its file is not there".to_owned() }.into()),
         }
     }
 
@@ -150,10 +190,10 @@ impl Slack {
         &self,
         (client, bot): &Ready<'_>,
         key: &DeliveryKey,
-        channel: &str,
+        stream: Stream<'_>,
         file: &OutgoingFile,
         caption: Option<&str>,
-    ) -> Result<String, SendError> {
+    ) -> Result<String, NotPosted> {
         let permanent = |reason| SendError::Permanent { reason };
         let spool = self.files.as_ref().ok_or_else(|| permanent("this host sends no files".to_owned()))?;
         let path = spool.path_of(file);
@@ -167,9 +207,8 @@ impl Slack {
             SendError::Unknown { reason } => SendError::Retry { reason, after: None },
             error => error,
         })?;
-        let shared = client.share(bot, &id, &file.name, channel, caption).await;
-        shared.map_err(|trouble| self.told(trouble))?;
-        Ok(id)
+        let shared = client.share(bot, &id, &file.name, stream, caption).await;
+        shared.map(|()| id).map_err(NotPosted::Trouble)
     }
 
     /// What a trouble means for a message; one about the token is looked into.
@@ -180,15 +219,30 @@ impl Slack {
         trouble.for_send()
     }
 
-    /// Which of the `count` pieces of a message are in its conversation.
-    async fn look_up(&self, (client, bot): &Ready<'_>, delivery: &Delivery, count: usize) -> Result<Out, NotFound> {
-        let channel = conversation_of(&delivery.chat);
+    /// Which of the `count` pieces of a message are where they were to go.
+    async fn look_up(&self, ready: &Ready<'_>, delivery: &Delivery, count: usize) -> Result<Out, NotFound> {
+        let stream = stream_of(delivery);
+        match self.look_up_in(ready, delivery, stream, count).await {
+            Err(NotFound::Trouble(trouble)) if stream.thread.is_some() && trouble.is_about_thread() => {
+                self.look_up_in(ready, delivery, Stream { thread: None, ..stream }, count).await
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look_up_in(
+        &self,
+        (client, bot): &Ready<'_>,
+        delivery: &Delivery,
+        stream: Stream<'_>,
+        count: usize,
+    ) -> Result<Out, NotFound> {
         let name = delivery.file.as_ref().map(|file| marked_name(&file.name, &delivery.key));
         let look_back = i64::try_from(LOOK_BACK.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp::from_ms(Timestamp::now().as_ms().saturating_sub(look_back));
         let (mut out, mut from) = (Out::new(), None);
         for _ in 0..MOST_PAGES {
-            let page = client.history(bot, channel, oldest, from).await;
+            let page = client.history(bot, stream, oldest, from).await;
             let (messages, next) = page.map_err(|trouble| {
                 if trouble.is_about_token() {
                     self.doubted.notify_one();
@@ -200,14 +254,21 @@ impl Slack {
                     out.insert(place, message.ts.clone());
                 }
             }
-            // The pieces were posted in their order: before the first there is none.
+            // The pieces were posted in their order: outside threads, which are told backwards, there is none before the first.
+            let all = out.len() == count || (stream.thread.is_none() && out.contains_key(&0));
             match next {
-                Some(next) if !out.contains_key(&0) => from = Some(next),
+                Some(next) if !all => from = Some(next),
                 _ => return Ok(out),
             }
         }
         Err(NotFound::TooFar)
     }
+}
+
+/// Where a delivery goes: to the thread in which it was asked for.
+fn stream_of(delivery: &Delivery) -> Stream<'_> {
+    let thread = delivery.answered.thread.as_ref().map(PlatformMessageId::as_str);
+    Stream { channel: conversation_of(&delivery.chat), thread }
 }
 
 /// The pieces in which a delivery goes out; none when it says nothing.

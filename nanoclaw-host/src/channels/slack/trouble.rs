@@ -61,6 +61,12 @@ impl Trouble {
         matches!(self, Self::Told(code) if is_about_token(code))
     }
 
+    /// Whether Slack knows the thread not (any more), or takes nothing in it; nothing was posted then.
+    pub(super) fn is_about_thread(&self) -> bool {
+        let about = ["thread_not_found", "invalid_thread_ts", "cannot_reply_to_message"];
+        matches!(self, Self::Told(code) if about.contains(&code.as_str()))
+    }
+
     /// What it means for a message that was to be sent.
     pub(super) fn for_send(self) -> SendError {
         match self {
