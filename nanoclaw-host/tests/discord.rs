@@ -16,7 +16,7 @@ use nanoclaw_core::{
     attachment::Fetched,
     channel::{Repeat, SendError, Typing},
     chat::ChatKind,
-    delivery::{Delivery, Sent},
+    delivery::{Answered, Delivery, ReplyTo, Sent},
     time::Timestamp,
 };
 use nanoclaw_fakes::discord::{FakeDiscord, Fault, GATEWAY, HISTORY, POST, TYPING};
@@ -438,6 +438,48 @@ async fn an_answer_is_posted_with_its_nonce_pings_nobody_and_goes_out_in_pieces_
     let pieces = place.discord.posted("21");
     assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.chars().count() <= 2000), "{}", pieces.len());
     is_whole(&pieces, 200);
+    place.end().await;
+}
+
+/// An answer to the message of this id.
+fn answering(delivery: Delivery, id: &str) -> Delivery {
+    let reply_to = ReplyTo { id: id.parse().unwrap(), sender: "11".parse().unwrap(), text: "what?".to_owned() };
+    Delivery { answered: Answered { reply_to: Some(reply_to), thread: None }, ..delivery }
+}
+
+#[tokio::test]
+async fn an_answer_replies_with_its_first_piece_and_pings_nobody() {
+    let place = Place::connected().await;
+    let asked = place.discord.say("20", "11", "what?");
+    place.send(&answering(to(1, "dc:20", &long_text(200)), &asked)).await.unwrap();
+    let replies = place.discord.seen().replied_to("20");
+    assert!(replies.len() > 2 && replies[1..].iter().all(Option::is_none), "{replies:?}");
+    assert_eq!(replies[0].as_deref(), Some("what?"));
+    let seen = place.discord.seen();
+    let arguments = &seen.calls.iter().find(|call| call.what == POST).unwrap().arguments;
+    assert_eq!(arguments["allowed_mentions"]["replied_user"], false);
+
+    // To a change of a message: to the message. With a file as well.
+    let file = with_report(to(2, "dc:20", "here"), &place.spool, b"a report");
+    place.send(&answering(file, &format!("{asked}/edited/2026"))).await.unwrap();
+    assert_eq!(place.discord.seen().replied_to("20").pop().unwrap().as_deref(), Some("what?"));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_reply_is_posted_all_the_same() {
+    let place = Place::connected().await;
+    place.send(&answering(to(1, "dc:20", "to one that was deleted"), "12345")).await.unwrap();
+    place.send(&answering(to(2, "dc:20", "to a strange one"), "no-number")).await.unwrap();
+    let asked = place.discord.say("20", "11", "what?");
+    place.discord.fail_next(POST, Fault::Error("160002".to_owned()));
+    place.send(&answering(to(3, "dc:20", "where it may not"), &asked)).await.unwrap();
+    assert_eq!(place.discord.seen().replied_to("20"), [None, None, None]);
+    // Whether it was sent is found out as of any other message.
+    let message = answering(to(4, "dc:20", "once"), &asked);
+    place.discord.fail_next(POST, Fault::DropAfter);
+    place.send(&message).await.unwrap_err();
+    assert!(place.find(&message).await.unwrap().is_some());
     place.end().await;
 }
 

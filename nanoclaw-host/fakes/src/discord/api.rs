@@ -68,11 +68,24 @@ fn post(world: &mut World, call: &Call, files: &Files) -> Result<Value, No> {
     if let Some(posted) = enforced.as_ref().and_then(|nonce| world.nonces.get(nonce)) {
         return Ok(posted.clone());
     }
-    let posted = world.post(&call.channel, text, nonce, files);
+    let replied_to = replied_to(world, call)?;
+    let posted = world.post(&call.channel, text, nonce, files, replied_to);
     if let Some(nonce) = enforced {
         world.nonces.insert(nonce, posted.clone());
     }
     Ok(posted)
+}
+
+/// The message of the channel that is replied to.
+fn replied_to(world: &World, call: &Call) -> Result<Option<Value>, No> {
+    let reference = &call.arguments["message_reference"];
+    let Some(id) = reference["message_id"].as_str() else { return Ok(None) };
+    let channel = world.channels.get(&call.channel);
+    match channel.and_then(|channel| channel.history.iter().find(|message| message["id"] == id)) {
+        Some(found) => Ok(Some(found.clone())),
+        None if reference["fail_if_not_exists"] == false => Ok(None),
+        None => Err((400, 50035, "Invalid Form Body")),
+    }
 }
 
 fn history(world: &World, call: &Call) -> Result<Value, No> {

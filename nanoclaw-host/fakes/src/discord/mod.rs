@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | all | the token |
 //! | `GET /gateway/bot` | |
-//! | `POST /channels/{id}/messages`, as JSON or with a file | that there is such a channel, that the bot sees it and may write; the text's length; that a nonce has 25 characters at most. With `enforce_nonce` a message of the same nonce is told in place of a second one, until [`FakeDiscord::forget_nonces`] |
+//! | `POST /channels/{id}/messages`, as JSON or with a file | that there is such a channel, that the bot sees it and may write; the text's length; that a nonce has 25 characters at most; that what it replies to is there, or `fail_if_not_exists` is `false`. With `enforce_nonce` a message of the same nonce is told in place of a second one, until [`FakeDiscord::forget_nonces`] |
 //! | `GET /channels/{id}/messages` | the same; `limit`, `before`, `after`; newest first, without nonces |
 //! | `POST /channels/{id}/typing` | the same |
 //! | `GET /attachments/…` | |

@@ -50,6 +50,13 @@ pub struct Call {
 }
 
 impl Seen {
+    /// The words of the message that each of those in a channel replies to, oldest first; `None` for one that replies to none.
+    #[must_use]
+    pub fn replied_to(&self, channel: &str) -> Vec<Option<String>> {
+        let here = self.posts.iter().filter(|(place, _)| place == channel);
+        here.map(|(_, message)| message["referenced_message"]["content"].as_str().map(str::to_owned)).collect()
+    }
+
     /// The texts that the bot posted in a channel, oldest first; of a file, its caption and `[name: its content]`.
     #[must_use]
     pub fn posted(&self, channel: &str) -> Vec<String> {
@@ -191,13 +198,25 @@ impl World {
     }
 
     /// The bot says something; it is heard by all, by the bot too.
-    pub(super) fn post(&mut self, channel: &str, text: &str, nonce: &Value, files: &[(String, Vec<u8>)]) -> Value {
+    pub(super) fn post(
+        &mut self,
+        channel: &str,
+        text: &str,
+        nonce: &Value,
+        files: &[(String, Vec<u8>)],
+        replied_to: Option<Value>,
+    ) -> Value {
         let id = self.next_id();
         let author =
             json!({"id": FakeDiscord::BOT_USER, "username": "andy", "discriminator": "0", "bot": true, "avatar": null});
         let mut posted = message(&id, channel, author, text.trim());
         let kept: Vec<Value> = files.iter().map(|(name, content)| self.keep_file(channel, name, content)).collect();
         posted["attachments"] = json!(kept);
+        if let Some(replied_to) = replied_to {
+            posted["type"] = json!(19);
+            posted["message_reference"] = json!({"message_id": replied_to["id"], "channel_id": channel});
+            posted["referenced_message"] = replied_to;
+        }
         // Discord tells a nonce with the message that is made, and not in its history.
         self.keep(channel, posted.clone());
         posted["nonce"] = nonce.clone();

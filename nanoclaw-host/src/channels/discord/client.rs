@@ -14,7 +14,10 @@ use serde_json::Value;
 use serenity::{
     builder::{CreateAllowedMentions, CreateAttachment, CreateMessage},
     http::{LightMethod, Multipart, MultipartUpload, Request, Route},
-    model::{channel::Nonce, id::ChannelId},
+    model::{
+        channel::{MessageReference, Nonce},
+        id::{ChannelId, MessageId},
+    },
 };
 
 use super::trouble::Trouble;
@@ -80,6 +83,15 @@ pub(super) enum From {
     Before(Option<u64>),
 }
 
+/// What is posted.
+pub(super) struct NewMessage<'a> {
+    pub(super) text: Option<&'a str>,
+    pub(super) file: Option<Upload>,
+    pub(super) nonce: String,
+    /// The message of the same channel that it is shown to reply to.
+    pub(super) reply_to: Option<MessageId>,
+}
+
 /// A file to send.
 pub(super) struct Upload {
     pub(super) name: String,
@@ -122,21 +134,24 @@ impl Client {
         &self,
         token: &Secret,
         channel: ChannelId,
-        text: Option<&str>,
-        nonce: String,
-        file: Option<Upload>,
+        NewMessage { text, file, nonce, reply_to }: NewMessage<'_>,
     ) -> Result<String, Trouble> {
         #[derive(Deserialize)]
         struct Posted {
             id: String,
         }
-        // Nobody is pinged by what an agent writes, whomever it names.
+        // Nobody is pinged by what an agent writes, whomever it names, and whom it answers neither.
         let mut message = CreateMessage::new()
             .nonce(Nonce::String(nonce))
             .enforce_nonce(true)
-            .allowed_mentions(CreateAllowedMentions::new());
+            .allowed_mentions(CreateAllowedMentions::new().replied_user(false));
         if let Some(text) = text {
             message = message.content(text);
+        }
+        if let Some(replied_to) = reply_to {
+            // Should that message be gone, Discord posts this one as no reply.
+            let reply = MessageReference::from((channel, replied_to)).fail_if_not_exists(false);
+            message = message.reference_message(reply);
         }
         let more_time = file.as_ref().map_or(0, |file| file.content.len() as u64).div_ceil(FILE_BYTES_A_SECOND);
         let file = file.map(|file| CreateAttachment::bytes(file.content, file.name));

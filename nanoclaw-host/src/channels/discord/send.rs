@@ -6,7 +6,7 @@
 //! outbox, and that says the same, is this one. Only where two messages that say the same waited for the same chat at the same time
 //! can that be wrong, and then people see once what was to be said twice.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use async_trait::async_trait;
 use nanoclaw_core::{
@@ -19,7 +19,7 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 use serde_json::Value;
-use serenity::model::id::ChannelId;
+use serenity::model::id::{ChannelId, MessageId};
 use sha2::Digest as _;
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ use super::{
     Discord, TOKEN,
     catch_up::patiently,
     channel_of,
-    client::{Client, From, PAGE, Upload},
+    client::{Client, From, NewMessage, PAGE, Upload},
     event::{Message, before},
     trouble::Trouble,
 };
@@ -159,6 +159,8 @@ impl Discord {
         patience: &mut Duration,
     ) -> Result<String, SendError> {
         let Ready { client, token, channel } = ready;
+        // The first piece replies.
+        let mut reply_to = answered_by(delivery).filter(|_| place == 0);
         loop {
             let (text, file) = match (piece, &delivery.file) {
                 (Piece::Text(text), _) => (Some(text.as_str()), None),
@@ -167,10 +169,16 @@ impl Discord {
                     return Err(SendError::Permanent { reason: "its file is not there".to_owned() });
                 }
             };
-            match client.post(token, *channel, text, nonce(&delivery.key, place), file).await {
+            let nonce = nonce(&delivery.key, place);
+            match client.post(token, *channel, NewMessage { text, file, nonce, reply_to }).await {
                 Err(Trouble::Limited(after)) if after <= *patience => {
                     *patience -= after;
                     tokio::time::sleep(after).await;
+                }
+                // It was not posted: perhaps because the bot may not reply there, or not to such a message.
+                Err(Trouble::Told { status, code, words }) if reply_to.is_some() => {
+                    tracing::debug!(key = %delivery.key, status, code, words, "Discord takes no reply; it goes out as none");
+                    reply_to = None;
                 }
                 posted => return posted.map_err(|trouble| self.told(trouble)),
             }
@@ -229,6 +237,13 @@ fn pieces(delivery: &Delivery) -> Vec<Piece> {
         (Some(_), [caption]) => vec![Piece::File(Some(caption.clone()))],
         (Some(_), _) => texts.into_iter().map(Piece::Text).chain([Piece::File(None)]).collect(),
     }
+}
+
+/// The message that a delivery replies to; that of a change of a message is the message itself.
+fn answered_by(delivery: &Delivery) -> Option<MessageId> {
+    let id = delivery.answered.reply_to.as_ref()?.id.as_str();
+    let id: NonZeroU64 = id.split('/').next()?.parse().ok()?;
+    Some(id.into())
 }
 
 /// By what Discord knows a piece: 25 characters, the most that it takes, which no other piece gives.
