@@ -10,17 +10,14 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    place::{Place, on_each_runtime},
+    place::{On, Place, on_each_runtime},
     process::{SOON, until},
 };
 
 on_each_runtime! {
-    a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered,
     a_host_killed_between_accepting_and_answering_answers_once_in_the_end,
     what_is_stopped_in_the_chat_is_answered_by_that_and_what_is_asked_next_is_answered,
     a_command_is_obeyed_and_answered_once_wherever_the_host_dies,
-    f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once,
-    a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key,
     a_file_that_came_with_a_message_outlives_a_killed_host_and_is_read_by_the_agent,
     f21_a_file_that_an_agent_sends_reaches_the_bridge_whole_and_once_wherever_the_host_dies,
 }
@@ -137,16 +134,19 @@ pub fn register(place: &Place) {
     place.run(["groups", "add", "net:-1", "--name", "Family", "--no-trigger"]).succeeded();
 }
 
-fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered(place: &Place) {
+#[test]
+fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered() {
+    // What runs the containers makes no difference to it.
+    let Some(place) = Place::on(On::Sandbox) else { return };
     let service = place.service();
-    let mut bridge = Bridge::connect(place);
+    let mut bridge = Bridge::connect(&place);
     bridge.message("1", "a secret of strangers");
     assert_eq!(bridge.until("accepted")["registered"], false);
     assert_eq!(place.rows("SELECT text FROM messages"), Vec::<String>::new());
     assert_eq!(place.rows("SELECT chat || ' ' || channel FROM chats"), ["net:-1 net"]);
     assert_eq!(place.json(["groups", "chats", "--json"])[0]["chat"], "net:-1");
 
-    register(place);
+    register(&place);
     bridge.message("2", "@Andy hello");
     let accepted = bridge.until("accepted");
     assert_eq!((accepted["id"].as_str(), accepted["registered"].as_bool()), (Some("2"), Some(true)));
@@ -219,15 +219,18 @@ fn what_is_stopped_in_the_chat_is_answered_by_that_and_what_is_asked_next_is_ans
     place.nothing_is_left();
 }
 
-fn f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once(place: &Place) {
+#[test]
+fn f69_who_is_on_the_list_of_senders_is_answered_and_a_change_of_it_holds_at_once() {
+    // What runs the containers makes no difference to it.
+    let Some(place) = Place::on(On::Sandbox) else { return };
     let list = |text: &str| {
         let folder = place.folder().join(".config/nanoclaw");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("sender-allowlist.json"), text).unwrap();
     };
     let service = place.service();
-    register(place);
-    let mut bridge = Bridge::connect(place);
+    register(&place);
+    let mut bridge = Bridge::connect(&place);
     let mut chat = Chat::default();
     list(r#"{"default":{"allow":["99"],"mode":"trigger"},"chats":{"net:-1":{"allow":["99"],"mode":"drop"}}}"#);
     bridge.message_of("7", "1", "a secret of strangers");
@@ -276,16 +279,19 @@ fn a_host_killed_between_accepting_and_answering_answers_once_in_the_end(place: 
     place.nothing_is_left();
 }
 
-fn a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key(place: &Place) {
+#[test]
+fn a_reply_that_nobody_confirmed_before_the_host_was_killed_is_sent_with_the_same_key() {
+    // What runs the containers makes no difference to it.
+    let Some(place) = Place::on(On::Sandbox) else { return };
     let service = place.service();
-    register(place);
-    let mut bridge = Bridge::connect(place);
+    register(&place);
+    let mut bridge = Bridge::connect(&place);
     bridge.message("1", "hello");
     let first = bridge.until("send");
     service.kill();
 
     let service = place.service();
-    let mut bridge = Bridge::connect(place);
+    let mut bridge = Bridge::connect(&place);
     let second = bridge.until("send");
     assert_eq!((&first["key"], &first["text"]), (&second["key"], &second["text"]));
     bridge.say(&json!({"type": "sent", "key": second["key"], "platform_id": "1"}));

@@ -11,6 +11,8 @@
     reason = "all of this program is tests, in which these are fine"
 )]
 
+#[path = "../lines/mod.rs"]
+mod lines;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "telegram")]
@@ -26,8 +28,6 @@ mod auth;
 mod bridge;
 mod claude;
 mod conversation;
-#[cfg(feature = "discord")]
-mod discord;
 mod egress;
 mod foreign;
 mod gateway;
@@ -39,11 +39,8 @@ mod pairing;
 mod patience;
 mod podman;
 mod providers;
+mod scenario;
 mod service;
 mod skills;
-#[cfg(feature = "slack")]
-mod slack;
 mod standby;
-#[cfg(feature = "telegram")]
-mod telegram;
 mod trouble;
