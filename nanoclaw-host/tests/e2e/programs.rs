@@ -1,4 +1,5 @@
-//! The programs that the tests need beside `nanoclaw`: agent-runner, built when it is missing, and perhaps `claude`.
+//! The programs that the tests need beside `nanoclaw`: agent-runner and WhatsApp's client, built when they are missing, and perhaps
+//! `claude`.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,15 +15,27 @@ pub const NANOCLAW: &str = env!("CARGO_BIN_EXE_nanoclaw");
 /// build it for these tests alone.
 pub fn runner() -> &'static Path {
     static RUNNER: OnceLock<PathBuf> = OnceLock::new();
-    RUNNER.get_or_init(|| {
-        let path = Path::new(NANOCLAW).with_file_name("agent-runner");
-        let profile = if path.parent().unwrap().ends_with("release") { "release" } else { "dev" };
-        if !is_current(&path) {
-            cargo(&["build", "--package", "agent-runner", "--profile", profile]);
-        }
-        assert!(path.is_file(), "cargo built no {}", path.display());
-        path
-    })
+    RUNNER.get_or_init(|| beside("agent-runner", &AGENT_RUNNER))
+}
+
+/// WhatsApp's client, where `nanoclaw` looks for it too.
+pub fn whatsapp() -> &'static Path {
+    static WHATSAPP: OnceLock<PathBuf> = OnceLock::new();
+    WHATSAPP.get_or_init(|| beside("nanoclaw-whatsapp", &["nanoclaw-host/whatsapp/src", "nanoclaw-host/text/src"]))
+}
+
+/// Where the sources of agent-runner are.
+const AGENT_RUNNER: [&str; 2] = ["agent-runner/src", "nanoclaw-core/src"];
+
+/// The program of a package of the same name, beside the one under test.
+fn beside(package: &str, sources: &[&str]) -> PathBuf {
+    let path = Path::new(NANOCLAW).with_file_name(package);
+    let profile = if path.parent().unwrap().ends_with("release") { "release" } else { "dev" };
+    if !is_current(&path, sources) {
+        cargo(&["build", "--package", package, "--profile", profile]);
+    }
+    assert!(path.is_file(), "cargo built no {}", path.display());
+    path
 }
 
 /// The static one, which runs in any image, where `nanoclaw` looks for it.
@@ -31,7 +44,7 @@ pub fn static_runner() -> &'static Path {
     RUNNER.get_or_init(|| {
         let target = Path::new(NANOCLAW).parent().unwrap().parent().unwrap();
         let path = target.join("x86_64-unknown-linux-gnu/release/agent-runner");
-        if !is_current(&path) {
+        if !is_current(&path, &AGENT_RUNNER) {
             cargo(&["static-runner"]);
         }
         assert!(path.is_file(), "cargo built no {}", path.display());
@@ -41,15 +54,13 @@ pub fn static_runner() -> &'static Path {
 
 /// Whether a program is there and newer than what it is made of. Where these tests are run without cargo, nobody wants
 /// anything built, and what is there is taken.
-fn is_current(program: &Path) -> bool {
+fn is_current(program: &Path, sources: &[&str]) -> bool {
     let Ok(built) = program.metadata().and_then(|metadata| metadata.modified()) else { return false };
     if std::env::var_os("CARGO").is_none() {
         return true;
     }
     let workspace = workspace();
-    [workspace.join("agent-runner/src"), workspace.join("nanoclaw-core/src")]
-        .iter()
-        .all(|folder| newest(folder) <= built)
+    sources.iter().all(|folder| newest(&workspace.join(folder)) <= built)
 }
 
 fn newest(folder: &Path) -> SystemTime {

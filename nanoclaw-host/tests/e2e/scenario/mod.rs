@@ -21,6 +21,7 @@ mod discord;
 mod slack;
 #[cfg(feature = "telegram")]
 mod telegram;
+mod whatsapp;
 
 use std::fmt;
 
@@ -144,7 +145,10 @@ fn the_scenario_on_telegram() {
     play_on(telegram::Telegram::at);
 }
 
-// WhatsApp joins here: `whatsapp.rs` with a `Stage` whose service is the fake WhatsApp, and whose host starts `nanoclaw-whatsapp`.
+#[test]
+fn the_scenario_on_whatsapp() {
+    play_on(whatsapp::WhatsApp::at);
+}
 
 /// What the fake services of a test run on.
 fn runtime() -> tokio::runtime::Runtime {

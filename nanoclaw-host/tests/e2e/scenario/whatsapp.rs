@@ -1,0 +1,98 @@
+//! WhatsApp, as its fake has it, and its client, which the host runs.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use nanoclaw_fakes::whatsapp::{FakeWhatsApp, File, Said as SaidThere};
+use nanoclaw_whatsapp::store::Store;
+use tokio::runtime::Runtime;
+use wacore::store::{Device, traits::DeviceStore as _};
+
+use super::{ANDY, Chat, Person, Said, Stage, runtime};
+use crate::{place::Place, programs};
+
+pub(super) struct WhatsApp {
+    fake: FakeWhatsApp,
+    _runtime: Runtime,
+}
+
+impl WhatsApp {
+    pub(super) fn at(place: &Place) -> Self {
+        let runtime = runtime();
+        let fake = runtime.block_on(FakeWhatsApp::start()).unwrap();
+        for chat in Chat::ALL {
+            fake.group(id(chat), chat.word());
+        }
+        // It is told where WhatsApp is by its environment, which no configuration says.
+        let script = place.home().root().join("nanoclaw-whatsapp");
+        place.configure(&format!("[channels.whatsapp]\nprogram = {:?}\n", script.to_str().unwrap()));
+        let url = fake.url();
+        let media_url = url.replace("ws://", "http://");
+        let (program, exports) =
+            (programs::whatsapp().display(), "export NANOCLAW_WHATSAPP_URL NANOCLAW_WHATSAPP_MEDIA_URL");
+        let lines = format!(
+            "#!/bin/sh\nNANOCLAW_WHATSAPP_URL={url}\nNANOCLAW_WHATSAPP_MEDIA_URL={media_url}\n{exports}\nexec '{program}' \"$@\"\n"
+        );
+        fs::write(&script, lines).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        runtime.block_on(link(place, &fake));
+        Self { fake, _runtime: runtime }
+    }
+}
+
+/// A phone was linked some time ago.
+async fn link(place: &Place, fake: &FakeWhatsApp) {
+    let store = Store::open(&place.home().auth().join("whatsapp.db")).await.unwrap();
+    let mut device = Device::new();
+    fake.link(&mut device);
+    device.push_name = FakeWhatsApp::BOT_NAME.to_owned();
+    store.save(&device).await.unwrap();
+}
+
+impl Stage for WhatsApp {
+    fn channel(&self) -> &'static str {
+        "whatsapp"
+    }
+
+    fn address(&self, chat: Chat) -> String {
+        id(chat).to_owned()
+    }
+
+    fn say(&self, _place: &Place, said: &Said) {
+        let user = match said.who {
+            Person::Ann => FakeWhatsApp::ANN,
+            Person::Bob => FakeWhatsApp::BOB,
+        };
+        let number = FakeWhatsApp::BOT.split('@').next().unwrap();
+        let mut there = SaidThere::text(&said.text.replace(ANDY, &format!("@{number}")));
+        if said.text.contains(ANDY) {
+            there = there.mention(FakeWhatsApp::BOT);
+        }
+        if let Some((name, content)) = &said.file {
+            there = there.file(File::document(name, "text/plain", content.as_bytes()));
+        }
+        self.fake.say_more(id(said.chat), user, there);
+    }
+
+    fn shown(&self, chat: Chat) -> Vec<String> {
+        self.fake.posted(id(chat)).into_iter().map(|text| text.replace('*', "")).collect()
+    }
+
+    fn drop_connections(&self) {
+        self.fake.drop_connections();
+    }
+
+    fn look_back(&self) {
+        let seen = self.fake.seen();
+        assert_eq!(seen.unknown, [] as [&str; 0], "the fake knows all that was asked");
+        assert_eq!(seen.unreadable, [] as [&str; 0], "everybody can read what it says");
+        assert!(seen.typing.iter().any(|(chat, _)| chat == id(Chat::Family)), "that it is at work is shown");
+        assert_eq!(seen.repeats, 1, "what nobody recorded was sent again, and shown once");
+    }
+}
+
+fn id(chat: Chat) -> &'static str {
+    match chat {
+        Chat::Family => "120363000000000001@g.us",
+        Chat::Club => "120363000000000002@g.us",
+    }
+}
