@@ -17,7 +17,7 @@ use nanoclaw_core::{
     attachment::Fetched,
     channel::{Repeat, SendError, Typing},
     chat::ChatKind,
-    delivery::Delivery,
+    delivery::{Answered, Delivery, ReplyTo},
     message::InboundMessage,
     time::Timestamp,
 };
@@ -469,6 +469,77 @@ async fn an_answer_goes_out_formatted_and_a_long_one_in_pieces() {
     place.next().await;
     place.send(&to(3, "tg:1001", "hello Ann")).await.unwrap();
     assert_eq!(place.telegram.posted(ANN), ["hello Ann"]);
+    place.end().await;
+}
+
+/// An answer to the message of this number, or to none, in this topic.
+fn answering(delivery: Delivery, message: Option<i32>, topic: Option<i32>) -> Delivery {
+    let id = |number: i32| number.to_string().parse().unwrap();
+    let reply_to = |message| ReplyTo { id: id(message), sender: "1001".parse().unwrap(), text: "what?".to_owned() };
+    Delivery { answered: Answered { reply_to: message.map(reply_to), thread: topic.map(id) }, ..delivery }
+}
+
+/// What was sent to a chat, by the number of what it replies to and its topic.
+fn places(telegram: &FakeTelegram, chat: i64) -> Vec<(Option<i32>, Option<i32>)> {
+    let sent = telegram.seen().sent.into_iter().filter(|sent| sent.chat == chat);
+    sent.map(|sent| (sent.reply_to, sent.topic)).collect()
+}
+
+#[tokio::test]
+async fn an_answer_replies_with_its_first_piece_and_stays_in_the_topic() {
+    let place = Place::connected().await;
+    let asked = place.telegram.say(FAMILY, ANN, "what?");
+    assert_eq!(place.next().await.thread, None);
+    place.send(&answering(to(1, FAMILY_CHAT, &long_text(400)), Some(asked), None)).await.unwrap();
+    let replies = places(&place.telegram, FAMILY);
+    assert_eq!((replies.len() > 2, replies[0]), (true, (Some(asked), None)));
+    assert!(replies[1..].iter().all(|reply| *reply == (None, None)), "{replies:?}");
+
+    let topic = place.telegram.say(CLUB, ANN, "the plans");
+    let asked = place.telegram.say_more(CLUB, ANN, Said::text("what?").topic(topic));
+    let reply = place.telegram.say_more(CLUB, BOB, Said::text("yes, what?").topic(topic).reply_to(asked));
+    place.messages(4).await;
+    for (number, quoted) in [(2, None), (3, Some(asked.to_string()))] {
+        let message = &place.intake.messages()[number];
+        assert_eq!(message.thread.as_ref().map(|thread| thread.as_str()), Some(&*topic.to_string()));
+        assert_eq!(message.quote.as_ref().map(|quote| quote.id.to_string()), quoted);
+    }
+    place.send(&answering(to(2, CLUB_CHAT, &long_text(400)), Some(reply), Some(topic))).await.unwrap();
+    place.send(&answering(to(3, CLUB_CHAT, "and"), None, Some(topic))).await.unwrap();
+    let file = with_report(to(4, CLUB_CHAT, "here"), &place.spool, b"a report");
+    place.send(&answering(file, Some(asked), Some(topic))).await.unwrap();
+    let mut replies = places(&place.telegram, CLUB);
+    assert_eq!((replies.remove(0), replies.pop()), ((Some(reply), Some(topic)), Some((Some(asked), Some(topic)))));
+    assert!(replies.len() > 2 && replies.iter().all(|reply| *reply == (None, Some(topic))), "{replies:?}");
+    place.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_a_message_that_is_gone_is_sent_all_the_same_and_once() {
+    let place = Place::connected().await;
+    let gone = place.telegram.say(FAMILY, ANN, "what?");
+    let topic = place.telegram.say(CLUB, ANN, "the plans");
+    let asked = place.telegram.say_more(CLUB, ANN, Said::text("what?").topic(topic));
+    place.messages(3).await;
+    place.telegram.delete(FAMILY, &[gone]);
+    place.telegram.delete(CLUB, &[asked]);
+    let still = place.telegram.say_more(CLUB, ANN, Said::text("anybody?").topic(topic));
+    place.messages(4).await;
+    let message = answering(to(1, FAMILY_CHAT, "it is gone"), Some(gone), None);
+    for _ in 0..2 {
+        place.send(&message).await.unwrap();
+    }
+    let file = with_report(to(2, CLUB_CHAT, ""), &place.spool, b"a report");
+    place.send(&answering(file, Some(asked), Some(topic))).await.unwrap();
+    assert_eq!(places(&place.telegram, FAMILY), [(None, None)]);
+    assert_eq!(places(&place.telegram, CLUB), [(None, Some(topic))]);
+    // The topic goes as well.
+    place.telegram.delete(CLUB, &[topic, still]);
+    for error in ["TOPIC_CLOSED", "TOPIC_DELETED"] {
+        place.telegram.fail_next("messages.sendMessage", Fault::error(400, error));
+    }
+    place.send(&answering(to(3, CLUB_CHAT, "here, then"), Some(still), Some(topic))).await.unwrap();
+    assert_eq!(places(&place.telegram, CLUB)[1..], [(None, None)]);
     place.end().await;
 }
 

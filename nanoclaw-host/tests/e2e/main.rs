@@ -43,4 +43,6 @@ mod scenario;
 mod service;
 mod skills;
 mod standby;
+#[cfg(all(feature = "slack", feature = "telegram"))]
+mod threads;
 mod trouble;

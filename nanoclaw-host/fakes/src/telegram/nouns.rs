@@ -57,6 +57,8 @@ pub(super) struct Message {
     pub(super) text: String,
     pub(super) entities: Vec<MessageEntity>,
     pub(super) reply_to: Option<i32>,
+    /// The first message of the forum's topic that it is in.
+    pub(super) topic: Option<i32>,
     /// Its number in [`super::files::Files`].
     pub(super) file: Option<i64>,
     /// What it comes with in place of a file, as it is on the wire.

@@ -81,7 +81,7 @@ fn written_message(message: &Message, files: &Files) -> Object {
     let flags = [
         (1, message.is_outgoing()),
         (2, message.forwarded_from.is_some()),
-        (3, message.reply_to.is_some()),
+        (3, message.reply_to.or(message.topic).is_some()),
         (4, message.mentions_bot),
         (7, !message.entities.is_empty()),
         (8, from.is_some()),
@@ -95,8 +95,11 @@ fn written_message(message: &Message, files: &Files) -> Object {
     let written = written.maybe(message.forwarded_from.as_deref(), |writer, name| {
         writer.id(id_of::<t::MessageFwdHeader>()).flags(&[(5, true)]).text(name).int(message.date)
     });
-    let written = written.maybe(message.reply_to, |writer, reply_to| {
-        writer.id(id_of::<t::MessageReplyHeader>()).flags(&[(4, true)]).int(reply_to)
+    // What replies to none in its topic names the topic.
+    let top = message.topic.filter(|_| message.reply_to.is_some());
+    let written = written.maybe(message.reply_to.or(message.topic), |writer, reply_to| {
+        let flags = [(1, top.is_some()), (3, message.topic.is_some()), (4, true)];
+        writer.id(id_of::<t::MessageReplyHeader>()).flags(&flags).int(reply_to).maybe(top, Writer::int)
     });
     let written = written.int(message.date).text(&message.text);
     let written = written.maybe(media, |writer, media| writer.object(&media));

@@ -12,6 +12,7 @@ use super::files::File;
 pub struct Said {
     pub(super) text: String,
     pub(super) reply_to: Option<i32>,
+    pub(super) topic: Option<i32>,
     pub(super) mention: Option<(String, i64)>,
     pub(super) file: Option<File>,
     pub(super) media: Option<Vec<u8>>,
@@ -30,6 +31,12 @@ impl Said {
     #[must_use]
     pub fn reply_to(self, id: i32) -> Self {
         Self { reply_to: Some(id), ..self }
+    }
+
+    /// It is in the topic of a forum that begins with the message of this id; topics come to be so.
+    #[must_use]
+    pub fn topic(self, first: i32) -> Self {
+        Self { topic: Some(first), ..self }
     }
 
     /// The first place of the text where `part` stands is a mention of somebody by their id, as of people without a username.

@@ -57,6 +57,8 @@ pub struct Sent {
     pub entities: Vec<Entity>,
     /// The message that it answers.
     pub reply_to: Option<i32>,
+    /// The forum's topic that it is in, by its first message.
+    pub topic: Option<i32>,
     /// Its file.
     pub file: Option<File>,
     /// The number by which the client makes sure that it is sent once.

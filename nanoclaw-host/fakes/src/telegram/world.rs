@@ -128,6 +128,11 @@ impl World {
         self.messages.get(&(Kind::of(chat).sequence(), id)).filter(|message| message.chat == chat)
     }
 
+    /// Whether a message is the first of a topic.
+    pub(super) fn is_topic(&self, chat: i64, id: i32) -> bool {
+        self.messages.values().any(|message| message.chat == chat && message.topic == Some(id))
+    }
+
     /// A message as it is on the wire.
     pub(super) fn message_object(&self, message: &Message) -> Object {
         objects::message(message, &self.files)

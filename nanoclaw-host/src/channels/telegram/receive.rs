@@ -203,7 +203,7 @@ impl Telegram {
             text: text_of(said, assistant),
             sent_at: said.at,
             quote,
-            thread: None,
+            thread: said.topic.and_then(|topic| PlatformMessageId::new(topic.to_string()).ok()),
             attachments,
         };
         let receipt = arriving::accept(&*self.intake, self.files.as_ref(), Arrived { message, files }).await?;
@@ -330,6 +330,7 @@ mod tests {
             shown: words.map(str::to_owned),
             edited,
             reply: None,
+            topic: None,
             file: None,
         };
         text_of(&said, Assistant { id: 777, username: Some("andy_bot"), called: "@Andy" })

@@ -10,7 +10,10 @@ use grammers_client::{
         types::{PeerAuth, PeerId, PeerKind},
     },
     tl::{
-        enums::{self, DocumentAttribute, InputMedia, InputPeer, MessageEntity, SendMessageAction, Update, Updates},
+        enums::{
+            self, DocumentAttribute, InputMedia, InputPeer, InputReplyTo, MessageEntity, SendMessageAction, Update,
+            Updates,
+        },
         functions, types,
     },
 };
@@ -108,24 +111,41 @@ impl Telegram {
         piece: &Piece,
     ) -> Result<String, SendError> {
         let id = random_id(&delivery.key, place);
-        let answer = match (piece, &delivery.file) {
-            (Piece::Text(text), _) => {
-                call(&line.client, &message(peer.clone(), text, id)).await.map_err(|trouble| self.told(trouble))
+        let mut places = places(delivery, place).into_iter();
+        let mut reply_to = places.next().flatten();
+        let answer = loop {
+            let answer = match (piece, &delivery.file) {
+                (Piece::Text(text), _) => {
+                    let message = message(peer.clone(), reply_to.clone(), text, id);
+                    call(&line.client, &message).await.map_err(|trouble| self.told(trouble))
+                }
+                (Piece::File(caption), Some(file)) => {
+                    self.send_file(line, (peer, &reply_to), file, caption.as_ref(), id).await
+                }
+                (Piece::File(_), None) => {
+                    return Err(SendError::Permanent { reason: "its file is not there".to_owned() });
+                }
+            };
+            match answer {
+                // It was not sent, so it keeps its id.
+                Err(Told::NoReply(error)) => match places.next() {
+                    Some(next) => reply_to = next,
+                    None => break Err(Told::Not(error)),
+                },
+                answer => break answer,
             }
-            (Piece::File(caption), Some(file)) => self.send_file(line, peer, file, caption.as_ref(), id).await,
-            (Piece::File(_), None) => return Err(SendError::Permanent { reason: "its file is not there".to_owned() }),
         };
         match answer {
             Ok(updates) => Ok(id_of(&updates, id).map(|id| id.to_string()).unwrap_or_default()),
             Err(Told::Sent) => Ok(String::new()),
-            Err(Told::Not(error)) => Err(error),
+            Err(Told::Not(error) | Told::NoReply(error)) => Err(error),
         }
     }
 
     async fn send_file(
         &self,
         line: &Line,
-        peer: &InputPeer,
+        (peer, reply_to): (&InputPeer, &Option<InputReplyTo>),
         file: &OutgoingFile,
         caption: Option<&text::Piece>,
         id: i64,
@@ -147,7 +167,7 @@ impl Telegram {
                 told => told,
             })?;
             let media = media(uploaded.raw, file, as_photo);
-            match call(&line.client, &file_message(peer.clone(), media, caption, id)).await {
+            match call(&line.client, &file_message(peer.clone(), reply_to.clone(), media, caption, id)).await {
                 // Too narrow, or of a kind that is none: it is a document then.
                 Err(trouble) if as_photo && is_about_photos(trouble.word()) => as_photo = false,
                 answer => return answer.map_err(|trouble| self.told(trouble)),
@@ -163,7 +183,10 @@ impl Telegram {
         if trouble.is_about_us() {
             self.doubted.notify_one();
         }
-        Told::Not(trouble.for_send())
+        match is_about_replies(trouble.word()) {
+            true => Told::NoReply(trouble.for_send()),
+            false => Told::Not(trouble.for_send()),
+        }
     }
 }
 
@@ -171,6 +194,8 @@ impl Telegram {
 enum Told {
     /// It was sent before.
     Sent,
+    /// It does not take what is replied to, or the topic.
+    NoReply(SendError),
     Not(SendError),
 }
 
@@ -216,6 +241,36 @@ fn pieces(delivery: &Delivery) -> Vec<Piece> {
     }
 }
 
+/// What a piece replies to, in the order in which it is tried: the message, the topic in which that was said, neither. Only the first
+/// piece replies to the message.
+fn places(delivery: &Delivery, place: usize) -> Vec<Option<InputReplyTo>> {
+    // That of a change of a message is the message itself.
+    let number = |id: &PlatformMessageId| id.as_str().split('/').next()?.parse::<i32>().ok();
+    let topic = delivery.answered.thread.as_ref().and_then(number);
+    let message = delivery.answered.reply_to.as_ref().and_then(|reply_to| number(&reply_to.id));
+    let message = message.filter(|_| place == 0).map(|message| reply_to(message, topic));
+    message.into_iter().chain(topic.map(|topic| reply_to(topic, None))).map(Some).chain([None]).collect()
+}
+
+fn reply_to(message: i32, topic: Option<i32>) -> InputReplyTo {
+    let reply = types::InputReplyToMessage {
+        reply_to_msg_id: message,
+        top_msg_id: topic,
+        reply_to_peer_id: None,
+        quote_text: None,
+        quote_entities: None,
+        quote_offset: None,
+        monoforum_peer_id: None,
+        todo_item_id: None,
+        poll_option: None,
+    };
+    reply.into()
+}
+
+fn is_about_replies(word: &str) -> bool {
+    word.starts_with("REPLY_") || word.starts_with("TOPIC_") || word == "MSG_ID_INVALID"
+}
+
 /// The id of a piece: the same each time, and never zero, which is none.
 fn random_id(key: &DeliveryKey, place: usize) -> i64 {
     let digest = sha2::Sha256::digest(format!("{key}/{place}"));
@@ -223,7 +278,12 @@ fn random_id(key: &DeliveryKey, place: usize) -> i64 {
     (first | 1).cast_signed()
 }
 
-fn message(peer: InputPeer, text: &text::Piece, random_id: i64) -> functions::messages::SendMessage {
+fn message(
+    peer: InputPeer,
+    reply_to: Option<InputReplyTo>,
+    text: &text::Piece,
+    random_id: i64,
+) -> functions::messages::SendMessage {
     functions::messages::SendMessage {
         no_webpage: false,
         silent: false,
@@ -234,7 +294,7 @@ fn message(peer: InputPeer, text: &text::Piece, random_id: i64) -> functions::me
         invert_media: false,
         allow_paid_floodskip: false,
         peer,
-        reply_to: None,
+        reply_to,
         message: text.text.clone(),
         random_id,
         reply_markup: None,
@@ -252,6 +312,7 @@ fn message(peer: InputPeer, text: &text::Piece, random_id: i64) -> functions::me
 
 fn file_message(
     peer: InputPeer,
+    reply_to: Option<InputReplyTo>,
     media: InputMedia,
     caption: Option<&text::Piece>,
     random_id: i64,
@@ -265,7 +326,7 @@ fn file_message(
         invert_media: false,
         allow_paid_floodskip: false,
         peer,
-        reply_to: None,
+        reply_to,
         media,
         message: caption.map(|caption| caption.text.clone()).unwrap_or_default(),
         random_id,

@@ -68,6 +68,8 @@ pub(super) struct Said {
     /// It is what an earlier message says now.
     pub(super) edited: bool,
     pub(super) reply: Option<Reply>,
+    /// The topic of the forum that it was said in, by its first message; `None` in the general one, and where there are none.
+    pub(super) topic: Option<i32>,
     pub(super) file: Option<File>,
 }
 
@@ -239,6 +241,7 @@ fn said(message: &types::Message, edited: bool, people: &People, me: &Me) -> Mea
         shown,
         edited,
         reply: message.reply_to.as_ref().and_then(reply_of),
+        topic: message.reply_to.as_ref().and_then(topic_of),
         file,
     }))
 }
@@ -250,6 +253,13 @@ fn reply_of(header: &enums::MessageReplyHeader) -> Option<Reply> {
     let topic_alone = header.forum_topic && header.reply_to_top_id.is_none();
     let message = header.reply_to_msg_id.filter(|_| !elsewhere && !topic_alone)?;
     Some(Reply { message, quoted: header.quote_text.clone().filter(|text| !text.trim().is_empty()) })
+}
+
+/// The topic that a message is in. One that replies to none in it names the topic as what it replies to.
+fn topic_of(header: &enums::MessageReplyHeader) -> Option<i32> {
+    let enums::MessageReplyHeader::Header(header) = header else { return None };
+    let here = header.reply_to_msg_id.filter(|_| header.reply_to_peer_id.is_none());
+    header.reply_to_top_id.or(here).filter(|_| header.forum_topic)
 }
 
 fn service(message: &types::MessageService, people: &People, me: &Me) -> Meaning {
@@ -427,6 +437,21 @@ mod tests {
         assert_eq!(reply(in_topic), Some(Reply { message: 7, quoted: None }));
         let elsewhere = header(|header| header.reply_to_peer_id = Some(types::PeerUser { user_id: 1 }.into()));
         assert_eq!(reply(elsewhere), None);
+    }
+
+    #[test]
+    fn a_message_of_a_forum_names_its_topic() {
+        let topic = |header| said(of(text(1001, |message| message.reply_to = header))).topic;
+        assert_eq!(topic(header(|header| header.forum_topic = true)), Some(7));
+        assert_eq!(topic(header(|header| (header.forum_topic, header.reply_to_top_id) = (true, Some(3)))), Some(3));
+        // In the general topic, and in threads that are no topics.
+        assert_eq!(topic(header(|_| {})), None);
+        assert_eq!(topic(header(|header| header.reply_to_top_id = Some(3))), None);
+        assert_eq!(topic(None), None);
+        let elsewhere = header(|header| {
+            (header.forum_topic, header.reply_to_peer_id) = (true, Some(types::PeerUser { user_id: 1 }.into()));
+        });
+        assert_eq!(topic(elsewhere), None);
     }
 
     #[test]

@@ -69,6 +69,8 @@ impl Stage for Discord {
 
     fn look_back(&self) {
         assert!(!self.fake.seen().resumed.is_empty(), "a session was gone on with");
+        let first = self.fake.seen().replied_to(id(Chat::Club)).remove(0);
+        assert_eq!(first.as_deref(), Some("<@99> hello"), "an answer replies to what was asked");
     }
 }
 

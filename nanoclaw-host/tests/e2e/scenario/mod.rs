@@ -18,9 +18,9 @@ mod wire;
 #[cfg(feature = "discord")]
 mod discord;
 #[cfg(feature = "slack")]
-mod slack;
+pub(crate) mod slack;
 #[cfg(feature = "telegram")]
-mod telegram;
+pub(crate) mod telegram;
 mod whatsapp;
 
 use std::fmt;

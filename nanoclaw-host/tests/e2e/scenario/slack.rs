@@ -6,13 +6,13 @@ use tokio::runtime::Runtime;
 use super::{ANDY, Chat, Person, Said, Stage, runtime};
 use crate::place::Place;
 
-pub(super) struct Slack {
-    fake: FakeSlack,
+pub(crate) struct Slack {
+    pub(crate) fake: FakeSlack,
     _runtime: Runtime,
 }
 
 impl Slack {
-    pub(super) fn at(place: &Place) -> Self {
+    pub(crate) fn at(place: &Place) -> Self {
         let runtime = runtime();
         let fake = runtime.block_on(FakeSlack::start()).unwrap();
         for chat in Chat::ALL {

@@ -6,13 +6,13 @@ use tokio::runtime::Runtime;
 use super::{ANDY, Chat, Person, Said, Stage, runtime};
 use crate::{place::Place, telegram_state};
 
-pub(super) struct Telegram {
-    fake: FakeTelegram,
+pub(crate) struct Telegram {
+    pub(crate) fake: FakeTelegram,
     _runtime: Runtime,
 }
 
 impl Telegram {
-    pub(super) fn at(place: &Place) -> Self {
+    pub(crate) fn at(place: &Place) -> Self {
         let runtime = runtime();
         let fake = runtime.block_on(FakeTelegram::start()).unwrap();
         for chat in Chat::ALL {
@@ -68,6 +68,7 @@ impl Stage for Telegram {
         assert_eq!(seen.unknown, [] as [&str; 0], "the fake knows all that was asked");
         assert!(seen.actions.iter().any(|(chat, _)| *chat == id(Chat::Family)), "that it is at work is shown");
         assert_eq!(seen.repeats, 1, "what nobody recorded was sent again, and shown once");
+        assert!(seen.sent.iter().any(|sent| sent.reply_to.is_some()), "answers reply to what was asked");
     }
 }
 

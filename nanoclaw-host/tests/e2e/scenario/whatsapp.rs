@@ -87,6 +87,7 @@ impl Stage for WhatsApp {
         assert_eq!(seen.unreadable, [] as [&str; 0], "everybody can read what it says");
         assert!(seen.typing.iter().any(|(chat, _)| chat == id(Chat::Family)), "that it is at work is shown");
         assert_eq!(seen.repeats, 1, "what nobody recorded was sent again, and shown once");
+        assert!(seen.sent.iter().any(|sent| sent.answers.is_some()), "answers quote what was asked");
     }
 }
 

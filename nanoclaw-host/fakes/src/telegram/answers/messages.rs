@@ -104,16 +104,24 @@ fn said(
     reply_to: Option<&InputReplyTo>,
 ) -> Result<Message, Refusal> {
     may_write(world, chat)?;
-    let reply_to = match reply_to {
-        None => None,
-        Some(InputReplyTo::Message(message)) => Some(message.reply_to_msg_id),
+    let (reply_to, topic) = match reply_to {
+        None => (None, None),
+        Some(InputReplyTo::Message(reply)) => {
+            let id = reply.reply_to_msg_id;
+            let Some(answered) = world.message(chat, id) else { return Err(Refusal::bad("REPLY_MESSAGE_ID_INVALID")) };
+            if reply.top_msg_id.is_some_and(|topic| !world.is_topic(chat, topic)) {
+                return Err(Refusal::bad("TOPIC_DELETED"));
+            }
+            // Whoever replies to a topic's first message writes in the topic.
+            match world.is_topic(chat, id) {
+                true => (None, Some(id)),
+                false => (Some(id), reply.top_msg_id.or(answered.topic)),
+            }
+        }
         Some(_) => return Err(Refusal::bad("REPLY_TO_INVALID")),
     };
-    if reply_to.is_some_and(|id| world.message(chat, id).is_none()) {
-        return Err(Refusal::bad("REPLY_MESSAGE_ID_INVALID"));
-    }
     let formatted = formatted(world, text, entities.unwrap_or_default())?;
-    Ok(Message { text: text.to_owned(), entities: formatted, reply_to, ..blank(chat, FakeTelegram::BOT_ID) })
+    Ok(Message { text: text.to_owned(), entities: formatted, reply_to, topic, ..blank(chat, FakeTelegram::BOT_ID) })
 }
 
 /// The same with a file.
@@ -174,6 +182,7 @@ fn send(world: &mut World, message: Message, random_id: i64, no_webpage: bool) -
         text: message.text.clone(),
         entities: message.entities.iter().map(Entity::of).collect(),
         reply_to: message.reply_to,
+        topic: message.topic,
         file: message.file.and_then(|id| world.files.get(id)).cloned(),
         random_id,
         no_webpage,
