@@ -2,7 +2,7 @@
 
 use nanoclaw_core::{
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answered, DeliveryKey, NewDelivery},
     store::{DeliveryFilter, DeliveryState, Store, StoreError},
     time::Timestamp,
 };
@@ -156,6 +156,20 @@ async fn wherever_a_write_is_dropped_the_next_one_works_and_what_was_written_is_
     store.close().await;
     let again = SqliteStore::open(&home.path().join("nanoclaw.db")).await.unwrap();
     assert_eq!(keys(&again).await, before);
+}
+
+/// No host deletes messages, but an operator may.
+#[tokio::test]
+async fn an_answer_to_a_message_that_is_no_more_answers_nothing_and_is_still_to_be_sent() {
+    let (store, _home) = store().await;
+    let now = Timestamp::from_ms(1);
+    // The row refers to message 7, which is not there.
+    store.post(&delivery("answer", 10), now).await.unwrap();
+    let refer = "UPDATE outbox SET answers_seq = 7 RETURNING answers_seq".to_owned();
+    assert_eq!(on_writer(&store, refer).await, 7);
+    let rows = store.pending_deliveries().await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].delivery.answered, Answered::default());
 }
 
 /// Queries that are asked at start or for each message look up what they want by an index, so that they do not become
