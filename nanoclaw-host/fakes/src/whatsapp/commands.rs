@@ -1,15 +1,18 @@
 //! What a test commands: people do something, or something goes wrong.
 
 use wacore::store::Device;
+use waproto::whatsapp::Message;
 
 use super::{
     FakeWhatsApp,
+    account::is_bot,
+    delivery::Change,
     faults::Fault,
     linking, login,
     media::File,
-    nodes::{is_group, node, now},
+    nodes::{node, now},
     noise,
-    people::{Addressing, Group},
+    people::Group,
     said::{self, Quoted, Said},
     world::{Kept, World},
 };
@@ -48,7 +51,8 @@ impl FakeWhatsApp {
 
 /// What people do.
 impl FakeWhatsApp {
-    /// Somebody writes; returns the message's id. In a private chat, `chat` and `who` are the same. The client hears it as soon as it can, and
+    /// Somebody writes; returns the message's id. In a private chat, `chat` and `who` are the same; in [`FakeWhatsApp::STATUS`] somebody tells
+    /// all that know them. With [`FakeWhatsApp::BOT`] as `who`, the owner writes by the phone, of which the client hears as well. The client hears it as soon as it can, and
     /// again on each later connection, until it said that it has it. In a group in which the bot is not, it hears nothing.
     ///
     /// # Panics
@@ -73,18 +77,31 @@ impl FakeWhatsApp {
         self.say_more(chat, who, Said::text(caption).file(file))
     }
 
+    /// The same with any message of the protocol, as a reaction, a poll or a place.
+    ///
+    /// # Panics
+    /// When there is no such person or group.
+    pub fn say_message(&self, chat: &str, who: &str, message: Message) -> String {
+        self.change(|world| {
+            let who = world.speaker(chat, who);
+            world.keep_and_queue(chat, &who, message, None)
+        })
+    }
+
     /// Somebody changes what they wrote; returns the id of the message by which the client hears of it.
     ///
     /// # Panics
     /// When there is no such message of somebody.
     pub fn edit(&self, chat: &str, id: &str, text: &str) -> String {
-        self.change(|world| {
-            let kept = world.messages.get(&(chat.to_owned(), id.to_owned()));
-            let who = kept.and_then(|kept| kept.who.clone()).expect("a test edits what somebody said");
-            let in_group = world.people.groups.get(chat).map(|group| world.people.address_in(group, &who));
-            let message = said::edit(chat, id, in_group.as_deref(), text);
-            world.keep_and_queue(chat, &who, message, true)
-        })
+        self.change(|world| world.people_change(chat, id, Some(text)))
+    }
+
+    /// Somebody removes what they wrote, for everybody; returns the id of the message by which the client hears of it.
+    ///
+    /// # Panics
+    /// When there is no such message of somebody.
+    pub fn delete(&self, chat: &str, id: &str) -> String {
+        self.change(|world| world.people_change(chat, id, None))
     }
 
     /// A message is told once more with the same id, as the service does now and then.
@@ -231,33 +248,43 @@ impl FakeWhatsApp {
 
 impl World {
     fn people_say(&mut self, chat: &str, who: &str, said: &Said) -> String {
-        let who = self.people.number_of(who).expect("a test lets only people speak whom it added");
-        let group = self.people.groups.get(chat);
-        assert!(!is_group(chat) || group.is_some(), "there is no group {chat}");
-        let bot = if group.is_some_and(|group| group.addressing == Addressing::Lids) {
-            FakeWhatsApp::BOT_LID
-        } else {
-            FakeWhatsApp::BOT
-        };
+        let who = self.speaker(chat, who);
         let quoted = said.answers.as_ref().map(|id| {
             let kept = self.messages.get(&(chat.to_owned(), id.clone())).expect("a test quotes what was said");
-            let author = kept.who.as_deref().map_or(bot, |who| who);
-            let who = match group {
-                Some(group) if kept.who.is_some() => self.people.address_in(group, author),
-                _ => author.to_owned(),
-            };
-            Quoted { id: id.clone(), who, message: kept.message.clone() }
+            let author = kept.who.as_deref().unwrap_or(FakeWhatsApp::BOT);
+            let in_group = self.people.groups.get(chat).map(|group| self.people.address_in(group, author));
+            Quoted { id: id.clone(), who: in_group.unwrap_or_else(|| author.to_owned()), message: kept.message.clone() }
         });
         let message = said::message(said, quoted, &mut self.media);
-        self.keep_and_queue(chat, &who, message, false)
+        self.keep_and_queue(chat, &who, message, None)
     }
 
-    fn keep_and_queue(&mut self, chat: &str, who: &str, message: waproto::whatsapp::Message, is_edit: bool) -> String {
+    fn people_change(&mut self, chat: &str, id: &str, text: Option<&str>) -> String {
+        let kept = self.messages.get(&(chat.to_owned(), id.to_owned()));
+        let who = kept.and_then(|kept| kept.who.clone()).expect("a test changes what somebody said");
+        let in_group = self.people.groups.get(chat).map(|group| self.people.address_in(group, &who));
+        let message = said::change(chat, id, in_group.as_deref(), text);
+        let change = if text.is_some() { Change::Edited } else { Change::Removed };
+        self.keep_and_queue(chat, &who, message, Some(change))
+    }
+
+    /// By what address it is said: a person's number, or the account's.
+    fn speaker(&self, chat: &str, who: &str) -> String {
+        if is_bot(who) {
+            return FakeWhatsApp::BOT.to_owned();
+        }
+        let who = self.people.number_of(who).expect("a test lets only people speak whom it added");
+        let exists = self.people.groups.contains_key(chat) || chat == FakeWhatsApp::STATUS || chat == who;
+        assert!(exists, "there is no group {chat}, nor is it {who}");
+        who
+    }
+
+    fn keep_and_queue(&mut self, chat: &str, who: &str, message: Message, change: Option<Change>) -> String {
         let id = self.new_id();
         let kept = Kept { who: Some(who.to_owned()), message: message.clone() };
         self.messages.insert((chat.to_owned(), id.clone()), kept);
         if self.people.groups.get(chat).is_none_or(|group| group.bot_is_in) {
-            self.queue(chat, &id, who, message, is_edit);
+            self.queue(chat, &id, who, message, change);
         }
         id
     }
@@ -275,7 +302,7 @@ impl World {
         let kept = self.messages.get(&(chat.to_owned(), id.to_owned()));
         let said = kept.and_then(|kept| Some((kept.who.clone()?, kept.message.clone())));
         let (who, message) = said.expect("a test repeats what somebody said");
-        self.queue(chat, id, &who, message, false);
+        self.queue(chat, id, &who, message, None);
     }
 
     /// Every connection is told this and closed.

@@ -1,23 +1,11 @@
 //! What people say, on its way to the client: it is told again on every connection until the client said that it has it.
 
-use waproto::{
-    buffa::MessageField,
-    whatsapp::{
-        Message,
-        message::{
-            AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId, AppStateSyncKeyShare,
-            ProtocolMessage, SenderKeyDistributionMessage, protocol_message::Type,
-        },
-    },
-};
+use waproto::whatsapp::Message;
 
 use super::{
-    FakeWhatsApp,
-    account::{Account, DEVICE},
+    account::Account,
     login::Phase,
-    media::FileKind,
-    nodes::{Node, attr, child, is_group, node, now},
-    party::Sealed,
+    nodes::{Node, NodeBuilder, SERVICE, attr, child, is_group, node, now},
     people::Addressing,
     world::World,
 };
@@ -30,26 +18,44 @@ pub(super) struct Queue {
     pub(super) spoils: usize,
 }
 
-struct Waiting {
-    chat: String,
-    id: String,
-    who: String,
-    said_at: u64,
-    content: Content,
+pub(super) struct Waiting {
+    pub(super) chat: String,
+    pub(super) id: String,
+    /// A person, or the owner by the phone.
+    pub(super) who: String,
+    pub(super) said_at: u64,
+    pub(super) content: Content,
     /// As it is told every time: what is encrypted twice would be two messages.
     sealed: Option<Node>,
     /// On which connection it was told last.
     told_on: usize,
 }
 
-/// What is to be encrypted.
-enum Content {
-    /// Of people, and whether it changes what they said.
-    Said { message: Message, is_edit: bool },
-    /// A message that the client could not read, on its own, so that nothing else is needed for it.
+/// What the client is to hear.
+pub(super) enum Content {
+    /// What somebody says, and how it changes what they said before, as stanzas have it.
+    Said { message: Message, change: Option<Change> },
+    /// A message that the client could not read, on its own, so that nothing else is needed for it; for how often it asked.
     Again { message: Message, count: String },
     /// News that are not encrypted.
     News(Node),
+}
+
+/// How a message changes an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Edited,
+    Removed,
+}
+
+impl Change {
+    /// As stanzas have it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Edited => "1",
+            Self::Removed => "7",
+        }
+    }
 }
 
 impl Waiting {
@@ -78,8 +84,8 @@ impl Queue {
 
 impl World {
     /// Somebody says something that is kept until the client has it.
-    pub(super) fn queue(&mut self, chat: &str, id: &str, who: &str, message: Message, is_edit: bool) {
-        let content = Content::Said { message, is_edit };
+    pub(super) fn queue(&mut self, chat: &str, id: &str, who: &str, message: Message, change: Option<Change>) {
+        let content = Content::Said { message, change };
         self.enqueue(chat, id, who, content);
         self.deliver();
     }
@@ -151,7 +157,7 @@ impl World {
                 if !waiting.can_be_told(&self.account) {
                     break;
                 }
-                match self.seal(waiting) {
+                match self.stanza(waiting) {
                     Ok(sealed) => waiting.sealed = Some(sealed),
                     Err(error) => {
                         let problem = format!("{} cannot say {}: {error:#}", waiting.who, waiting.id);
@@ -180,105 +186,12 @@ impl World {
             return Vec::new();
         }
         self.tell(number, attr(batch, "count").parse().unwrap_or(0), true);
-        if self.queue.waiting.iter().any(|waiting| waiting.told_on != number) {
+        let mut can = self.queue.waiting.iter().take_while(|waiting| waiting.can_be_told(&self.account));
+        if can.any(|waiting| waiting.told_on != number) {
             return Vec::new();
         }
         self.set_phase(number, Phase::Live);
-        let told = self.queue.waiting.len();
-        vec![offline(told)]
-    }
-
-    /// A stanza of a message, encrypted.
-    fn seal(&mut self, waiting: &Waiting) -> anyhow::Result<Node> {
-        if let Content::News(news) = &waiting.content {
-            return Ok(news.clone());
-        }
-        let Some(person) = self.people.get_mut(&waiting.who) else { anyhow::bail!("there is no such person") };
-        if !person.phone.has_met_bot() {
-            person.phone.meet_bot(&self.account.bundle()?)?;
-        }
-        let group = self.people.groups.get(&waiting.chat);
-        let (name, lid) =
-            self.people.get(&waiting.who).map(|who| (who.name.clone(), who.lid.clone())).unwrap_or_default();
-        let media = waiting.content.media();
-        let mut stanza = node("message")
-            .attr("id", waiting.id.as_str())
-            .attr("type", if media.is_some() { "media" } else { "text" })
-            .attr("t", waiting.said_at.to_string())
-            .attr("notify", name);
-        stanza = match group {
-            None => stanza.attr("from", waiting.who.as_str()),
-            Some(group) => {
-                let stanza =
-                    stanza.attr("from", waiting.chat.as_str()).attr("addressing_mode", group.addressing.word());
-                match group.addressing {
-                    Addressing::Numbers => stanza.attr("participant", waiting.who.as_str()),
-                    Addressing::Lids => stanza.attr("participant", lid).attr("participant_pn", waiting.who.as_str()),
-                }
-            }
-        };
-        let serves = group.is_some_and(|group| !group.served.contains(&waiting.who));
-        if let Some(group) = self.people.groups.get_mut(&waiting.chat) {
-            group.served.insert(waiting.who.clone());
-        }
-        let Some(person) = self.people.get_mut(&waiting.who) else { anyhow::bail!("there is no such person") };
-        let phone = &mut person.phone;
-        let in_group = is_group(&waiting.chat);
-        let mut sealed = Vec::new();
-        let mut count = None;
-        match &waiting.content {
-            Content::News(_) => {}
-            Content::Said { message, .. } if in_group => {
-                if serves {
-                    let key = with_sender_key(Message::default(), &waiting.chat, phone.sender_key(&waiting.chat)?);
-                    sealed.push(phone.seal(&key)?);
-                }
-                sealed.push(phone.seal_for_group(&waiting.chat, message)?);
-            }
-            Content::Said { message, .. } => sealed.push(phone.seal(message)?),
-            Content::Again { message, count: tries } => {
-                let mut message = message.clone();
-                if in_group {
-                    message = with_sender_key(message, &waiting.chat, phone.sender_key(&waiting.chat)?);
-                }
-                sealed.push(phone.seal(&message)?);
-                count = Some(tries);
-            }
-        }
-        if self.queue.spoils > 0 {
-            self.queue.spoils -= 1;
-            sealed = sealed.into_iter().map(Sealed::spoil).collect();
-        }
-        let encrypted = sealed.into_iter().map(|sealed| {
-            let mut enc = node("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.bytes);
-            if let Some(media) = media {
-                enc = enc.attr("mediatype", media.word());
-            }
-            if let Some(count) = count {
-                enc = enc.attr("count", count.as_str());
-            }
-            enc.build()
-        });
-        if matches!(waiting.content, Content::Said { is_edit: true, .. }) {
-            stanza = stanza.attr("edit", "1");
-        }
-        Ok(stanza.children(encrypted).build())
-    }
-}
-
-impl Content {
-    /// What kind of file it has.
-    fn media(&self) -> Option<FileKind> {
-        let (Self::Said { message, .. } | Self::Again { message, .. }) = self else { return None };
-        let audio = message.audio_message.as_option();
-        let kinds = [
-            (message.image_message.as_option().is_some(), FileKind::Image),
-            (message.video_message.as_option().is_some(), FileKind::Video),
-            (audio.is_some_and(|audio| audio.ptt == Some(true)), FileKind::Voice),
-            (audio.is_some(), FileKind::Audio),
-            (message.document_message.as_option().is_some(), FileKind::Document),
-        ];
-        kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
+        vec![offline(self.queue.waiting.len())]
     }
 }
 
@@ -298,61 +211,11 @@ pub(super) fn announce(world: &mut World, number: usize) -> Vec<Node> {
     vec![from_service("ib").children([preview]).build()]
 }
 
-/// The phone shares the key of the account's settings with a device that was linked just now.
-pub(super) fn share_key(world: &mut World) -> Option<Node> {
-    if !std::mem::take(&mut world.account.shares_key) {
-        return None;
-    }
-    let id = world.new_id();
-    let sealed = world.account.bundle().and_then(|bundle| {
-        world.account.phone.meet_bot(&bundle)?;
-        world.account.phone.seal(&shared_key())
-    });
-    let sealed = match sealed {
-        Ok(sealed) => sealed,
-        Err(error) => {
-            world.seen.unreadable.push(format!("the phone cannot share its key: {error:#}"));
-            return None;
-        }
-    };
-    let encrypted = node("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.bytes).build();
-    let message = node("message").attr("from", FakeWhatsApp::BOT).attr("id", id).attr("type", "text");
-    Some(message.attr("category", "peer").attr("t", now().to_string()).children([encrypted]).build())
-}
-
-fn shared_key() -> Message {
-    let fingerprint =
-        AppStateSyncKeyFingerprint { raw_id: Some(1), current_index: Some(DEVICE), device_indexes: vec![0, DEVICE] };
-    let data = AppStateSyncKeyData {
-        key_data: Some(vec![7; 32]),
-        timestamp: Some(now() as i64 * 1000),
-        fingerprint: MessageField::some(fingerprint),
-    };
-    let key = AppStateSyncKey {
-        key_id: MessageField::some(AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
-        key_data: MessageField::some(data),
-    };
-    let share = ProtocolMessage {
-        r#type: Some(Type::APP_STATE_SYNC_KEY_SHARE),
-        app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare { keys: vec![key] }),
-        ..Default::default()
-    };
-    Message { protocol_message: MessageField::some(share), ..Default::default() }
-}
-
-fn with_sender_key(mut message: Message, group: &str, key: Vec<u8>) -> Message {
-    message.sender_key_distribution_message = MessageField::some(SenderKeyDistributionMessage {
-        group_id: Some(group.to_owned()),
-        axolotl_sender_key_distribution_message: Some(key),
-    });
-    message
-}
-
 fn offline(count: usize) -> Node {
     let end = node("offline").attr("count", count.to_string()).build();
     from_service("ib").children([end]).build()
 }
 
-fn from_service(tag: &'static str) -> super::nodes::NodeBuilder {
-    node(tag).attr("from", super::nodes::SERVICE)
+fn from_service(tag: &'static str) -> NodeBuilder {
+    node(tag).attr("from", SERVICE)
 }

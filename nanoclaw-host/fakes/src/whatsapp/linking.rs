@@ -13,10 +13,20 @@ use wacore::{
     pair::PairUtils,
     pair_code::PairCodeUtils,
 };
-use waproto::{buffa::Message as _, whatsapp::ADVSignedDeviceIdentityHMAC};
+use waproto::{
+    buffa::{Message as _, MessageField},
+    whatsapp::{
+        ADVSignedDeviceIdentityHMAC, Message,
+        message::{
+            AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId, AppStateSyncKeyShare,
+            ProtocolMessage, protocol_message::Type,
+        },
+    },
+};
 
 use super::{
     FakeWhatsApp,
+    account::DEVICE,
     login::Phase,
     nodes::{Node, NodeBuilder, SERVICE, attr, child, content_of, node, now},
     noise::public,
@@ -159,6 +169,48 @@ fn succeed(world: &mut World, number: usize, identity: &[u8; 32], secret: &[u8])
     let query = query(PAIR_SUCCESS).attr("t", now().to_string()).children([success.build()]).build();
     world.say(number, query);
     Ok(())
+}
+
+/// The phone shares the key of the account's settings with a device that was linked just now.
+pub(super) fn share_key(world: &mut World) -> Option<Node> {
+    if !std::mem::take(&mut world.account.shares_key) {
+        return None;
+    }
+    let id = world.new_id();
+    let sealed = world.account.bundle().and_then(|bundle| {
+        world.account.phone.meet_bot(&bundle)?;
+        world.account.phone.seal(&shared_key())
+    });
+    let sealed = match sealed {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            world.seen.unreadable.push(format!("the phone cannot share its key: {error:#}"));
+            return None;
+        }
+    };
+    let encrypted = node("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.bytes).build();
+    let message = node("message").attr("from", FakeWhatsApp::BOT).attr("id", id).attr("type", "text");
+    Some(message.attr("category", "peer").attr("t", now().to_string()).children([encrypted]).build())
+}
+
+fn shared_key() -> Message {
+    let fingerprint =
+        AppStateSyncKeyFingerprint { raw_id: Some(1), current_index: Some(DEVICE), device_indexes: vec![0, DEVICE] };
+    let data = AppStateSyncKeyData {
+        key_data: Some(vec![7; 32]),
+        timestamp: Some(now() as i64 * 1000),
+        fingerprint: MessageField::some(fingerprint),
+    };
+    let key = AppStateSyncKey {
+        key_id: MessageField::some(AppStateSyncKeyId { key_id: Some(vec![0, 0, 0, 0, 0, 1]) }),
+        key_data: MessageField::some(data),
+    };
+    let share = ProtocolMessage {
+        r#type: Some(Type::APP_STATE_SYNC_KEY_SHARE),
+        app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare { keys: vec![key] }),
+        ..Default::default()
+    };
+    Message { protocol_message: MessageField::some(share), ..Default::default() }
 }
 
 fn query(id: &'static str) -> NodeBuilder {

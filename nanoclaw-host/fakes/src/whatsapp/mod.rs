@@ -65,6 +65,7 @@ mod said;
 mod seen;
 mod sent;
 mod server;
+mod stanzas;
 mod stores;
 mod world;
 
@@ -120,6 +121,8 @@ impl FakeWhatsApp {
     pub const BOT_LID_DEVICE: &str = "900000000000001:7@lid";
     /// The account's name.
     pub const BOT_NAME: &str = "Andy";
+    /// The chat in which people tell something to all that know them.
+    pub const STATUS: &str = "status@broadcast";
     /// Somebody who is there from the beginning.
     pub const ANN: &str = "15550001001@s.whatsapp.net";
     /// Somebody else.

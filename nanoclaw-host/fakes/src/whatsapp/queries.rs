@@ -47,7 +47,7 @@ pub(super) fn answers(world: &mut World, number: usize, query: &Node) -> Vec<Nod
         answers.extend(delivery::announce(world, number));
     }
     if namespace == "encrypt" && child(query, "list").is_some() {
-        answers.extend(delivery::share_key(world));
+        answers.extend(linking::share_key(world));
     }
     answers
 }

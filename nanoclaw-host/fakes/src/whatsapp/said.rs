@@ -85,13 +85,18 @@ pub(super) fn message(said: &Said, quoted: Option<Quoted>, media: &mut Media) ->
     Message { extended_text_message: MessageField::some(text), ..Default::default() }
 }
 
-/// That a message was changed.
-pub(super) fn edit(chat: &str, id: &str, who: Option<&str>, text: &str) -> Message {
+/// That a message was changed to this text, or removed.
+pub(super) fn change(chat: &str, id: &str, who: Option<&str>, text: Option<&str>) -> Message {
     let key = MessageKey {
         remote_jid: Some(chat.to_owned()),
         from_me: Some(false),
         id: Some(id.to_owned()),
         participant: who.map(str::to_owned),
+    };
+    let Some(text) = text else {
+        let removal =
+            ProtocolMessage { key: MessageField::some(key), r#type: Some(Type::REVOKE), ..Default::default() };
+        return Message { protocol_message: MessageField::some(removal), ..Default::default() };
     };
     let changed = Message { conversation: Some(text.to_owned()), ..Default::default() };
     let edit = ProtocolMessage {

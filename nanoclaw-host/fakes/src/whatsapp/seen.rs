@@ -25,6 +25,8 @@ pub struct Seen {
     pub queries: Vec<String>,
     /// Every message that it sent, in order.
     pub sent: Vec<Sent>,
+    /// What it removed of what it sent, in order: chat, and the message's id.
+    pub removed: Vec<(String, String)>,
     /// How often a message was sent again with an id that was there already: nothing more is shown then.
     pub repeats: usize,
     /// What could not be read by those to whom it was sent: who, the message's id, and why. They ask for it again.

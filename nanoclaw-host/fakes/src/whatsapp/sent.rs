@@ -1,7 +1,7 @@
 //! What the client says in chats: read as those read it to whom it is sent.
 
 use anyhow::{Context as _, anyhow};
-use waproto::whatsapp::{ContextInfo, Message};
+use waproto::whatsapp::{ContextInfo, Message, message::protocol_message::Type};
 
 use super::{
     account::is_bot,
@@ -65,6 +65,10 @@ impl World {
         if self.messages.contains_key(&key) {
             self.seen.repeats += usize::from(!is_said_again);
             return;
+        }
+        let change = message.protocol_message.as_option().filter(|change| change.r#type == Some(Type::REVOKE));
+        if let Some(id) = change.and_then(|change| change.key.as_option()).and_then(|key| key.id.clone()) {
+            self.seen.removed.push((key.0.clone(), id));
         }
         match sent(&self.media, &key.0, &key.1, &message) {
             Ok(sent) => self.seen.sent.extend(sent),

@@ -151,11 +151,16 @@ impl Bot {
         }
     }
 
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Heard {
+        let heard = tokio::time::timeout(PATIENCE, self.heard.recv()).await;
+        heard.expect("nothing was heard").expect("the client lives")
+    }
+
     /// The next message that somebody else wrote.
     pub(crate) async fn heard(&mut self) -> Heard {
         loop {
-            let heard = tokio::time::timeout(PATIENCE, self.heard.recv()).await;
-            let heard = heard.expect("nothing was heard").expect("the client lives");
+            let heard = self.next().await;
             if !heard.info.source.is_from_me {
                 return heard;
             }

@@ -1,7 +1,8 @@
 //! What people and the bot say to each other.
 
 use nanoclaw_fakes::whatsapp::{FakeWhatsApp, Said, Sent};
-use whatsapp_rust::prelude::*;
+use wa::message::protocol_message::Type;
+use whatsapp_rust::{prelude::*, send::RevokeType};
 
 use crate::bot::{ANN, BOB, Bot, FAMILY, Heard, TEAM, jid};
 
@@ -106,6 +107,64 @@ async fn what_people_and_the_bot_change_afterwards_is_told_with_what_it_was() {
         let last = seen.sent.last().expect("something was sent");
         assert_eq!((last.text.as_str(), last.edits.as_deref()), ("hello", Some("3EB0AA02")));
     }
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn what_people_and_the_bot_remove_is_told() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    for chat in [FAMILY, ANN] {
+        let id = whatsapp.say(chat, ANN, "a secret");
+        bot.hears_only("a secret").await;
+        let removal = whatsapp.delete(chat, &id);
+        let heard = bot.heard().await;
+        let change = heard.message.protocol_message.as_option().expect("it is a change");
+        let of = change.key.as_option().and_then(|key| key.id.clone());
+        assert_eq!((heard.id, change.r#type, of), (removal, Some(Type::REVOKE), Some(id)));
+        bot.send(chat, wa::Message::text("mine"), "3EB0AA05").await.expect("it is sent");
+        bot.client.revoke_message(jid(chat), "3EB0AA05", RevokeType::Sender).await.expect("it is removed");
+        let removed = (chat.to_owned(), "3EB0AA05".to_owned());
+        whatsapp.wait_until("it is removed", |seen| seen.removed.contains(&removed)).await;
+        assert_eq!(whatsapp.posted(chat), ["mine"]);
+    }
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn what_the_owner_writes_by_the_phone_is_heard_as_the_bots_own() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    whatsapp.group_of_lids(TEAM, "Team");
+    let mut bot = Bot::ready(&whatsapp).await;
+    for chat in [FAMILY, TEAM, ANN] {
+        let id = whatsapp.say(chat, FakeWhatsApp::BOT, "from my phone");
+        let heard = bot.next().await;
+        assert_eq!((heard.text(), &heard.id), ("from my phone", &id));
+        assert!(heard.info.source.is_from_me, "{:?}", heard.info.source);
+        assert_eq!(heard.info.source.chat.to_string(), chat);
+        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+    }
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn what_people_tell_all_that_know_them_and_other_kinds_of_messages_are_heard() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    whatsapp.say(FakeWhatsApp::STATUS, ANN, "on holiday");
+    let heard = bot.heard().await;
+    assert_eq!((heard.text(), heard.info.source.chat.to_string()), ("on holiday", FakeWhatsApp::STATUS.to_owned()));
+    assert_eq!(heard.info.source.sender.to_string(), ANN);
+    let place = wa::message::LocationMessage { name: Some("Home".to_owned()), ..Default::default() };
+    let place = wa::Message { location_message: MessageField::some(place), ..Default::default() };
+    whatsapp.say_message(FAMILY, ANN, place);
+    let heard = bot.heard().await;
+    let place = heard.message.location_message.as_option().and_then(|place| place.name.as_deref());
+    assert_eq!(place, Some("Home"));
+    whatsapp.wait_until("it says that it has all", |_| whatsapp.waiting().is_empty()).await;
     bot.end().await;
 }
 

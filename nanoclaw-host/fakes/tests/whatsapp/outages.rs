@@ -10,6 +10,7 @@ async fn what_was_said_while_the_client_was_away_is_told_at_its_next_login() {
     let whatsapp = FakeWhatsApp::start().await.expect("loopback");
     whatsapp.group(FAMILY, "Family");
     let store = linked(&whatsapp).await;
+    whatsapp.rename(FAMILY, BOB, "Our family");
     let early = whatsapp.say(FAMILY, ANN, "before it ever came");
     let mut bot = Bot::ready_with(&whatsapp, store.clone()).await;
     bot.hears_only("before it ever came").await;
