@@ -25,6 +25,8 @@ use super::{
 /// Before what an account signs of its devices, and a device of itself.
 const ACCOUNT_SIGNS: [u8; 2] = [6, 0];
 const DEVICE_SIGNS: [u8; 2] = [6, 1];
+/// With fewer one-time keys the client is to upload more.
+const FEW_KEYS: usize = 10;
 /// The device's number within its account.
 pub(super) const DEVICE: u32 = 7;
 
@@ -37,6 +39,8 @@ pub(super) struct Account {
     keys: Option<Keys>,
     /// Whether the phone has yet to share the key of the account's settings, which a client waits for that was linked just now.
     pub(super) shares_key: bool,
+    /// Whether the client was told that few one-time keys are left.
+    was_warned: bool,
 }
 
 struct Keys {
@@ -49,7 +53,7 @@ struct Keys {
 
 impl Account {
     pub(super) fn new() -> Self {
-        Self { phone: Party::new(), noise_key: None, keys: None, shares_key: false }
+        Self { phone: Party::new(), noise_key: None, keys: None, shares_key: false, was_warned: false }
     }
 
     /// Another device is linked in place of one that was.
@@ -120,6 +124,13 @@ impl Account {
 
     pub(super) fn has_keys(&self) -> bool {
         self.keys.is_some()
+    }
+
+    /// Whether the client is to be told that few one-time keys are left: once, until there are more.
+    pub(super) fn takes_warning(&mut self) -> bool {
+        let warns = self.keys.is_some() && self.keys_left() < FEW_KEYS;
+        let was_warned = std::mem::replace(&mut self.was_warned, warns);
+        warns && !was_warned
     }
 
     /// How many one-time keys are left.

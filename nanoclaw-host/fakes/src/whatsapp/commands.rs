@@ -104,6 +104,22 @@ impl FakeWhatsApp {
         self.change(|world| world.people_change(chat, id, None))
     }
 
+    /// Somebody reads what the client sent, and lets it know.
+    ///
+    /// # Panics
+    /// When there is no such person or group.
+    pub fn read(&self, chat: &str, who: &str, id: &str) {
+        self.change(|world| {
+            let who = world.speaker(chat, who);
+            let receipt = node("receipt").attr("id", id).attr("type", "read").attr("t", now().to_string());
+            let receipt = match world.people.groups.get(chat) {
+                Some(group) => receipt.attr("from", chat).attr("participant", world.people.address_in(group, &who)),
+                None => receipt.attr("from", who.as_str()),
+            };
+            world.tell_plainly(chat, id, &who, receipt.build());
+        });
+    }
+
     /// A message is told once more with the same id, as the service does now and then.
     pub fn say_twice(&self, chat: &str, id: &str) {
         self.change(|world| world.repeat(chat, id));

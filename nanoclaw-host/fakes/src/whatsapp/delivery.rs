@@ -143,6 +143,11 @@ impl World {
         let live = self.connections.iter().find(|(_, connection)| connection.phase == Phase::Live);
         let Some((&number, _)) = live else { return };
         self.tell(number, usize::MAX, false);
+        if self.account.takes_warning() {
+            let count = node("count").attr("value", self.account.keys_left().to_string()).build();
+            let warning = node("notification").attr("from", SERVICE).attr("type", "encrypt").attr("id", self.new_id());
+            self.say(number, warning.attr("t", now().to_string()).children([count]).build());
+        }
     }
 
     /// Tells at most so many; returns how many it were.

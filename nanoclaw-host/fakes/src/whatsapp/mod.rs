@@ -30,6 +30,10 @@
 //! until the client said that it has it, by a receipt or an acknowledgement: whoever missed it, because it was away or died before that, hears
 //! it at its next login.
 //!
+//! Ids make messages one: what the client sends again with an id that was there is acknowledged, counted in [`Seen::repeats`], and shown no
+//! second time. Who cannot read a message asks for it again, and so does the client: a message that was lost or refused in a group may have had
+//! the key in it to those after it.
+//!
 //! Files are kept at the same address, without TLS. The client library asks for them at `https://` and the host that it is told, so the
 //! `HttpClient` that a program gives it has to leave TLS away for this host, as [`FakeWhatsApp::plain`] does.
 //!

@@ -228,3 +228,37 @@ async fn a_key_that_begins_a_conversation_is_handed_out_once() {
     }
     bot.end().await;
 }
+
+#[tokio::test]
+async fn a_client_with_few_keys_left_is_told_and_uploads_more() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    let mut bot = Bot::ready(&whatsapp).await;
+    let at_first = whatsapp.seen().keys_left;
+    for number in 0..=at_first - 10 {
+        let who = format!("1555000{number:04}@s.whatsapp.net");
+        whatsapp.person(&who, "Somebody");
+        whatsapp.say(&who, &who, "hello");
+        bot.hears_only("hello").await;
+    }
+    whatsapp.wait_until("it uploads more", |seen| seen.keys_left > 10).await;
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn the_client_is_told_that_somebody_read_what_it_sent() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    for chat in [FAMILY, ANN] {
+        bot.send(chat, wa::Message::text("read this"), "3EB0AA06").await.expect("it is sent");
+        whatsapp.wait_until("it is sent", |seen| seen.posted(chat).len() == 1).await;
+        whatsapp.read(chat, ANN, "3EB0AA06");
+        let read = |event: &Event| match event {
+            Event::Receipt(receipt) => Some((receipt.source.chat.to_string(), receipt.message_ids.clone())),
+            _ => None,
+        };
+        assert_eq!(bot.event("it is read", read).await, (chat.to_owned(), vec!["3EB0AA06".to_owned()]));
+        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+    }
+    bot.end().await;
+}
