@@ -71,6 +71,11 @@ impl Queue {
         self.waiting.retain(|waiting| waiting.id != id);
     }
 
+    /// The client needs it no more, as it was told: it may have asked for it again before, and not have that yet.
+    pub(super) fn is_done_with(&mut self, id: &str) {
+        self.waiting.retain(|waiting| waiting.id != id || matches!(waiting.content, Content::Again { .. }));
+    }
+
     /// What was encrypted for a device that is not linked any more has to be encrypted anew.
     pub(super) fn forget_sealed(&mut self) {
         self.waiting.iter_mut().for_each(|waiting| waiting.sealed = None);

@@ -36,7 +36,9 @@ async fn socket(FromState(state): FromState<Arc<State>>, upgrade: WebSocketUpgra
     let refused = state.change(|world| {
         let refused = world.refusing > 0;
         if refused {
-            world.refusing = world.refusing.saturating_sub(usize::from(world.refusing != usize::MAX));
+            if world.refusing != usize::MAX {
+                world.refusing -= 1;
+            }
             world.seen.refused += 1;
         }
         refused

@@ -138,7 +138,7 @@ impl World {
             "receipt" => vec![self.take_receipt(said)],
             "ack" => {
                 let id = attr(said, "id");
-                self.queue.has(&id);
+                self.queue.is_done_with(&id);
                 self.seen.acknowledged.push(id);
                 Vec::new()
             }

@@ -1,6 +1,6 @@
 //! Messages that somebody could not read.
 
-use nanoclaw_fakes::whatsapp::FakeWhatsApp;
+use nanoclaw_fakes::whatsapp::{FakeWhatsApp, Fault};
 use whatsapp_rust::prelude::*;
 
 use crate::bot::{ANN, BOB, Bot, FAMILY};
@@ -22,6 +22,22 @@ async fn what_the_client_cannot_read_is_said_again_when_it_asks() {
             whatsapp.say(chat, who, "and then");
             bot.hears_only("and then").await;
         }
+    }
+    bot.end().await;
+}
+
+#[tokio::test]
+async fn what_the_client_asked_for_in_vain_it_asks_for_again() {
+    let whatsapp = FakeWhatsApp::start().await.expect("loopback");
+    whatsapp.group(FAMILY, "Family");
+    let mut bot = Bot::ready(&whatsapp).await;
+    for fault in [Fault::DropBefore, Fault::DropAfter] {
+        whatsapp.spoil_next();
+        whatsapp.fail_next("receipt", fault.clone());
+        let id = whatsapp.say(FAMILY, ANN, "hello");
+        bot.hears_only("hello").await;
+        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+        assert_eq!(whatsapp.seen().retries(&id), 1, "{fault:?}");
     }
     bot.end().await;
 }
