@@ -175,6 +175,20 @@ async fn the_files_of_a_message_are_in_the_spool_before_it_is_accepted_and_the_b
 }
 
 #[tokio::test]
+async fn a_mention_is_what_the_assistant_is_called_in_the_chat() {
+    let host = Host::start();
+    let mut bridge = host.telegram().await;
+    bridge
+        .say(
+            json!({"type": "message", "chat": "tg:1", "id": "7", "sender": "9", "timestamp_ms": 0, "text": "hello @42",
+            "mentions": ["@42"]}),
+        )
+        .await;
+    assert_eq!(bridge.hear().await["type"], "accepted");
+    assert_eq!(host.intake.messages()[0].text, "@Andy hello @Andy");
+}
+
+#[tokio::test]
 async fn a_message_that_was_not_stored_is_said_again_with_its_files() {
     let (host, spool, folder) = host_with_files();
     let mut bridge = host.telegram().await;

@@ -48,17 +48,15 @@ fn clean_name(name: &str) -> Option<String> {
 }
 
 /// A message that mentions the assistant anywhere begins with what it is `called`, so that it wakes it (v1 does so as well).
-#[cfg(feature = "service-client")]
 fn calling(text: String, called: &str) -> String {
     let begins = text.trim_start().get(..called.len()).is_some_and(|first| first.eq_ignore_ascii_case(called));
     if begins { text } else { format!("{called} {text}").trim_end().to_owned() }
 }
 
 /// How an assistant is called in a chat that is no group, of which no text is kept.
-#[cfg(feature = "service-client")]
 const NOBODYS_CALL: &str = "@assistant";
 
-#[cfg(all(test, feature = "service-client"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

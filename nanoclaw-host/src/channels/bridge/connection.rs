@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     channels::{
-        MAX_LINE_BYTES, arriving,
+        MAX_LINE_BYTES, NOBODYS_CALL, arriving,
         peer::{Heard, Peer},
         status::ChannelState,
     },
@@ -162,7 +162,8 @@ impl Connection {
         if !channel.claim.covers(&chat) {
             return self.refuse(&outside(channel, &chat), about).await;
         }
-        let arrived = match message.read(&channel.name) {
+        let called = self.shared.intake.called(&chat);
+        let arrived = match message.read(&channel.name, called.as_deref().unwrap_or(NOBODYS_CALL)) {
             Ok(arrived) => arrived,
             Err(reason) => return self.refuse(&reason, about).await,
         };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    channels::{arriving::Arrived, clean_name, status::ChannelState},
+    channels::{arriving::Arrived, calling, clean_name, status::ChannelState},
     files::Spool,
 };
 
@@ -78,6 +78,9 @@ pub(super) struct Message {
     is_group: Option<bool>,
     #[serde(default)]
     is_from_me: bool,
+    /// The parts of the text by which the assistant is mentioned.
+    #[serde(default)]
+    mentions: Vec<String>,
     #[serde(default)]
     reply_to: Option<QuoteLine>,
     #[serde(default)]
@@ -251,10 +254,11 @@ impl Message {
         &self.id
     }
 
-    /// The message as the inbox takes it, without its files, or why it cannot be taken.
-    pub(super) fn read(self, channel: &ChannelName) -> Result<Arrived, String> {
+    /// The message as the inbox takes it, without its files, or why it cannot be taken. `called`: by which words the assistant is called in
+    /// its chat.
+    pub(super) fn read(self, channel: &ChannelName, called: &str) -> Result<Arrived, String> {
         let sent_at = timestamp(self.timestamp_ms)?;
-        let text = self.text.unwrap_or_default();
+        let text = mentioning(self.text.unwrap_or_default(), &self.mentions, called);
         if text.is_empty() && self.attachments.is_empty() {
             return Err("the message has neither text nor attachments".to_owned());
         }
@@ -286,6 +290,25 @@ impl Message {
         };
         Ok(Arrived { message, files })
     }
+}
+
+/// `text` with what the assistant is called instead of each of `mentions`; one that has any begins with it.
+fn mentioning(mut text: String, mentions: &[String], called: &str) -> String {
+    for part in mentions.iter().filter(|part| !part.is_empty()) {
+        let mut shown = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(part.as_str()) {
+            let (before, after) = (&rest[..at], &rest[at + part.len()..]);
+            // Somebody else's name or number may begin like it.
+            let is_whole = !after.starts_with(char::is_alphanumeric);
+            shown.push_str(before);
+            shown.push_str(if is_whole { called } else { part });
+            rest = after;
+        }
+        shown.push_str(rest);
+        text = shown;
+    }
+    if mentions.is_empty() { text } else { calling(text, called) }
 }
 
 impl AttachmentLine {
@@ -347,4 +370,25 @@ fn timestamp(ms: i64) -> Result<Timestamp, String> {
 
 fn chat_kind(is_group: bool) -> ChatKind {
     if is_group { ChatKind::Group } else { ChatKind::Private }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mention_becomes_what_the_assistant_is_called_and_calls_it() {
+        for (text, mentions, expected) in [
+            ("@15 hello", &["@15"][..], "@Andy hello"),
+            ("hello @15!", &["@15"], "@Andy hello @Andy!"),
+            ("@155 and @15", &["@15"], "@Andy @155 and @Andy"),
+            ("hello", &["@15"], "@Andy hello"),
+            ("@15 or @90", &["@15", "@90"], "@Andy or @Andy"),
+            ("@15 hello", &[], "@15 hello"),
+            ("hello", &[""], "@Andy hello"),
+        ] {
+            let mentions: Vec<_> = mentions.iter().map(|part| (*part).to_owned()).collect();
+            assert_eq!(mentioning(text.to_owned(), &mentions, "@Andy"), expected);
+        }
+    }
 }
