@@ -263,7 +263,7 @@ mod tests {
     fn the_host_hears_how_we_stand_and_which_chats_there_are_whenever_it_comes() {
         let mut desk = Desk::default();
         let status = Status { state: State::Connected, reason: None, remedy: None };
-        let chat = Chat { chat: "1@g.us".to_owned(), name: Some("Family".to_owned()), is_group: true, left: false };
+        let chat = Chat::known("1@g.us".to_owned(), Some("Family".to_owned()), true);
         desk.status(status.clone());
         desk.chat(chat.clone());
         let both = [Act::Say(ToHost::Status(status.clone())), Act::Say(ToHost::Chat(chat.clone()))];

@@ -139,9 +139,23 @@ pub struct Chat {
     pub name: Option<String>,
     /// Whether several people can write in it.
     pub is_group: bool,
-    /// Whether the assistant was removed from it.
+    /// Whether the assistant is not in it any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
+    /// How it came to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Chat {
+    /// One in which the assistant is.
+    #[must_use]
+    pub fn known(chat: String, name: Option<String>, is_group: bool) -> Self {
+        Self { chat, name, is_group, left: false, reason: None, timestamp_ms: None }
+    }
 }
 
 /// What the host tells. What is not known is ignored.

@@ -118,7 +118,7 @@ impl Place {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(matches!(cli.command, Command::Run { .. }));
+    log_to_stderr(&cli.command);
     // reqwest and the library's transport use the provider of the process.
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -162,12 +162,17 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Logs to standard error: what matters of the library, and for `run` how it goes. `RUST_LOG` says otherwise.
-fn log_to_stderr(service: bool) {
-    let usual = if service { "info,whatsapp_rust=warn,wacore=warn" } else { "warn,whatsapp_rust=error,wacore=error" };
+/// Logs to standard error: what matters of the library, and for `run` how it goes. `RUST_LOG` says otherwise. Who starts us as a part of
+/// something larger, and the journal, have times of their own.
+fn log_to_stderr(command: &Command) {
+    let usual = match command {
+        Command::Run { .. } => "info,whatsapp_rust=warn,wacore=warn",
+        _ => "warn,whatsapp_rust=error,wacore=error",
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    let is_part = matches!(command, Command::Run { supervised: true, .. });
+    if is_part || std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().init();
     } else {
         log.init();

@@ -1,6 +1,9 @@
 //! `nanoclaw-whatsapp run`.
 
-use std::{io::Read as _, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -44,11 +47,12 @@ pub(super) async fn run(place: &Place, supervised: bool, stop: CancellationToken
     code
 }
 
-/// Tells the host, if it is there soon, that a person has to do something.
+/// Tells the host, if it is there soon, that a person has to do something; and whoever started us, by the last line that is logged.
 async fn give_up(bridge: &Bridge, status: Status) -> anyhow::Result<u8> {
-    tracing::error!(remedy = LINK, "{}", status.reason.as_deref().unwrap_or("WhatsApp cannot be used"));
+    let reason = status.reason.clone().unwrap_or_default();
     bridge.status_if_none_is_refused(status);
     let _ = tokio::time::timeout(LAST_WORD, bridge.files()).await;
+    writeln!(std::io::stderr(), "{reason}; link it with `{LINK}`")?;
     Ok(NOT_LINKED)
 }
 

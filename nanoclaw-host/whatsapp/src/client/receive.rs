@@ -86,7 +86,7 @@ impl Receiver {
         };
         if !message.is_group {
             let name = message.sender_name.clone();
-            self.0.bridge.chat(Chat { chat: message.chat.clone(), name, is_group: false, left: false });
+            self.0.bridge.chat(Chat::known(message.chat.clone(), name, false));
         }
         if let Some(file) = file {
             message.attachments.push(self.fetch(client, item, &message.chat, file).await);

@@ -333,7 +333,7 @@ async fn find_chats(client: &Client, bridge: &Bridge) {
         Ok(groups) => {
             for (jid, group) in groups {
                 let name = Some(group.subject).filter(|name| !name.trim().is_empty());
-                bridge.chat(Chat { chat: jid.to_non_ad_string(), name, is_group: true, left: false });
+                bridge.chat(Chat::known(jid.to_non_ad_string(), name, true));
             }
         }
         Err(error) => tracing::warn!(%error, "WhatsApp did not tell which groups there are"),
@@ -353,15 +353,23 @@ fn change_of(update: &GroupUpdate, me: &Me) -> Option<Change> {
     let ours = |people: &[GroupParticipantInfo]| {
         people.iter().any(|one| me.is(&one.jid) || one.phone_number.as_ref().is_some_and(|phone| me.is(phone)))
     };
-    let (name, left) = match &update.action {
-        GroupNotificationAction::Subject { subject, .. } => (Some(subject.clone()), false),
-        GroupNotificationAction::Remove { participants, .. } if ours(participants) => (None, true),
-        GroupNotificationAction::Delete { .. } => (None, true),
-        GroupNotificationAction::Add { participants, .. } if ours(participants) => return Some(Change::New),
-        GroupNotificationAction::Create { .. } => return Some(Change::New),
-        _ => return None,
+    let chat = update.group_jid.to_non_ad_string();
+    let left = |reason| {
+        let (reason, timestamp_ms) = (Some(reason), Some(update.timestamp.timestamp_millis().max(0)));
+        Change::Known(Chat { chat: chat.clone(), name: None, is_group: true, left: true, reason, timestamp_ms })
     };
-    Some(Change::Known(Chat { chat: update.group_jid.to_non_ad_string(), name, is_group: true, left }))
+    Some(match &update.action {
+        GroupNotificationAction::Subject { subject, .. } => {
+            Change::Known(Chat::known(chat, Some(subject.clone()), true))
+        }
+        GroupNotificationAction::Remove { participants, .. } if ours(participants) => {
+            left("the assistant's account was removed from it")
+        }
+        GroupNotificationAction::Delete { .. } => left("it was deleted"),
+        GroupNotificationAction::Add { participants, .. } if ours(participants) => Change::New,
+        GroupNotificationAction::Create { .. } => Change::New,
+        _ => return None,
+    })
 }
 
 /// Hears what the library tells, in its order.
