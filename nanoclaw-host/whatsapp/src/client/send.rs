@@ -12,7 +12,10 @@ use std::{
 use nanoclaw_text::{Service, messages};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{oneshot, watch};
-use wacore::{download::MediaType, proto_helpers::build_quote_context};
+use wacore::{
+    download::MediaType, proto_helpers::build_quote_context, store::traits::ProtocolStore as _,
+    types::message::AddressingMode,
+};
 use wacore_binary::{Jid, Server};
 use waproto::whatsapp as wa;
 use whatsapp_rust::{
@@ -27,7 +30,10 @@ use super::{
     meaning::original,
     receive::{hex, me},
 };
-use crate::bridge::wire::{FileOut, ReplyTo, Send, ToHost};
+use crate::{
+    bridge::wire::{FileOut, ReplyTo, Send, ToHost},
+    store::Store,
+};
 
 /// How long a message waits for the connection, and for WhatsApp's word on it. The host waits 50 s in all, and asks again then.
 const CONNECTION: Duration = Duration::from_secs(20);
@@ -47,6 +53,7 @@ pub struct Sender(Arc<Parts>);
 struct Parts {
     line: watch::Receiver<Option<Line>>,
     words: Words,
+    store: Store,
     out: Mutex<HalfSent>,
 }
 
@@ -148,10 +155,10 @@ impl NotSent {
 }
 
 impl Sender {
-    /// Sends by what is in `line`; `words` hears what the server says.
+    /// Sends by what is in `line`; `words` hears what the server says, and `store` knows who is who.
     #[must_use]
-    pub fn new(line: watch::Receiver<Option<Line>>, words: Words) -> Self {
-        Self(Arc::new(Parts { line, words, out: Mutex::default() }))
+    pub fn new(line: watch::Receiver<Option<Line>>, words: Words, store: Store) -> Self {
+        Self(Arc::new(Parts { line, words, store, out: Mutex::default() }))
     }
 
     /// Sends it; what is to be said to the host then.
@@ -190,7 +197,7 @@ impl Sender {
         for (place, piece) in pieces.iter().enumerate() {
             let id = message_id(&send.key, place);
             if !self.out().is_out(&send.key, place) {
-                let context = (place == 0).then(|| context_of(send, &chat, &client)).flatten();
+                let context = if place == 0 { self.quote_of(send, &chat, &client).await } else { None };
                 self.post(&client, &chat, &id, piece, send, context).await?;
                 if pieces.len() > 1 {
                     self.out().note(&send.key, place);
@@ -200,6 +207,22 @@ impl Sender {
         }
         self.out().forget(&send.key);
         Ok(first.unwrap_or_default())
+    }
+
+    /// What is said of the message that this one answers; nothing in private chats, where it is plain.
+    async fn quote_of(&self, send: &Send, chat: &Jid, client: &Client) -> Option<wa::ContextInfo> {
+        let reply = send.reply_to.as_ref()?;
+        let author: Jid = reply.sender.as_deref()?.parse().ok()?;
+        if chat.server != Server::Group || me(client).is(&author) {
+            return None;
+        }
+        // Where numbers are hidden, people are known by their other addresses.
+        let group = client.groups().query_info(chat).await.ok();
+        if author.is_pn() && group.is_some_and(|group| group.addressing_mode == AddressingMode::Lid) {
+            let known = self.0.store.get_pn_mapping(&author.user).await.ok().flatten()?;
+            return Some(quote(reply, &format!("{}@lid", known.lid).parse().ok()?));
+        }
+        Some(quote(reply, &author))
     }
 
     /// The connection, when there is one soon.
@@ -227,20 +250,25 @@ impl Sender {
             }
         };
         let word = self.0.words.wait_for(id);
+        let mut line = self.0.line.clone();
+        line.borrow_and_update();
         let options = SendOptions::default().with_message_id(id);
         if let Err(error) = client.send_message_with_options(chat.clone(), message, options).await {
             self.0.words.forget(id);
             return Err(not_sent(&error));
         }
-        match tokio::time::timeout(WORD, word).await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(code))) => Err(refused(&code)),
-            // Whoever waited for the same id before is gone; the newest waits.
-            Ok(Err(_)) => Err(NotSent::for_now("WhatsApp's word on it was lost", None)),
-            Err(_) => {
-                self.0.words.forget(id);
-                Err(NotSent::for_now("WhatsApp did not acknowledge it", None))
-            }
+        let word = tokio::select! {
+            biased;
+            word = word => word.ok(),
+            // The word goes with the connection.
+            _ = line.changed() => None,
+            () = tokio::time::sleep(WORD) => None,
+        };
+        self.0.words.forget(id);
+        match word {
+            Some(None) => Ok(()),
+            Some(Some(code)) => Err(refused(&code)),
+            None => Err(NotSent::for_now("WhatsApp did not acknowledge it", None)),
         }
     }
 
@@ -269,15 +297,10 @@ pub fn pieces(send: &Send) -> Vec<Piece> {
     texts.into_iter().map(Piece::Text).chain(files).collect()
 }
 
-/// What a reply says of the message that it is to; none in private chats, where it is plain.
-fn context_of(send: &Send, chat: &Jid, client: &Client) -> Option<wa::ContextInfo> {
-    let ReplyTo { id, sender, text } = send.reply_to.as_ref()?;
-    let sender: Jid = sender.as_deref()?.parse().ok()?;
-    if chat.server != Server::Group || me(client).is(&sender) {
-        return None;
-    }
-    let quoted = wa::Message { conversation: Some(text.clone().unwrap_or_default()), ..Default::default() };
-    Some(build_quote_context(original(id), sender.to_string(), &quoted))
+/// What a reply says of the message that it is to.
+fn quote(reply: &ReplyTo, author: &Jid) -> wa::ContextInfo {
+    let quoted = wa::Message { conversation: Some(reply.text.clone().unwrap_or_default()), ..Default::default() };
+    build_quote_context(original(&reply.id), author.to_string(), &quoted)
 }
 
 fn text_message(text: String, context: Option<wa::ContextInfo>) -> wa::Message {

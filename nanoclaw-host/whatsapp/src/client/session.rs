@@ -129,7 +129,7 @@ pub async fn run(
     let (line, lines) = watch::channel(None);
     let words = Words::default();
     let receiver = Receiver::new(bridge.clone(), store.clone(), stop.clone());
-    let sender = Sender::new(lines.clone(), words.clone());
+    let sender = Sender::new(lines.clone(), words.clone(), store.clone());
     let outgoing = tokio::spawn(serve_host(wanted, sender, lines, bridge.clone(), stop.clone()));
     let session = Session { store, reach, bridge, receiver, line, words, stop };
     let ending = session.keep().await;

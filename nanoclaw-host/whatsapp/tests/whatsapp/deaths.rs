@@ -68,8 +68,6 @@ async fn a_lost_connection_is_made_again_and_the_conversation_goes_on() {
 #[tokio::test]
 async fn an_answer_whose_connection_breaks_is_said_once() {
     let house = House::begin().await;
-    // The group has our key from the first message on.
-    house.send(json!({"type": "send", "key": "first", "chat": FAMILY, "text": "first"})).await;
     for (n, fault) in [Fault::DropBefore, Fault::DropAfter].into_iter().enumerate() {
         house.whatsapp.fail_next("message", fault);
         let send = json!({"type": "send", "key": format!("k{n}"), "chat": FAMILY, "text": format!("answer {n}")});
@@ -79,9 +77,10 @@ async fn an_answer_whose_connection_breaks_is_said_once() {
             end = house.send(send.clone()).await;
         }
         assert_eq!(end["type"], "sent", "{end}");
+        // The key for the group was lost with the first try of all: who cannot read the second asks for it again.
+        let all: Vec<_> = (0..=n).map(|n| format!("answer {n}")).collect();
+        house.whatsapp.wait_until("it is read", |seen| seen.posted(FAMILY) == all).await;
     }
-    assert_eq!(house.whatsapp.posted(FAMILY), ["first", "answer 0", "answer 1"]);
-    assert!(house.whatsapp.seen().unreadable.is_empty());
 }
 
 #[tokio::test]

@@ -78,10 +78,18 @@ impl House {
         store.save(&device).await.unwrap();
     }
 
+    /// WhatsApp does not know the account any more, and the program has heard that once.
+    pub(crate) async fn refuse(&self) {
+        Store::open(&self.database()).await.unwrap().refuse("the device was unlinked").await.unwrap();
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nanoclaw-whatsapp"));
         command.args(arguments).arg("--home").arg(self.home.path());
-        command.env("NANOCLAW_WHATSAPP_URL", self.whatsapp.url()).env_remove("JOURNAL_STREAM");
+        let url = self.whatsapp.url();
+        let files = url.replace("ws://", "http://").replace("/ws/chat", "/");
+        command.env("NANOCLAW_WHATSAPP_URL", url).env("NANOCLAW_WHATSAPP_MEDIA_URL", files);
+        command.env_remove("JOURNAL_STREAM");
         command.env("RUST_LOG", "info,whatsapp_rust=info").envs(self.more.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command

@@ -32,6 +32,41 @@ async fn a_phone_reads_the_code_and_the_account_is_ours() {
 }
 
 #[tokio::test]
+async fn a_code_is_typed_into_the_phone_and_the_account_is_ours() {
+    let house = House::quiet().await;
+    let mut linking = house.command(&["link", "--phone", "+1 555 000 9999"]).spawn().unwrap();
+    let mut told = BufReader::new(linking.stdout.take().unwrap()).lines();
+    let mut all = Vec::new();
+    while let Some(line) = told.next_line().await.unwrap() {
+        if let Some(code) = line.strip_prefix("The code: ") {
+            assert_eq!(code.len(), 9, "eight letters and a dash: {code}");
+            house.whatsapp.enter_code(code).unwrap();
+        }
+        all.push(line);
+    }
+    let output = linking.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(all.iter().all(|line| !line.contains('█')), "no QR code is shown");
+    assert_eq!(all.last().unwrap(), "Done: 15550009999@s.whatsapp.net is linked.");
+}
+
+#[tokio::test]
+async fn an_account_that_whatsapp_does_not_know_any_more_is_linked_again() {
+    let house = House::quiet().await;
+    house.link().await;
+    house.refuse().await;
+    let mut linking = house.command(&["link", "--in-words"]).spawn().unwrap();
+    let mut told = BufReader::new(linking.stdout.take().unwrap()).lines();
+    while let Some(line) = told.next_line().await.unwrap() {
+        if let Some(code) = line.strip_prefix("In words: ") {
+            house.whatsapp.scan(code).unwrap();
+        }
+    }
+    assert_eq!(linking.wait().await.unwrap().code(), Some(0));
+    assert!(matches!(peek(&house.database()).await.unwrap(), Account::Linked { refused: None, .. }));
+}
+
+#[tokio::test]
 async fn an_account_is_given_back() {
     let house = House::quiet().await;
     house.link().await;

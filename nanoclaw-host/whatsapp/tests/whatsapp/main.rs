@@ -4,6 +4,8 @@
 
 mod conversation;
 mod deaths;
+mod files;
+mod groups;
 mod house;
 mod linking;
 mod troubles;
