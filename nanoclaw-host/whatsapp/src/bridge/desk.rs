@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::wire::{Chat, FilesTaken, FromHost, Message, Send, State, Status, ToHost};
+use super::wire::{Chat, FilesTaken, FromHost, Message, Send, Status, ToHost};
 
 /// By which who said a message knows it.
 pub type Ticket = u64;
@@ -105,12 +105,6 @@ impl Desk {
         if self.welcomed { vec![Act::Say(ToHost::Status(status))] } else { Vec::new() }
     }
 
-    /// Whether the host was told, or will be, that a person has to do something.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.state == State::Refused)
-    }
-
     /// A send ended; `line` says how. Without a host to hear it nothing is lost: it asks again, with the same key.
     pub fn settled(&mut self, key: &str, line: ToHost) -> Vec<Act> {
         self.sending.remove(key);
@@ -182,7 +176,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::wire::State, *};
 
     fn message(id: &str) -> Message {
         Message { chat: "1@g.us".to_owned(), id: id.to_owned(), text: "hi".to_owned(), ..Message::default() }

@@ -120,11 +120,6 @@ impl Bridge {
         self.decide(|desk| desk.status(status));
     }
 
-    /// Says how the connection to WhatsApp stands, unless it was said already that a person has to do something.
-    pub fn status_if_none_is_refused(&self, status: Status) {
-        self.decide(|desk| if desk.is_refused() { Vec::new() } else { desk.status(status) });
-    }
-
     /// Says how a send ended.
     pub fn settled(&self, key: &str, line: ToHost) {
         self.decide(|desk| desk.settled(key, line));

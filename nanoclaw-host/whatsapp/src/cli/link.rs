@@ -75,8 +75,8 @@ pub(super) async fn run(
     let handle = bot.build().await?.spawn();
     let done = link(&mut steps, by_code, in_words, &stop).await;
     shut_down(handle).await;
-    if !matches!(done, Ok(DONE)) && store.account().await? == Account::None {
-        store.forget().await?;
+    if store.account().await? == Account::None {
+        store.remove().await?;
     }
     done
 }

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DONE, NOT_LINKED, Place};
 use crate::{
-    bridge::{Bridge, wire::Status},
+    bridge::Bridge,
     client::session::{self, Ending, LINK, logged_out},
-    store::{Account, Store},
+    store::{Account, Store, peek},
 };
 
 /// How long a host that is not there is waited for, to be told why we end.
@@ -22,25 +22,28 @@ pub(super) async fn run(place: &Place, supervised: bool, stop: CancellationToken
     if supervised {
         stop_with_stdin(stop.clone());
     }
-    let store = Store::open(&place.database()).await.context("cannot use the linked account")?;
+    // Before anything is locked or made: without an account there is nothing to be kept.
+    let account = peek(&place.database()).await.context("cannot use the linked account")?;
+    let store = match account {
+        Account::None => None,
+        Account::Linked { .. } => Some(Store::open(&place.database()).await.context("cannot use the linked account")?),
+    };
     let (bridge, wanted) = Bridge::new(place.socket());
     let hang_up = CancellationToken::new();
     let connection = tokio::spawn({
         let (bridge, hang_up) = (bridge.clone(), hang_up.clone());
         async move { bridge.run(hang_up).await }
     });
-    let not_linked = match store.account().await? {
-        Account::None => Some(logged_out("no WhatsApp account is linked")),
-        Account::Linked { refused: Some(refused), .. } => Some(logged_out(&refused.reason)),
-        Account::Linked { refused: None, .. } => None,
-    };
-    let code = match not_linked {
-        Some(status) => give_up(&bridge, status).await,
-        None => match session::run(&store, &place.reach(), &bridge, wanted, &stop).await {
-            Ok(Ending::Stopped) => Ok(DONE),
-            Ok(Ending::LoggedOut) => give_up(&bridge, logged_out("the device was unlinked")).await,
-            Err(error) => Err(error),
-        },
+    let code = match (store, account) {
+        (Some(_), Account::Linked { refused: Some(refused), .. }) => give_up(&bridge, &refused.reason).await,
+        (Some(store), Account::Linked { refused: None, .. }) => {
+            match session::run(&store, &place.reach(), &bridge, wanted, &stop).await {
+                Ok(Ending::Stopped) => Ok(DONE),
+                Ok(Ending::LoggedOut(reason)) => give_up(&bridge, &reason).await,
+                Err(error) => Err(error),
+            }
+        }
+        (_, Account::None) | (None, _) => give_up(&bridge, "no WhatsApp account is linked").await,
     };
     hang_up.cancel();
     connection.await?;
@@ -48,9 +51,8 @@ pub(super) async fn run(place: &Place, supervised: bool, stop: CancellationToken
 }
 
 /// Tells the host, if it is there soon, that a person has to do something; and whoever started us, by the last line that is logged.
-async fn give_up(bridge: &Bridge, status: Status) -> anyhow::Result<u8> {
-    let reason = status.reason.clone().unwrap_or_default();
-    bridge.status_if_none_is_refused(status);
+async fn give_up(bridge: &Bridge, reason: &str) -> anyhow::Result<u8> {
+    bridge.status(logged_out(reason));
     let _ = tokio::time::timeout(LAST_WORD, bridge.files()).await;
     writeln!(std::io::stderr(), "{reason}; link it with `{LINK}`")?;
     Ok(NOT_LINKED)

@@ -21,7 +21,7 @@ pub(super) async fn run(place: &Place, stop: CancellationToken) -> anyhow::Resul
         return Ok(DONE);
     };
     let told = refused.is_some() || tell(place, &store, &stop).await?;
-    store.forget().await?;
+    store.remove().await?;
     say(format_args!("unlinked: {jid}"))?;
     if !told {
         say("WhatsApp could not be told. On the phone: Settings, Linked devices, choose NanoClaw, Log out.")?;

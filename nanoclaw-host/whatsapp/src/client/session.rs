@@ -91,8 +91,8 @@ impl Reach {
 pub enum Ending {
     /// It was asked to.
     Stopped,
-    /// WhatsApp does not know the account any more. The store says so from now on.
-    LoggedOut,
+    /// WhatsApp does not know the account any more, and why. The store says so from now on.
+    LoggedOut(String),
 }
 
 /// What happened on a connection, as far as it decides how things go on.
@@ -162,8 +162,7 @@ impl Session<'_> {
                 End::LoggedOut(reason) => {
                     tracing::error!(reason, remedy = LINK, "WhatsApp does not know this account any more");
                     self.store.refuse(&reason).await?;
-                    self.bridge.status(logged_out(&reason));
-                    return Ok(Ending::LoggedOut);
+                    return Ok(Ending::LoggedOut(reason));
                 }
                 End::Replaced => {
                     let wait = replaced_wait;

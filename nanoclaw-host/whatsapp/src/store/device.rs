@@ -106,6 +106,23 @@ impl Store {
     pub async fn forget(&self) -> Result<()> {
         self.write(TABLES.into_iter().map(statement).collect()).await.map(drop)
     }
+
+    /// The same, and its files go: what is written to it from now on is lost. Its lock is held on.
+    ///
+    /// # Errors
+    /// When the database cannot be written or removed.
+    pub async fn remove(&self) -> Result<()> {
+        self.forget().await?;
+        for end in ["", "-wal", "-shm"] {
+            let mut file = self.0.path.clone().into_os_string();
+            file.push(end);
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Which account the database at `path` says is linked, whoever has it open; `None` when it is not there.

@@ -91,6 +91,7 @@ pub struct Store(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    path: PathBuf,
     connection: tokio::sync::Mutex<SqliteConnection>,
     lock: File,
 }
@@ -121,7 +122,7 @@ impl Store {
         let mut connection = options.connect().await.map_err(database)?;
         let migrated = MIGRATIONS.run(&mut connection).await;
         migrated.map_err(|source| StoreError::Form { path: path.to_owned(), source })?;
-        Ok(Self(Arc::new(Shared { connection: tokio::sync::Mutex::new(connection), lock })))
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), connection: tokio::sync::Mutex::new(connection), lock })))
     }
 
     /// Does all of `statements`, or none; returns how many rows they changed.

@@ -34,7 +34,8 @@ async fn nothing_linked_is_said_to_the_host() {
     assert_eq!(refused(&house).await["reason"], "no WhatsApp account is linked");
     let (status, log) = house.ended().await;
     assert_eq!(status.code(), Some(3), "{log}");
-    assert!(log.contains("nanoclaw channels link whatsapp"), "{log}");
+    assert!(log.ends_with("no WhatsApp account is linked; link it with `nanoclaw channels link whatsapp`\n"), "{log}");
+    assert!(!house.database().exists(), "nothing is made of nothing");
 }
 
 #[tokio::test]
