@@ -175,12 +175,12 @@ impl FakeSlack {
         self.change(World::deliver_again);
     }
 
-    /// From now on events wait.
+    /// What happens from now on waits.
     pub fn hold_events(&self) {
-        self.change(|world| world.held = true);
+        self.change(World::hold);
     }
 
-    /// Events that waited are delivered, the latest first, and later ones at once.
+    /// Events that waited for this are delivered, the latest first, and later ones at once.
     pub fn release_events_reversed(&self) {
         self.change(World::release_reversed);
     }

@@ -96,7 +96,8 @@ pub(super) struct World {
     events: Vec<Event>,
     /// The order in which events are delivered.
     order: Vec<usize>,
-    pub(super) held: bool,
+    /// From which event on they wait.
+    pub(super) held_from: Option<usize>,
     pub(super) faults: HashMap<String, VecDeque<Fault>>,
     pub(super) refusing: usize,
     pub(super) losing: usize,
@@ -115,7 +116,7 @@ impl World {
             files: BTreeMap::new(),
             events: Vec::new(),
             order: Vec::new(),
-            held: false,
+            held_from: None,
             faults: HashMap::new(),
             refusing: 0,
             losing: 0,
@@ -234,22 +235,25 @@ impl World {
         }
     }
 
+    pub(super) fn hold(&mut self) {
+        self.held_from.get_or_insert(self.events.len());
+    }
+
     pub(super) fn release_reversed(&mut self) {
-        self.held = false;
-        let waiting: Vec<usize> =
-            self.order.iter().copied().filter(|number| self.events[*number].attempts == 0).collect();
+        // What waited before for another reason, that nobody is connected, keeps its place.
+        let first = self.held_from.take().unwrap_or(usize::MAX);
+        let waits = |number: &usize| *number >= first && self.events[*number].attempts == 0;
+        let waiting: Vec<usize> = self.order.iter().copied().filter(waits).collect();
         self.order.retain(|number| !waiting.contains(number));
         self.order.extend(waiting.into_iter().rev());
     }
 
     /// The next envelope for the socket `on`, as a line.
     pub(super) fn next_for(&mut self, on: usize) -> Option<String> {
-        if self.held {
-            return None;
-        }
+        let held_from = self.held_from.unwrap_or(usize::MAX);
         let waits = |number: &usize| {
             let event = &self.events[*number];
-            !event.acknowledged && event.on != Some(on)
+            *number < held_from && !event.acknowledged && event.on != Some(on)
         };
         let number = self.order.iter().copied().find(waits)?;
         let event = &mut self.events[number];
