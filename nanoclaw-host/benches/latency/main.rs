@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|standby|native|restart …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -15,6 +15,7 @@
 //! * [`containers`]: the real program with real containers, for context;
 //! * [`standby`]: until the first byte of a prompt is inside, to containers that were started ahead and to such that were not;
 //! * [`native`]: our own small agent, beside the engine's own start of the same image; its memory, beside Claude Code's;
+//! * [`crowd`]: the real program with 250 groups on five channels at once whose services fail, and its memory;
 //! * [`hostile`]: the real program with an agent that attacks its mailbox, and what another group feels of it;
 //! * [`restart`]: the real program after `kill -9`, with containers of its predecessor.
 
@@ -26,11 +27,18 @@
 )]
 
 mod containers;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+mod crowd;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+mod crowd_figures;
 mod figures;
 mod first_gateway;
 mod gateway;
 mod hostile;
 mod house;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+#[path = "../../tests/lines/mod.rs"]
+mod lines;
 mod machine;
 mod messages;
 mod native;
@@ -38,6 +46,9 @@ mod program;
 mod restart;
 mod service;
 mod standby;
+#[cfg(feature = "telegram")]
+#[path = "../../tests/telegram_state/mod.rs"]
+mod telegram_state;
 mod throughput;
 
 use std::{path::PathBuf, time::Duration};
@@ -85,6 +96,15 @@ struct Args {
     /// Milliseconds that people let pass before they write again beside it
     #[arg(long, default_value_t = 0)]
     hostile_pause: u64,
+    /// How many groups each channel of the crowd has, and how many messages each of those
+    #[arg(long, num_args = 2, value_names = ["GROUPS", "MESSAGES"], default_values_t = [50, 20])]
+    crowd: Vec<usize>,
+    /// How many containers the crowd has at once
+    #[arg(long, default_value_t = 50)]
+    crowd_cap: usize,
+    /// What chance begins with in the crowd
+    #[arg(long, default_value_t = 1)]
+    crowd_seed: u64,
     /// The program to start, instead of the one that was just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_nanoclaw"), hide_default_value = true)]
     program: PathBuf,
@@ -111,11 +131,19 @@ enum Part {
     Native,
     /// From SIGKILL to serving again
     Restart,
+    /// All channels at once, with many groups and services that fail
+    Crowd,
     /// A group's follow-ups while another group's agent attacks its mailbox
     Hostile,
 }
 
 impl Args {
+    #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+    fn crowd(&self) -> crowd::Plan {
+        let &[groups, messages] = self.crowd.as_slice() else { unreachable!("there are two by definition") };
+        crowd::Plan { groups, messages, cap: self.crowd_cap, at_once: 100, breaks: 4, seed: self.crowd_seed }
+    }
+
     fn hostile(&self) -> hostile::Conditions {
         hostile::Conditions {
             rounds: self.hostile_rounds,
@@ -155,6 +183,10 @@ fn main() {
     }
     if wanted(Part::Restart) {
         all.extend(restart::measure(&args.program, args.containers, args.kills));
+    }
+    #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+    if wanted(Part::Crowd) {
+        all.extend(crowd_figures::measure(&args.program, &args.crowd()));
     }
     if wanted(Part::Hostile) {
         all.extend(hostile::measure(&args.program, &args.hostile()));
