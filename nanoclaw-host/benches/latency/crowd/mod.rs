@@ -120,13 +120,16 @@ pub(crate) fn run(program: &Path, plan: &Plan) -> Result<Outcome, String> {
     let begun = Instant::now();
     crowd.talk();
     let took = crowd.settle(begun);
+    // An answer that was shown and not confirmed is still to be sent again: that is when it could be doubled.
+    let unsent = crowd.sends_all(|| runtime.block_on(count(&installation, UNSENT)));
     let mut outcome = Outcome { took, faults: crowd.faults.clone(), ..memory(&host) };
-    // Whatever is still to be sent is sent before it has ended.
     drop(host);
-    sleep(10 * TICK);
     crowd.look();
     crowd.ledger.judge(&mut outcome);
-    outcome.runs = runtime.block_on(runs(&installation));
+    outcome.runs = runtime.block_on(count(&installation, "SELECT count(*) FROM runs"));
+    if unsent > 0 {
+        outcome.strange.push(format!("{unsent} answers do not count as sent"));
+    }
     if !outcome.is_clean() {
         outcome.strange.extend(crowd.ledger.wrong());
     }
@@ -221,7 +224,23 @@ impl Crowd<'_> {
             sleep(TICK);
         }
     }
+
+    /// Waits until nothing is to be sent any more; how much still is.
+    fn sends_all(&mut self, unsent: impl Fn() -> usize) -> usize {
+        let begun = Instant::now();
+        loop {
+            self.look();
+            match unsent() {
+                0 => return 0,
+                left if begun.elapsed() > STUCK => return left,
+                _ => sleep(5 * TICK),
+            }
+        }
+    }
 }
+
+/// What is still to be sent, or was given up.
+const UNSENT: &str = "SELECT count(*) FROM outbox WHERE state != 'sent'";
 
 /// By the store itself, since a program for each of some hundred groups takes its time.
 async fn register(installation: &Installation, services: &[Box<dyn Service>], groups: usize) {
@@ -269,11 +288,12 @@ fn memory(host: &Host) -> Outcome {
     Outcome { peak_mib: mib("VmHWM"), resident_mib: mib("VmRSS"), own_mib: mib("RssAnon"), ..Outcome::default() }
 }
 
-async fn runs(installation: &Installation) -> usize {
+/// The number that a query on the database gives.
+async fn count(installation: &Installation, query: &'static str) -> usize {
     use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
     let options = SqliteConnectOptions::new().filename(installation.home.database());
     let mut connection = options.connect().await.unwrap();
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM runs").fetch_one(&mut connection).await.unwrap();
+    let count: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     usize::try_from(count).unwrap()
 }
