@@ -69,30 +69,46 @@ pub(crate) struct House {
     orchestrator: Orchestrator,
     running: Running,
     marks: mpsc::UnboundedReceiver<(Mark, Instant)>,
+    marking: Marks,
     store: Arc<SqliteStore>,
     /// Removed last.
-    _installation: Installation,
+    installation: Installation,
 }
 
 /// The group that most is measured with.
 const MAIN: usize = 0;
 
 impl House {
-    /// A running host with one group. The store is real and on disk, and so are mailbox, folders and log.
+    /// A running host with one group, and a channel that sends nothing. The store is real and on disk, and so are mailbox, folders and log.
     pub(crate) async fn new(config: &str, agent: Agent) -> Self {
+        let house = Self::of(config, agent, &chat(MAIN)).await;
+        let marks = house.marking.clone();
+        house.orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
+        house
+    }
+
+    /// The same with this chat's group, and without a channel.
+    pub(crate) async fn of(config: &str, agent: Agent, chat: &ChatId) -> Self {
         tls::install_provider();
         let installation = Installation::new(Path::new(env!("CARGO_BIN_EXE_nanoclaw")), config);
         let home = installation.home.clone();
         let store = Arc::new(SqliteStore::open(&home.database()).await.unwrap());
-        let (marks, marked) = mpsc::unbounded_channel();
-        let said = marks.clone();
+        let (marking, marks) = mpsc::unbounded_channel();
+        let said = marking.clone();
         let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
-        store.add_group(&group(MAIN)).await.unwrap();
+        store.add_group(&Group { chat: chat.clone(), ..group(MAIN) }).await.unwrap();
         let launcher = launcher(&home, config, &store, &runtime).await;
         let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), tasks: None, senders: None };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
-        orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
-        Self { orchestrator, running, marks: marked, store, _installation: installation }
+        Self { orchestrator, running, marks, marking, store, installation }
+    }
+
+    pub(crate) fn orchestrator(&self) -> &Orchestrator {
+        &self.orchestrator
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.installation.home
     }
 
     /// Hands in a message as a channel does; when `accept` was called and when it returned.

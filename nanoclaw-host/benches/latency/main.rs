@@ -1,13 +1,14 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
+//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|services|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
 //! said in `docs/benchmarks.md`. Each part is a module:
 //!
 //! * [`messages`]: from message to prompt, from follow-up to file, from block to channel, inside one process;
+//! * [`services`]: from somebody who writes on a chat service to the prompt, and from block to the service's own side;
 //! * [`first_gateway`]: what the first group with a model pays once;
 //! * [`gateway`]: what it adds to requests, to streams and to what goes through tunnels;
 //! * [`throughput`]: messages a second with every commit synced, and commits a message;
@@ -45,6 +46,8 @@ mod native;
 mod program;
 mod restart;
 mod service;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+mod services;
 mod standby;
 #[cfg(feature = "telegram")]
 #[path = "../../tests/telegram_state/mod.rs"]
@@ -117,6 +120,8 @@ struct Args {
 enum Part {
     /// Latencies inside the host, with a runtime that starts at once
     Messages,
+    /// The same by the clients of chat services, each with a fake of its service
+    Services,
     /// What the gateway adds to requests, streams and tunnels
     Gateway,
     /// Messages a second, and commits
@@ -162,6 +167,10 @@ fn main() {
         // First, while nothing else has made this process larger.
         all.extend(first_gateway::measure());
         all.extend(messages::measure(args.samples));
+    }
+    #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+    if wanted(Part::Services) {
+        all.extend(services::measure(args.samples));
     }
     if wanted(Part::Gateway) {
         all.extend(gateway::measure(args.samples));
