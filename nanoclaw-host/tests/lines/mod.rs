@@ -46,6 +46,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     welcome: bool,
+    /// How often it was.
+    welcomes: usize,
     /// What was said and not accepted, by its id.
     waiting: Vec<(String, Value)>,
     last: Option<(String, Value)>,
@@ -86,6 +88,11 @@ impl Socket {
 
     pub(crate) fn is_welcome(&self) -> bool {
         self.shared.state().welcome
+    }
+
+    /// On how many connections it was welcome.
+    pub(crate) fn welcomes(&self) -> usize {
+        self.shared.state().welcomes
     }
 
     /// Somebody called `name` writes. The file that comes with it is already where the host looks for it.
@@ -159,7 +166,10 @@ impl Shared {
     fn hear(&self, line: &Value) -> Next {
         let mut state = self.state();
         match line["type"].as_str() {
-            Some("attached" | "welcome") => state.welcome = true,
+            Some("attached" | "welcome") => {
+                state.welcome = true;
+                state.welcomes += 1;
+            }
             Some("accepted") => state.waiting.retain(|(id, _)| line["id"] != **id),
             Some("reply" | "send") => return self.show(&mut state, line),
             _ => {}

@@ -4,7 +4,7 @@ use nanoclaw_fakes::discord::FakeDiscord;
 use tokio::runtime::Runtime;
 
 use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::place::Place;
+use crate::{place::Place, process::until};
 
 pub(super) struct Discord {
     fake: FakeDiscord,
@@ -50,7 +50,12 @@ impl Stage for Discord {
     }
 
     fn drop_connections(&self) {
+        let before = self.fake.seen().connections;
         self.fake.drop_connections();
+        until("the connection is gone", || {
+            let seen = self.fake.seen();
+            (seen.open == 0 || seen.connections > before).then_some(())
+        });
     }
 
     /// After them Discord would show twice what is sent twice with the same nonce.

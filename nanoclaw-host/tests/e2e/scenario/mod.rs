@@ -97,7 +97,7 @@ pub(super) trait Stage {
     /// What a chat shows that came from the assistant, oldest first, without what differs by nature.
     fn shown(&self, chat: Chat) -> Vec<String>;
 
-    /// All connections that the channel has are dropped without a farewell.
+    /// All connections that the channel has are dropped without a farewell; what is said next finds none of them.
     fn drop_connections(&self);
 
     /// What the service remembers for some minutes only is forgotten.

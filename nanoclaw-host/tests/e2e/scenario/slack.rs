@@ -4,7 +4,7 @@ use nanoclaw_fakes::slack::FakeSlack;
 use tokio::runtime::Runtime;
 
 use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::place::Place;
+use crate::{place::Place, process::until};
 
 pub(crate) struct Slack {
     pub(crate) fake: FakeSlack,
@@ -54,7 +54,12 @@ impl Stage for Slack {
     }
 
     fn drop_connections(&self) {
+        let before = self.fake.seen().connections;
         self.fake.drop_connections();
+        until("the connection is gone", || {
+            let seen = self.fake.seen();
+            (seen.open == 0 || seen.connections > before).then_some(())
+        });
     }
 
     fn secrets(&self) -> Vec<&'static str> {

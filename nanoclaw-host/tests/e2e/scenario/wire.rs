@@ -58,7 +58,11 @@ impl Stage for Terminals {
     }
 
     fn drop_connections(&self) {
+        let before: Vec<usize> = self.terminals.iter().map(Socket::welcomes).collect();
         self.terminals.iter().for_each(Socket::drop_connection);
+        until("all terminals are attached anew", || {
+            self.terminals.iter().zip(&before).all(|(terminal, before)| terminal.welcomes() > *before).then_some(())
+        });
     }
 }
 
@@ -110,7 +114,9 @@ impl Stage for Bridged {
     }
 
     fn drop_connections(&self) {
+        let before = self.bridge.welcomes();
         self.bridge.drop_connection();
+        until("the bridge is welcome anew", || (self.bridge.welcomes() > before).then_some(()));
     }
 }
 
