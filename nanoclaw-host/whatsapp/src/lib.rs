@@ -3,4 +3,5 @@
 pub mod bridge;
 pub mod cli;
 pub mod client;
+mod panics;
 pub mod store;

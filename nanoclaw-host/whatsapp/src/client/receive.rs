@@ -25,6 +25,7 @@ use crate::{
         desk::Taken,
         wire::{Attachment, Chat},
     },
+    panics::caught,
     store::Store,
 };
 
@@ -53,7 +54,10 @@ impl InboundDurabilityHook for Receiver {
         }
         let all = join_all(chats.into_iter().map(async |(_, items)| {
             for item in items {
-                self.take(&client, item).await;
+                // The library's own worker of the chat must not end by a fault of ours.
+                if let Err(error) = caught(self.take(&client, item)).await {
+                    tracing::error!(id = item.info.id, error, "a message is left out, after it met a fault of ours");
+                }
             }
         }));
         tokio::select! {

@@ -29,8 +29,9 @@ use super::{
 use crate::{
     bridge::{
         Bridge, Wanted,
-        wire::{Chat, State, Status},
+        wire::{Chat, State, Status, ToHost},
     },
+    panics::caught,
     store::Store,
 };
 
@@ -154,10 +155,7 @@ impl Session<'_> {
         let mut replaced_wait = self.reach.replaced_wait;
         loop {
             self.connecting(None);
-            let end = self.one().await?;
-            if self.stop.is_cancelled() {
-                return Ok(Ending::Stopped);
-            }
+            let Some(end) = self.one().await? else { return Ok(Ending::Stopped) };
             let wait = match end {
                 End::LoggedOut(reason) => {
                     tracing::error!(reason, remedy = LINK, "WhatsApp does not know this account any more");
@@ -189,8 +187,8 @@ impl Session<'_> {
         }
     }
 
-    /// Connects, again after breaks, until the library gives up or the stop; says why it gave up.
-    async fn one(&self) -> anyhow::Result<End> {
+    /// Connects, again after breaks, until the library gives up, and says why; `None`: until the stop.
+    async fn one(&self) -> anyhow::Result<Option<End>> {
         let (events, mut heard) = mpsc::unbounded_channel();
         let bot = self.reach.client(self.store)?;
         let bot = bot.with_inbound_durability_hook(self.receiver.clone());
@@ -208,7 +206,7 @@ impl Session<'_> {
                 () = self.stop.cancelled() => {
                     self.line.send_replace(None);
                     shut_down(handle).await;
-                    return Ok(End::LoggedOut("it ends".to_owned()));
+                    return Ok(None);
                 }
             }
         }
@@ -224,7 +222,7 @@ impl Session<'_> {
             remedy: "see the log".to_owned(),
             wait: REFUSED_WAIT,
         };
-        Ok(end.unwrap_or_else(unknown))
+        Ok(Some(end.unwrap_or_else(unknown)))
     }
 
     fn hear(&self, heard: Heard, client: &Arc<Client>, beside: &mut JoinSet<()>) -> Option<End> {
@@ -310,7 +308,10 @@ async fn serve_host(
         let (sender, bridge) = (sender.clone(), bridge.clone());
         match wanted {
             Wanted::Send(send) => drop(work.spawn(async move {
-                let line = sender.send(&send).await;
+                let line = caught(sender.send(&send)).await.unwrap_or_else(|error| {
+                    tracing::error!(key = send.key, error, "a message could not be sent, by a fault of this program");
+                    ToHost::Failed { key: send.key.clone(), error, retry_after_ms: None, permanent: false }
+                });
                 bridge.settled(&send.key, line);
             })),
             Wanted::Typing { chat, on } => drop(work.spawn(async move { sender.typing(&chat, on).await })),

@@ -8,11 +8,8 @@ use crate::house::{ANN, BOB, FAMILY, House, TEAM};
 #[tokio::test]
 async fn a_message_of_a_group_reaches_the_host_and_its_answer_the_group() {
     let house = House::begin().await;
-    let family = house.host.lines("chat");
-    assert!(
-        family.contains(&json!({"type": "chat", "chat": FAMILY, "name": "Family", "is_group": true})),
-        "{family:?}"
-    );
+    let family = house.host.heard("the group's name", |line| line["type"] == "chat" && line["chat"] == FAMILY).await;
+    assert_eq!(family, json!({"type": "chat", "chat": FAMILY, "name": "Family", "is_group": true}));
     let heard = house.said(FAMILY, ANN, "@Andy hello").await;
     assert_eq!((&heard["chat"], &heard["sender"], &heard["sender_name"]), (&json!(FAMILY), &json!(ANN), &json!("Ann")));
     assert_eq!((&heard["text"], &heard["is_group"]), (&json!("@Andy hello"), &json!(true)));
