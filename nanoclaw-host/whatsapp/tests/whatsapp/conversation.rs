@@ -2,6 +2,8 @@
 
 use nanoclaw_fakes::whatsapp::{FakeWhatsApp, Said};
 use serde_json::json;
+use waproto::whatsapp::{Message, MessageKey, message};
+use whatsapp_rust::buffa::MessageField;
 
 use crate::house::{ANN, BOB, FAMILY, House, TEAM};
 
@@ -147,4 +149,29 @@ async fn a_chat_that_cannot_be_is_refused_for_good() {
         let failed = house.send(json!({"type": "send", "key": chat, "chat": chat, "text": "hello"})).await;
         assert_eq!((&failed["type"], &failed["permanent"]), (&json!("failed"), &json!(true)), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn what_the_account_writes_itself_statuses_and_reactions_are_acknowledged_and_not_told() {
+    let house = House::begin().await;
+    let first = house.said(FAMILY, ANN, "hello").await;
+    let key = MessageKey { id: first["id"].as_str().map(str::to_owned), ..MessageKey::default() };
+    let reaction = message::ReactionMessage {
+        key: MessageField::some(key),
+        text: Some("+".to_owned()),
+        ..message::ReactionMessage::default()
+    };
+    let reaction = Message { reaction_message: MessageField::some(reaction), ..Message::default() };
+    let not_told = [
+        house.whatsapp.say(FAMILY, FakeWhatsApp::BOT, "by the phone"),
+        house.whatsapp.say(FakeWhatsApp::STATUS, ANN, "a status"),
+        house.whatsapp.say_message(FAMILY, ANN, reaction),
+        house.whatsapp.delete(FAMILY, first["id"].as_str().unwrap()),
+    ];
+    house.said(FAMILY, ANN, "the last").await;
+    for id in &not_told {
+        house.whatsapp.wait_until("it is acknowledged", |seen| seen.received(id) > 0).await;
+    }
+    let texts: Vec<_> = house.host.lines("message").iter().map(|line| line["text"].clone()).collect();
+    assert_eq!(texts, ["hello", "the last"]);
 }
