@@ -12,7 +12,8 @@ use crate::{
 #[test]
 fn what_was_asked_in_a_thread_is_answered_there_once_whatever_dies_on_slack() {
     let Some(place) = Place::on(On::Sandbox) else { return };
-    let slack = Slack::at(&place).fake;
+    let stage = Slack::at(&place);
+    let slack = &stage.fake;
     place.run(["groups", "add", "slack:C1", "--name", "Family"]).succeeded();
     let dying = place.service_that_dies_at("channel.send.after:1");
     let first = slack.say("C1", "U1", "dinner?");
@@ -36,7 +37,8 @@ fn what_was_asked_in_a_thread_is_answered_there_once_whatever_dies_on_slack() {
 fn what_was_asked_in_a_topic_is_answered_there_once_whatever_dies_on_telegram() {
     const ANN: i64 = 1001;
     let Some(place) = Place::on(On::Sandbox) else { return };
-    let telegram = Telegram::at(&place).fake;
+    let stage = Telegram::at(&place);
+    let telegram = &stage.fake;
     let forum = nanoclaw_fakes::telegram::FakeTelegram::SUPERGROUP - 55;
     place.run(["groups", "add", &format!("tg:{forum}"), "--name", "Forum"]).succeeded();
     let dying = place.service_that_dies_at("channel.send.after:1");

@@ -91,6 +91,8 @@ pub use self::{
     said::Said,
     seen::{Receipt, Seen, Sent},
 };
+/// What [`FakeWhatsApp::link`] is given, and what a client's store does to keep it.
+pub use wacore::store::{Device, traits::DeviceStore};
 
 /// How long [`FakeWhatsApp::wait_until`] waits before it gives up.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,10 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use nanoclaw_fakes::whatsapp::{FakeWhatsApp, File, Said as SaidThere};
+use nanoclaw_fakes::whatsapp::{Device, DeviceStore as _, FakeWhatsApp, File, Said as SaidThere};
 use nanoclaw_whatsapp::store::Store;
 use tokio::runtime::Runtime;
-use wacore::store::{Device, traits::DeviceStore as _};
 
 use super::{ANDY, Chat, Person, Said, Stage, runtime};
 use crate::{place::Place, process::until, programs};
