@@ -2,7 +2,8 @@
 //!
 //! [`bridge`] carries any chat service whose adapter is a program of its own; [`local`] is the terminal. Both speak JSON lines
 //! over a unix socket: `peer` is one connection of either. `discord`, `slack` and `telegram` are clients of their services, which have
-//! to be reached: `service` keeps such a client connected, those that speak HTTP over its `socket`, and [`status`] says how it stands.
+//! to be reached: `service` keeps such a client connected, those that speak HTTP over its `socket`, and [`status`] says how it stands;
+//! so it does with the bridges that the host starts itself ([`program`]).
 //! [`ports`] is what a channel needs of the rest of the host, and all that it knows of it. What comes is taken in by `lanes`, one message
 //! of a chat after the other, and with its files (`download`) by `arriving`; [`text`] makes of an agent's Markdown what a chat service
 //! shows, and of what goes out in several pieces, `progress` knows which are out.
