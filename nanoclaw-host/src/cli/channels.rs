@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use nanoclaw_core::{chat::ChannelName, time::Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     Place,
@@ -68,6 +69,8 @@ async fn link_whatsapp(phone: Option<String>, place: &Place) -> anyhow::Result<(
     if let Some(number) = phone {
         command.arg("--phone").arg(number);
     }
+    // Ctrl-C goes to both: the program ends by it, and we after the program.
+    let _interrupts = signal(SignalKind::interrupt())?;
     let ended = tokio::task::block_in_place(|| command.status())
         .map_err(|error| anyhow::anyhow!("{} cannot be started: {error}", program.display()))?;
     if !ended.success() {

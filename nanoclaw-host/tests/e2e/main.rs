@@ -46,3 +46,4 @@ mod standby;
 #[cfg(all(feature = "slack", feature = "telegram"))]
 mod threads;
 mod trouble;
+mod whatsapp;

@@ -3,8 +3,8 @@
 use nanoclaw_fakes::discord::FakeDiscord;
 use tokio::runtime::Runtime;
 
-use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::{place::Place, process::until};
+use super::{ANDY, Chat, Person, Said, Stage, dropped, runtime};
+use crate::place::Place;
 
 pub(super) struct Discord {
     fake: FakeDiscord,
@@ -50,12 +50,11 @@ impl Stage for Discord {
     }
 
     fn drop_connections(&self) {
-        let before = self.fake.seen().connections;
-        self.fake.drop_connections();
-        until("the connection is gone", || {
+        let counts = || {
             let seen = self.fake.seen();
-            (seen.open == 0 || seen.connections > before).then_some(())
-        });
+            (seen.open, seen.connections)
+        };
+        dropped(counts, || self.fake.drop_connections());
     }
 
     /// After them Discord would show twice what is sent twice with the same nonce.

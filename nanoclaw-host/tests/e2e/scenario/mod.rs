@@ -21,7 +21,7 @@ mod discord;
 pub(crate) mod slack;
 #[cfg(feature = "telegram")]
 pub(crate) mod telegram;
-mod whatsapp;
+pub(crate) mod whatsapp;
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ use crate::{place::Place, process::until};
 
 /// A chat of the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Chat {
+pub(crate) enum Chat {
     Family,
     Club,
 }
@@ -55,14 +55,14 @@ impl fmt::Display for Chat {
 
 /// Somebody who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Person {
+pub(crate) enum Person {
     Ann,
     Bob,
 }
 
 /// What somebody writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub(crate) struct Said {
     who: Person,
     chat: Chat,
     /// `@Andy` in it calls the assistant.
@@ -75,7 +75,7 @@ pub(super) struct Said {
 const ANDY: &str = "@Andy";
 
 /// A channel as people have it: a service with two chats, the home's configuration for it, and what can go wrong with it.
-pub(super) trait Stage {
+pub(crate) trait Stage {
     /// The channel's name, as `nanoclaw channels` shows it.
     fn channel(&self) -> &'static str;
 
@@ -148,6 +148,16 @@ fn the_scenario_on_telegram() {
 #[test]
 fn the_scenario_on_whatsapp() {
     play_on(whatsapp::WhatsApp::at);
+}
+
+/// Drops connections by `drop`, and waits until they are gone, or are made anew already; `counts` is how many are open, and were opened.
+fn dropped(counts: impl Fn() -> (usize, usize), drop: impl FnOnce()) {
+    let (_, before) = counts();
+    drop();
+    until("the connection is gone", || {
+        let (open, opened) = counts();
+        (open == 0 || opened > before).then_some(())
+    });
 }
 
 /// What the fake services of a test run on.

@@ -3,8 +3,8 @@
 use nanoclaw_fakes::slack::FakeSlack;
 use tokio::runtime::Runtime;
 
-use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::{place::Place, process::until};
+use super::{ANDY, Chat, Person, Said, Stage, dropped, runtime};
+use crate::place::Place;
 
 pub(crate) struct Slack {
     pub(crate) fake: FakeSlack,
@@ -54,12 +54,11 @@ impl Stage for Slack {
     }
 
     fn drop_connections(&self) {
-        let before = self.fake.seen().connections;
-        self.fake.drop_connections();
-        until("the connection is gone", || {
+        let counts = || {
             let seen = self.fake.seen();
-            (seen.open == 0 || seen.connections > before).then_some(())
-        });
+            (seen.open, seen.connections)
+        };
+        dropped(counts, || self.fake.drop_connections());
     }
 
     fn secrets(&self) -> Vec<&'static str> {

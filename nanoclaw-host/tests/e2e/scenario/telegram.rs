@@ -3,8 +3,8 @@
 use nanoclaw_fakes::telegram::{FakeTelegram, File};
 use tokio::runtime::Runtime;
 
-use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::{place::Place, process::until, telegram_state};
+use super::{ANDY, Chat, Person, Said, Stage, dropped, runtime};
+use crate::{place::Place, telegram_state};
 
 pub(crate) struct Telegram {
     pub(crate) fake: FakeTelegram,
@@ -56,12 +56,11 @@ impl Stage for Telegram {
     }
 
     fn drop_connections(&self) {
-        let before = self.fake.seen().connections;
-        self.fake.drop_connections();
-        until("the connection is gone", || {
+        let counts = || {
             let seen = self.fake.seen();
-            (seen.open == 0 || seen.connections > before).then_some(())
-        });
+            (seen.open, seen.connections)
+        };
+        dropped(counts, || self.fake.drop_connections());
     }
 
     fn secrets(&self) -> Vec<&'static str> {

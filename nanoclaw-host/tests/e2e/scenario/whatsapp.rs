@@ -6,16 +6,16 @@ use nanoclaw_fakes::whatsapp::{Device, DeviceStore as _, FakeWhatsApp, File, Sai
 use nanoclaw_whatsapp::store::Store;
 use tokio::runtime::Runtime;
 
-use super::{ANDY, Chat, Person, Said, Stage, runtime};
-use crate::{place::Place, process::until, programs};
+use super::{ANDY, Chat, Person, Said, Stage, dropped, runtime};
+use crate::{place::Place, programs};
 
-pub(super) struct WhatsApp {
-    fake: FakeWhatsApp,
-    _runtime: Runtime,
+pub(crate) struct WhatsApp {
+    pub(crate) fake: FakeWhatsApp,
+    pub(crate) on: Runtime,
 }
 
 impl WhatsApp {
-    pub(super) fn at(place: &Place) -> Self {
+    pub(crate) fn at(place: &Place) -> Self {
         let runtime = runtime();
         let fake = runtime.block_on(FakeWhatsApp::start()).unwrap();
         for chat in Chat::ALL {
@@ -34,13 +34,14 @@ impl WhatsApp {
         fs::write(&script, lines).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         runtime.block_on(link(place, &fake));
-        Self { fake, _runtime: runtime }
+        Self { fake, on: runtime }
     }
 }
 
-/// A phone was linked some time ago.
-async fn link(place: &Place, fake: &FakeWhatsApp) {
+/// A phone links the account.
+pub(crate) async fn link(place: &Place, fake: &FakeWhatsApp) {
     let store = Store::open(&place.home().auth().join("whatsapp.db")).await.unwrap();
+    store.forget().await.unwrap();
     let mut device = Device::new();
     fake.link(&mut device);
     device.push_name = FakeWhatsApp::BOT_NAME.to_owned();
@@ -77,12 +78,11 @@ impl Stage for WhatsApp {
     }
 
     fn drop_connections(&self) {
-        let before = self.fake.seen().connections;
-        self.fake.drop_connections();
-        until("the connection is gone", || {
+        let counts = || {
             let seen = self.fake.seen();
-            (seen.open == 0 || seen.connections > before).then_some(())
-        });
+            (seen.open, seen.connections)
+        };
+        dropped(counts, || self.fake.drop_connections());
     }
 
     fn look_back(&self) {

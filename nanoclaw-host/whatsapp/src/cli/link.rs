@@ -16,6 +16,8 @@ use crate::{
 
 /// How long the first connection after the link may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long without a word from WhatsApp people are told that it is not reached.
+const SLOW: Duration = Duration::from_secs(10);
 
 enum Step {
     Qr(String, Duration),
@@ -88,6 +90,9 @@ async fn link(
     stop: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut linked = None;
+    say("Connecting to WhatsApp ...")?;
+    let mut slow = std::pin::pin!(tokio::time::sleep(SLOW));
+    let mut is_told = false;
     loop {
         let limit = async {
             match linked {
@@ -98,6 +103,11 @@ async fn link(
         };
         let step = tokio::select! {
             Some(step) = steps.recv() => step,
+            () = &mut slow, if !is_told => {
+                is_told = true;
+                say("It is not reached, and tried again. Is this machine connected to the internet? Ctrl-C ends.")?;
+                continue;
+            }
             () = limit => {
                 say("It is linked, but WhatsApp did not let it in yet. It is tried again when the service runs.")?;
                 return Ok(DONE);
@@ -107,6 +117,7 @@ async fn link(
                 return Ok(FAILED);
             }
         };
+        is_told = true;
         match step {
             // Both come; only one is asked for.
             Step::Qr(..) if by_code => {}

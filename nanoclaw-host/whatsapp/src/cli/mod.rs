@@ -167,7 +167,8 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
 fn log_to_stderr(command: &Command) {
     let usual = match command {
         Command::Run { .. } => "info,whatsapp_rust=warn,wacore=warn",
-        _ => "warn,whatsapp_rust=error,wacore=error",
+        // What people should know of the connection they are told in words.
+        _ => "warn,whatsapp_rust=off,wacore=off",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());

@@ -269,7 +269,9 @@ impl Session<'_> {
 /// What the host is told of an account that WhatsApp does not know any more.
 #[must_use]
 pub fn logged_out(reason: &str) -> Status {
-    Status { state: State::Refused, reason: Some(reason.to_owned()), remedy: Some(LINK.to_owned()) }
+    // Read in a chat as well.
+    let remedy = format!("`{LINK}`, on the machine that the assistant runs on, links it again");
+    Status { state: State::Refused, reason: Some(reason.to_owned()), remedy: Some(remedy) }
 }
 
 /// Has the library write what it has in mind, and close.
@@ -432,7 +434,7 @@ fn end_of(event: &Event) -> Option<End> {
         Event::ConnectFailure(failure) if !failure.reason.should_reconnect() => {
             let said = failure.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
             let reason = format!("WhatsApp refuses the login (code {}{said})", failure.reason.code());
-            refused(reason, &format!("look at the account on the phone; then perhaps {LINK}"), REFUSED_WAIT)
+            refused(reason, &format!("look at the account on the phone; then perhaps `{LINK}`"), REFUSED_WAIT)
         }
         _ => return None,
     })
