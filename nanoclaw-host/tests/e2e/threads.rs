@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use crate::{
     place::{On, Place},
     process::until,
-    scenario::{slack::Slack, telegram::Telegram},
+    scenario::{Stage as _, slack::Slack, telegram::Telegram},
 };
 
 #[test]
@@ -16,12 +16,14 @@ fn what_was_asked_in_a_thread_is_answered_there_once_whatever_dies_on_slack() {
     let slack = &stage.fake;
     place.run(["groups", "add", "slack:C1", "--name", "Family"]).succeeded();
     let dying = place.service_that_dies_at("channel.send.after:1");
+    stage.host_is_up(&place);
     let first = slack.say("C1", "U1", "dinner?");
     slack.say_in_thread("C1", "U2", "<@UBOT> when", &first);
     assert_eq!(dying.ended().code, None, "it was killed");
     let inside = || slack.seen().posted_in("C1", Some(&first));
     assert_eq!(inside().len(), 1, "it was sent, and nobody wrote that down");
     let service = place.service();
+    stage.host_is_up(&place);
     let shown = |count: usize| until("the answers are posted", || (slack.posted("C1").len() >= count).then_some(()));
     slack.say("C1", "U1", "<@UBOT> outside");
     shown(2);
@@ -42,11 +44,13 @@ fn what_was_asked_in_a_topic_is_answered_there_once_whatever_dies_on_telegram() 
     let forum = nanoclaw_fakes::telegram::FakeTelegram::SUPERGROUP - 55;
     place.run(["groups", "add", &format!("tg:{forum}"), "--name", "Forum"]).succeeded();
     let dying = place.service_that_dies_at("channel.send.after:1");
+    stage.host_is_up(&place);
     let topic = telegram.say(forum, ANN, "the plans");
     telegram.say_more(forum, ANN, Said::text("@andy_bot good morning").topic(topic));
     assert_eq!(dying.ended().code, None, "it was killed");
     assert_eq!(telegram.posted(forum).len(), 1, "it was sent, and nobody wrote that down");
     let service = place.service();
+    stage.host_is_up(&place);
     telegram.say(forum, ANN, "@andy_bot and again");
     let shown = || Some(telegram.posted(forum)).filter(|posted| posted.len() >= 2);
     assert_eq!(
