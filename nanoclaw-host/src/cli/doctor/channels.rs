@@ -2,22 +2,19 @@
 
 use super::Check;
 use crate::{
-    admin::{AdminHandler as _, Client, types::ChannelStatus},
+    admin::types::{AdminError, ChannelStatus, ServiceStatus},
     cli::channels::troubles,
-    home::Home,
 };
 
 const NAME: &str = "channels";
 
-/// The check: as the service that runs says.
-pub(super) async fn check(home: &Home) -> Check {
-    let Ok(client) = Client::connect(home).await else {
-        return Check::ok(NAME, "none is connected, since no service runs");
-    };
-    match client.status().await.map(|status| status.service) {
-        Ok(Some(service)) => of(&service.channels),
-        Ok(None) => Check::ok(NAME, "a conversation in the terminal connects to none"),
-        Err(error) => Check::skipped(NAME, error.message),
+/// The check: as the service that runs says, of which this is what it `said`; `None` when none answers.
+pub(super) fn check(said: Option<&Result<Option<ServiceStatus>, AdminError>>) -> Check {
+    match said {
+        None => Check::ok(NAME, "none is connected, since no service runs"),
+        Some(Ok(Some(service))) => of(&service.channels),
+        Some(Ok(None)) => Check::ok(NAME, "a conversation in the terminal connects to none"),
+        Some(Err(error)) => Check::skipped(NAME, error.message.clone()),
     }
 }
 

@@ -6,7 +6,10 @@ use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, Runti
 
 use super::{Check, attachments, channels, images, mounts, provider, senders, skills};
 use crate::{
-    admin::{AdminHandler as _, Client, types::TurnState},
+    admin::{
+        AdminHandler as _, Client,
+        types::{AdminError, ServiceStatus, TurnState},
+    },
     app::{self, Isolation},
     cli::{Place, output},
     config::{Config, ConfigErrors, ProcessEnvironment, RuntimeChoice},
@@ -26,10 +29,11 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
     let mut checks = vec![writable(&home)];
     let found = home.exists();
     if found {
-        checks.push(service(&home).await);
+        let asked = asked(&home).await;
+        checks.push(service(&home, asked.as_ref()));
         checks.push(disk(&home));
         checks.push(turns(place, &home).await);
-        checks.push(channels::check(&home).await);
+        checks.push(channels::check(asked.as_ref()));
     } else {
         checks.extend(["service", "disk", "turns", "channels"].map(|name| Check::skipped(name, "there is no home")));
     }
@@ -96,21 +100,27 @@ fn writable(home: &Home) -> Check {
     }
 }
 
-async fn service(home: &Home) -> Check {
-    if let Ok(client) = Client::connect(home).await {
-        return match client.status().await.map(|status| status.service) {
+/// What whoever has the home says of its service; `None` when nobody answers.
+async fn asked(home: &Home) -> Option<Result<Option<ServiceStatus>, AdminError>> {
+    let client = Client::connect(home).await.ok()?;
+    Some(client.status().await.map(|status| status.service))
+}
+
+fn service(home: &Home, asked: Option<&Result<Option<ServiceStatus>, AdminError>>) -> Check {
+    if let Some(asked) = asked {
+        return match asked {
             Ok(Some(service)) => {
                 let runs = format!("version {} runs as process {}", service.version, service.pid);
-                match service.runtime_away {
+                match &service.runtime_away {
                     None => Check::ok("service", runs),
                     Some(away) => {
                         let detail = format!("{runs} and keeps messages until its runtime answers: {}", away.reason);
-                        Check::warning("service", detail, away.help)
+                        Check::warning("service", detail, away.help.clone())
                     }
                 }
             }
             Ok(None) => Check::ok("service", "a conversation in the terminal has the home"),
-            Err(error) => Check::failed("service", error.message, "restart it; its log says what it is doing"),
+            Err(error) => Check::failed("service", error.message.clone(), "restart it; its log says what it is doing"),
         };
     }
     match HomeLock::acquire(home) {
