@@ -66,6 +66,21 @@ impl Place {
         self.slack.wait_until("an acknowledgement", |seen| seen.acknowledged.len() >= count).await;
     }
 
+    /// The host dies when Slack has the first piece of `message` and has not answered yet; the next one, which is here.
+    async fn dies_after_the_first_piece(self, conversation: &str, message: &Delivery) -> Self {
+        self.slack.fail_next_in("chat.postMessage", conversation, Fault::Slow);
+        let sending = tokio::spawn({
+            let (channel, message) = (self.channel(), message.clone());
+            async move { channel.send(&message).await }
+        });
+        self.slack.wait_until("the first piece", |seen| seen.posted(conversation).len() == 1).await;
+        sending.abort();
+        let Self { slack, served: Served { stop, keeping, .. } } = self;
+        stop.cancel();
+        soon("the end", keeping).await.unwrap();
+        Self::with(slack, &GOOD, false)
+    }
+
     async fn end(self) {
         self.served.end().await;
     }
@@ -376,19 +391,7 @@ async fn a_message_that_was_half_sent_goes_on_where_it_stopped() {
 async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     let place = Place::connected().await;
     let mut message = to(1, "slack:C1", &long_text(400));
-    place.slack.fail_next("chat.postMessage", Fault::Slow);
-    let sending = tokio::spawn({
-        let (channel, message) = (place.channel(), message.clone());
-        async move { channel.send(&message).await }
-    });
-    place.slack.wait_until("the first piece", |seen| seen.posted("C1").len() == 1).await;
-    // The host dies here.
-    sending.abort();
-    let Place { slack, served: Served { stop, keeping, .. } } = place;
-    stop.cancel();
-    soon("the end", keeping).await.unwrap();
-
-    let next = Place::with(slack, &GOOD, false);
+    let next = place.dies_after_the_first_piece("C1", &message).await;
     assert_eq!(soon("the look", next.channel().find(&message)).await.unwrap(), None);
     message.attempts = 1;
     next.send(&message).await.unwrap();
@@ -434,17 +437,7 @@ async fn whether_a_message_was_sent_to_a_thread_is_found_out_there() {
     }
     // The first piece of a long one is out when the host dies.
     let mut message = in_thread(to(7, "slack:C2", &long_text(400)), &place.slack.say("C2", "U1", "another"));
-    place.slack.fail_next_in("chat.postMessage", "C2", Fault::Slow);
-    let sending = tokio::spawn({
-        let (channel, message) = (place.channel(), message.clone());
-        async move { channel.send(&message).await }
-    });
-    place.slack.wait_until("the first piece", |seen| seen.posted("C2").len() == 1).await;
-    sending.abort();
-    let Place { slack, served: Served { stop, keeping, .. } } = place;
-    stop.cancel();
-    soon("the end", keeping).await.unwrap();
-    let next = Place::with(slack, &GOOD, false);
+    let next = place.dies_after_the_first_piece("C2", &message).await;
     assert_eq!(soon("the look", next.channel().find(&message)).await.unwrap(), None);
     message.attempts = 1;
     next.send(&message).await.unwrap();
