@@ -20,6 +20,7 @@ pub mod attachment;
 pub mod causes;
 pub mod channel;
 pub mod chat;
+pub mod clock;
 pub mod command;
 pub mod delivery;
 pub mod group;

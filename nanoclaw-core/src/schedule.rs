@@ -20,6 +20,8 @@ use crate::time::Timestamp;
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest one: ten years.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// No change of a clock is larger.
+const CHANGE: Duration = Duration::from_secs(3 * 3600);
 /// The most bytes of what somebody writes as a schedule.
 const LONGEST_VALUE: usize = 200;
 
@@ -65,6 +67,39 @@ impl Schedule {
         }
     }
 
+    /// Reads what a person writes, whatever its kind: `every 5m`, `in 2h`, `2026-12-01 09:00`, `0 9 * * 1-5`.
+    ///
+    /// # Errors
+    /// [`BadSchedule`], which says what can be written.
+    pub fn read(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Self, BadSchedule> {
+        let text = text.trim();
+        let after = |word: &str| {
+            let (first, rest) = text.split_once(char::is_whitespace)?;
+            first.eq_ignore_ascii_case(word).then_some(rest)
+        };
+        if let Some(interval) = after("every") {
+            return Self::parse("interval", interval);
+        }
+        if let Some(span) = after("in") {
+            let unclear = || BadSchedule(format!("{text:?} is no time; a span is such as `in 10m` or `in 1h 30m`"));
+            let span = jiff::SignedDuration::from_str(span).ok().and_then(|span| Duration::try_from(span).ok());
+            let span = span.filter(|span| *span <= LONGEST_INTERVAL).ok_or_else(unclear)?;
+            // Schedules have whole seconds: the next one, so that none has passed.
+            let at = zoned(now.plus(span).plus(Duration::from_millis(999)), zone).ok_or_else(unclear)?.datetime();
+            return at.with().subsec_nanosecond(0).build().map(Self::Once).map_err(|_| unclear());
+        }
+        if text.starts_with(|c: char| c.is_ascii_digit()) && text.get(4..5) == Some("-") {
+            return Self::parse("once", text);
+        }
+        Self::parse("cron", text).map_err(|error| match text.split_whitespace().count() {
+            5 => error,
+            _ => BadSchedule(format!(
+                "{text:?} is no schedule; it is `every 5m`, `in 2h`, a local time such as `2026-12-01 09:00`, or five fields of \
+                 cron such as `0 9 * * 1-5` for weekdays at nine"
+            )),
+        })
+    }
+
     /// The first time after `after` at which it is due; `None` when there is none. Intervals count from `after`.
     #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
@@ -75,6 +110,44 @@ impl Schedule {
             }
             Self::Every(interval) => Some(after.plus(*interval)),
             Self::Once(time) => instant(*time, zone).filter(|at| *at > after),
+        }
+    }
+
+    /// The first time after `after`, by intervals that count from `anchor`, so that they never drift (fault F58); `None` when
+    /// there is none.
+    #[must_use]
+    pub fn next_from(&self, anchor: Timestamp, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let Self::Every(interval) = self else { return self.next_after(after, zone) };
+        let interval = i64::try_from(interval.as_millis()).ok().filter(|interval| *interval > 0)?;
+        let passed = after.as_ms().saturating_sub(anchor.as_ms());
+        let next = match passed {
+            ..0 => anchor.as_ms(),
+            _ => anchor.as_ms().saturating_add((passed / interval + 1).saturating_mul(interval)),
+        };
+        Some(Timestamp::from_ms(next))
+    }
+
+    /// The last time by `by`, by intervals that count from `anchor`; `None` when there is none. For cron it is one after which
+    /// [`next_from`](Self::next_from) finds none by then.
+    #[must_use]
+    pub fn last_by(&self, anchor: Timestamp, by: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Self::Every(interval) => {
+                let interval = i64::try_from(interval.as_millis()).ok().filter(|interval| *interval > 0)?;
+                let passed = by.as_ms().checked_sub(anchor.as_ms()).filter(|passed| *passed >= 0)?;
+                Some(Timestamp::from_ms(anchor.as_ms() + passed / interval * interval))
+            }
+            Self::Once(time) => instant(*time, zone).filter(|at| *at <= by),
+            Self::Cron(text) => {
+                let last = cron(text).ok()?.find_previous_occurrence(&zoned(by, zone)?, true).ok()?;
+                // What a change of the clock does to a time is decided one way only: forward. So a few steps from a little earlier.
+                let mut last =
+                    self.next_after(Timestamp::from_ms(last.timestamp().as_millisecond()).minus(CHANGE), zone)?;
+                while let Some(next) = self.next_after(last, zone).filter(|next| *next <= by) {
+                    last = next;
+                }
+                Some(last).filter(|last| *last <= by)
+            }
         }
     }
 
@@ -165,6 +238,7 @@ fn interval(text: &str) -> Result<Duration, BadSchedule> {
             "{text:?} {what}; an interval is a number of milliseconds, or a span such as 5m or 1h 30m, of one minute at least"
         ))
     };
+    let text = text.strip_prefix("every ").unwrap_or(text).trim();
     let interval = match text.parse::<u64>() {
         Ok(milliseconds) => Duration::from_millis(milliseconds),
         Err(_) => {

@@ -15,6 +15,7 @@ use crate::{
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{InstallId, RuntimeKind},
     session::SessionId,
+    tasks::FiringWord,
     time::Timestamp,
 };
 
@@ -105,13 +106,17 @@ pub struct BlockCommit {
     /// Every message up to this one is answered by it; `None` when it answers nothing. Counts no further than what was
     /// handed to the run, since the number comes from the container.
     pub answers: Option<Seq>,
-    /// The session to resume next time; `None` leaves the stored one. Never from a failure (fault F8).
-    pub session: Option<SessionId>,
+    /// The session to resume next time, and of which conversation it is; `None` leaves what is stored. Never from a failure
+    /// (fault F8). Not kept when the chat's conversation is meant and was ended meanwhile.
+    pub session: Option<(SessionContext, SessionId)>,
     /// Every turn that ends with this message or before was in the agent's hands when it was read; `None` leaves the turns as
     /// they were noted. What is answered was taken, whether this says so or not.
     pub taken: Option<Seq>,
     /// Whether the agent says in its blocks which messages they answer. Noted for the run, and never taken back.
     pub names_messages: bool,
+    /// What it says about the firing that the run is at: that is answered by it. `None` when the run is at none, or this is
+    /// no answer.
+    pub firing: Option<FiringWord>,
     /// When it was read.
     pub at: Timestamp,
 }
@@ -169,8 +174,8 @@ pub struct StoredRun {
     pub detail: Option<String>,
     /// Whether its agent says in its blocks which messages they answer; `None` while none of its blocks is committed.
     pub names_messages: Option<bool>,
-    /// Whether its conversation was ended meanwhile ([`Store::end_session`]): it answers what it has, and its session is not
-    /// kept.
+    /// Whether the conversation of its group's chat was ended meanwhile ([`Store::end_session`]): it answers what it has, and
+    /// that conversation's session is not kept.
     pub session_ended: bool,
 }
 

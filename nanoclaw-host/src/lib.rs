@@ -27,3 +27,4 @@ pub mod senders;
 pub mod skills;
 pub mod stores;
 pub mod unix_socket;
+pub mod wall_clock;

@@ -417,8 +417,10 @@ impl Service {
         let lock = HomeLock::acquire(home).unwrap();
         let config = Config::parse(Path::new("x"), "[assistant]\nname = \"Bea\"", home.root(), &environment_of([]));
         let config = Arc::new(config.unwrap());
+        let store = Arc::new(MemoryStore::new());
         let handler = OnStore {
-            store: Arc::new(MemoryStore::new()),
+            store: store.clone(),
+            tasks: store,
             config: config.clone(),
             home: home.clone(),
             explainer: Arc::new(FromConfig(config)),

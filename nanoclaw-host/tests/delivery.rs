@@ -103,7 +103,7 @@ impl Host {
             store: store.clone(),
             runtime: Arc::new(FakeRuntime::new(|_| async { Exit::Code(0) })),
             launcher: Arc::new(NoLauncher),
-            tasks: None,
+            scheduling: None,
             senders: None,
         };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();

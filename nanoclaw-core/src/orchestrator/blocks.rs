@@ -12,7 +12,7 @@ use crate::{
         output::{Block, Status},
     },
     run::{BlockNumber, Handed, RunId},
-    store::{BlockCommit, StoredTurn, TurnState},
+    store::{BlockCommit, SessionContext, StoredTurn, TurnState},
     time::Timestamp,
 };
 
@@ -259,9 +259,14 @@ pub(super) fn commit_of(
         }),
         answers,
         // A failed run's session may be the reason why it failed (fault F8).
-        session: if block.status == Status::Success { block.new_session_id.clone() } else { None },
+        session: if block.status == Status::Success {
+            block.new_session_id.clone().map(|session| (SessionContext::Chat, session))
+        } else {
+            None
+        },
         taken: ledger.taken_not_noted(),
         names_messages: ledger.names_messages(),
+        firing: None,
         at: Timestamp::now(),
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Inbox, Notice,
+    agenda::Agenda,
     alerts::Alerts,
     channels::Channels,
     commands::Commands,
@@ -23,11 +24,13 @@ use super::{
     pairings::Pairings,
     registrar::Registrar,
     run::{Doubts, RunContext, RunSettings},
+    scheduler::Scheduler,
 };
 use crate::{
     causes::with_causes,
     channel::{Channel, SendError},
     chat::ChannelName,
+    clock::WallClock,
     delivery::{DeliveryKey, OutboxId, Sent},
     group::{Group, GroupFolder},
     launch::Launcher,
@@ -51,10 +54,18 @@ pub struct Parts {
     pub runtime: Arc<dyn ContainerRuntime>,
     /// Makes runs ready.
     pub launcher: Arc<dyn Launcher>,
-    /// Keeps scheduled tasks; `None`: this host does not schedule, and tells agents that ask so.
-    pub tasks: Option<Arc<dyn Tasks>>,
+    /// What scheduled tasks need; `None`: this host does not schedule, and tells agents that ask so.
+    pub scheduling: Option<Scheduling>,
     /// Who may speak to agents; `None`: everybody may.
     pub senders: Option<Arc<dyn Senders>>,
+}
+
+/// What scheduled tasks need.
+pub struct Scheduling {
+    /// Keeps them. It is the store.
+    pub tasks: Arc<dyn Tasks>,
+    /// Says when their time has come.
+    pub clock: Arc<dyn WallClock>,
 }
 
 /// The numbers and names that an orchestrator goes by.
@@ -92,6 +103,7 @@ pub(super) enum Input {
 pub struct Orchestrator {
     store: Arc<dyn Store>,
     registrar: Registrar,
+    agenda: Option<Agenda>,
     directory: Directory,
     channels: Channels,
     nudges: Nudges,
@@ -107,7 +119,9 @@ pub struct Running {
     events: mpsc::Sender<Input>,
     inbox: Inbox,
     main_loop: AbortOnDropHandle<()>,
+    scheduler: Option<AbortOnDropHandle<()>>,
     deliverer: AbortOnDropHandle<()>,
+    stop_scheduling: CancellationToken,
     stop_delivering: CancellationToken,
 }
 
@@ -156,9 +170,18 @@ impl Orchestrator {
                 "mailboxes are looked at all the time instead of being watched"
             );
         }
+        let (pokes, poked) = mpsc::unbounded_channel();
+        let (tasks, clock) = parts.scheduling.map(|Scheduling { tasks, clock }| (tasks, clock)).unzip();
+        let agenda = tasks.map(|tasks| Agenda {
+            tasks,
+            directory: directory.clone(),
+            nudges: nudges.clone(),
+            events: events.clone(),
+            pokes,
+        });
         let context = Arc::new(RunContext {
             registrar: registrar.clone(),
-            tasks: parts.tasks,
+            agenda: agenda.clone(),
             store: parts.store.clone(),
             runtime: parts.runtime,
             launcher: parts.launcher.clone(),
@@ -181,7 +204,11 @@ impl Orchestrator {
         for row in parts.store.pending_deliveries().await? {
             nudges.chat(&row.delivery.chat);
         }
-        let stop_delivering = CancellationToken::new();
+        let (stop_scheduling, stop_delivering) = (CancellationToken::new(), CancellationToken::new());
+        let scheduler = agenda.clone().zip(clock).map(|(agenda, clock)| {
+            let scheduler = Scheduler::new(agenda, parts.store.clone(), clock, poked);
+            AbortOnDropHandle::new(tokio::spawn(scheduler.run(stop_scheduling.clone())))
+        });
         let deliverer = Deliverer {
             store: parts.store.clone(),
             channels: channels.clone(),
@@ -194,14 +221,17 @@ impl Orchestrator {
             events: events.clone(),
             inbox: inbox.clone(),
             main_loop: AbortOnDropHandle::new(tokio::spawn(main_loop.run(inputs))),
+            scheduler,
             deliverer: AbortOnDropHandle::new(tokio::spawn(deliverer.run(stop_delivering.clone()))),
+            stop_scheduling,
             stop_delivering,
         };
         // Before a channel can bring news: what was said while no host was there comes first.
         if tokio::time::timeout(CATCH_UP, join_all(caught_up)).await.is_err() {
             tracing::warn!("adopted containers said so much that it is still being committed");
         }
-        Ok((Self { store: parts.store, registrar, directory, channels, nudges, late, notices, events, inbox }, running))
+        let store = parts.store;
+        Ok((Self { store, registrar, agenda, directory, channels, nudges, late, notices, events, inbox }, running))
     }
 
     /// Where channels hand in what people write.
@@ -255,6 +285,11 @@ impl Orchestrator {
             }
         }
         self.directory.remove(folder);
+        if let Some(agenda) = &self.agenda
+            && let Err(error) = agenda.group_removed(folder).await
+        {
+            tracing::warn!(group = %folder, %error, "cannot put the group's tasks to rest; they are when they are due");
+        }
         let _ = self.events.send(Input::Event(Event::GroupRemoved { group: folder.clone() })).await;
         Ok(())
     }
@@ -269,6 +304,12 @@ impl Orchestrator {
     #[must_use]
     pub fn group_of(&self, chat: &crate::chat::ChatId) -> Option<Arc<Group>> {
         self.directory.of_chat(chat)
+    }
+
+    /// What is scheduled; `None`: this host does not schedule.
+    #[must_use]
+    pub fn agenda(&self) -> Option<&Agenda> {
+        self.agenda.as_ref()
     }
 
     /// Tries a group that waits for the end of a trouble, or for its next try, at once; all of them when `None`.
@@ -398,7 +439,8 @@ impl Running {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn abort_handles(&self) -> Vec<tokio::task::AbortHandle> {
-        vec![self.main_loop.abort_handle(), self.deliverer.abort_handle()]
+        let scheduler = self.scheduler.iter().map(AbortOnDropHandle::abort_handle);
+        scheduler.chain([self.main_loop.abort_handle(), self.deliverer.abort_handle()]).collect()
     }
 
     /// Takes no message any more, lets go of every container or stops it, sends what is due, and returns when nothing of this
@@ -408,12 +450,17 @@ impl Running {
     /// [`AtShutdown::Leave`] is for runtimes whose containers outlive the host.
     pub async fn shut_down(self, limit: Duration, containers: AtShutdown) {
         self.inbox.close();
+        self.stop_scheduling.cancel();
         let deadline = Instant::now() + limit;
         let _ = tokio::time::timeout_at(deadline, self.events.send(Input::Event(Event::Shutdown { containers }))).await;
         let mut main_loop = self.main_loop;
         if tokio::time::timeout_at(deadline, &mut main_loop).await.is_err() {
             tracing::error!(?limit, "runs were not let go of in time; leaving them as they are");
             main_loop.abort();
+        }
+        if let Some(scheduler) = self.scheduler {
+            // It may have something to say to a loop that has ended.
+            scheduler.abort();
         }
         self.stop_delivering.cancel();
         let mut deliverer = self.deliverer;

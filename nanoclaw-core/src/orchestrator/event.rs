@@ -47,6 +47,15 @@ pub enum Event {
         /// Which.
         task: TaskId,
     },
+    /// What waits of a task need not be done any more.
+    TaskDropped {
+        /// Whose.
+        group: GroupFolder,
+        /// Which.
+        task: TaskId,
+        /// Whether a run that is at it is ended as well.
+        ends: bool,
+    },
     /// An operator stops the group until it is thawed.
     Freeze {
         /// Which.

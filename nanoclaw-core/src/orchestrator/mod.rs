@@ -1,5 +1,6 @@
 //! Decides and acts: which group may run, what its agent is handed, what is committed, what is sent.
 
+mod agenda;
 mod alerts;
 mod batch;
 mod blocks;
@@ -19,10 +20,12 @@ mod recovery;
 mod registrar;
 mod retry;
 mod run;
+mod scheduler;
 mod telling;
 
+pub use agenda::Agenda;
 pub use batch::PromptLimits;
-pub use control::{Orchestrator, Parts, Running, Settings, StartError};
+pub use control::{Orchestrator, Parts, Running, Scheduling, Settings, StartError};
 pub use deliverer::{DeliverySettings, HeardLate, WhenUnknown};
 pub use dispatcher::{DispatchSettings, Dispatcher, StandbySettings};
 pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};

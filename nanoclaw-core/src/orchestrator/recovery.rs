@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::run::{Adoptee, Held, Known, RunContext, finish, remedy, worker_failed};
+use super::run::{Adoptee, Errand, Held, Known, RunContext, finish, remedy, worker_failed};
 use crate::{
     group::Group,
-    run::{RunEnding, RunId, RunKind},
+    run::{RunEnding, RunId},
     runtime::{AdoptedContainer, ContainerId, ContainerSummary, InstallId, RuntimeError},
     store::{StoreError, StoredRun, StoredTurn},
     time::Timestamp,
@@ -46,6 +46,7 @@ struct Over {
     group: Option<Arc<Group>>,
     run: StoredRun,
     turns: Vec<StoredTurn>,
+    errand: Option<Errand>,
 }
 
 /// Looks what became of the runs in `left`, which an earlier host left open, and acts on it: those whose containers live are
@@ -69,7 +70,8 @@ pub(super) async fn survey(context: &RunContext, left: &[StoredRun]) -> Result<S
     let (mut survey, mut over, mut alive) = (Survey::default(), Vec::new(), Vec::new());
     for run in left.iter().filter(|run| open.contains(&run.id)) {
         let group = groups.iter().find(|group| group.folder == run.id.group).cloned();
-        let run = Over { group, run: run.clone(), turns: context.store.turns(&run.id).await? };
+        let errand = context.errand_of(&run.id, &run.kind).await?;
+        let run = Over { group, run: run.clone(), turns: context.store.turns(&run.id).await?, errand };
         match containers.values().find(|one| is_of(one, &run.run) && adoptable(context, &run, one)).cloned() {
             Some(container) => alive.push((run, container)),
             None => over.push(run),
@@ -115,7 +117,7 @@ pub(super) async fn survey(context: &RunContext, left: &[StoredRun]) -> Result<S
             context.store.close_run(run, &worker_failed(), Timestamp::now()).await?;
         }
     }
-    for Over { group, run, turns } in over {
+    for Over { group, run, turns, .. } in over {
         let ending = match group {
             Some(group) => finish(context, &group, &run, &turns, None).await?,
             None => {
@@ -179,12 +181,11 @@ fn is_of(container: &ContainerSummary, run: &StoredRun) -> bool {
 }
 
 fn adoptable(context: &RunContext, over: &Over, container: &ContainerSummary) -> bool {
-    let Over { group, run, turns } = over;
+    let Over { group, run, turns, errand } = over;
     group.is_some()
         && container.running
         && run.runtime == context.runtime.kind()
-        && run.kind == RunKind::Chat
-        && !turns.is_empty()
+        && (errand.is_some() || !turns.is_empty())
 }
 
 /// Watches the container and opens what its run needs; `None` when it has ended, or cannot be given what it needs.
@@ -193,7 +194,7 @@ async fn take(
     over: &Over,
     container: &ContainerSummary,
 ) -> Result<Option<Adoptee>, RuntimeError> {
-    let Over { group: Some(group), run, turns } = over else { return Ok(None) };
+    let Over { group: Some(group), run, turns, errand } = over else { return Ok(None) };
     let AdoptedContainer { exit, errors } = match context.runtime.adopt(&container.id).await {
         Ok(adopted) => adopted,
         Err(RuntimeError::Gone { .. }) => return Ok(None),
@@ -202,7 +203,8 @@ async fn take(
     match context.launcher.rejoin(group, &run.id).await {
         Ok(rejoined) => {
             let container = Held { id: container.id.clone(), output: errors, exit };
-            Ok(Some(Adoptee { group: group.clone(), run: run.clone(), turns: turns.clone(), container, rejoined }))
+            let (group, run, turns, errand) = (group.clone(), run.clone(), turns.clone(), errand.clone());
+            Ok(Some(Adoptee { group, run, turns, errand, container, rejoined }))
         }
         Err(error) => {
             tracing::error!(run = %run.id, %error, "cannot go on with a container that outlived its host; it is removed");

@@ -3,6 +3,8 @@
 //! No method ever waits, so it can be used under tokio's paused clock. Its writes can be made to fail, as those of a full
 //! disk would.
 
+mod tasks;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, RandomState},
@@ -11,6 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 
+use self::tasks::Scheduled;
 use crate::{
     attachment::{Fetched, SpoolName},
     chat::{ChatId, ChatMetadata},
@@ -119,6 +122,7 @@ struct State {
     sessions: HashMap<(GroupFolder, SessionContext), SessionId>,
     /// In the order of their ids, which are their places in it counted from 1.
     outbox: Vec<StoredDelivery>,
+    scheduled: Scheduled,
     /// The messages to which something in the outbox is an answer.
     answered: HashSet<Seq>,
 }
@@ -149,6 +153,7 @@ impl State {
             blocks: HashSet::new(),
             sessions: HashMap::new(),
             outbox: Vec::new(),
+            scheduled: Scheduled::default(),
             answered: HashSet::new(),
         }
     }
@@ -231,6 +236,7 @@ impl State {
         stored.ended_at = Some(at);
         stored.ending = Some(ending.word().to_owned());
         stored.detail = Some(ending.to_string());
+        let of_chat = stored.kind == RunKind::Chat;
         for (of, turn) in &mut self.turns {
             if of == run && turn.state != TurnState::Answered {
                 turn.state = TurnState::Unanswered;
@@ -238,6 +244,7 @@ impl State {
             }
         }
         if let Ok(known) = self.registration_mut(&run.group)
+            && of_chat
             && ending.counts_as_try()
         {
             known.failures += 1;
@@ -587,14 +594,15 @@ impl Store for MemoryStore {
         let Some(open) = state.open_run(run) else {
             return Ok(BlockOutcome::Fenced);
         };
-        let context = match &open.kind {
-            RunKind::Chat => SessionContext::Chat,
-            RunKind::Task(task) => SessionContext::Task(task.clone()),
-        };
-        let session_ended = open.session_ended;
+        let (session_ended, of_chat) = (open.session_ended, open.kind == RunKind::Chat);
         state.blocks.insert((run.clone(), block.number));
-        if let Some(session) = block.session.as_ref().filter(|_| !session_ended) {
-            state.sessions.insert((run.group.clone(), context), session.clone());
+        if let Some((context, session)) = &block.session
+            && !(session_ended && *context == SessionContext::Chat)
+        {
+            state.sessions.insert((run.group.clone(), context.clone()), session.clone());
+        }
+        if let Some(word) = &block.firing {
+            state.scheduled.said(run, word);
         }
         if let Some(stored) = state.runs.iter_mut().find(|stored| stored.id == *run) {
             stored.names_messages = Some(stored.names_messages == Some(true) || block.names_messages);
@@ -604,7 +612,9 @@ impl Store for MemoryStore {
         }
         let answered = block.answers.and_then(|through| state.answer_turns(run, through, block.at));
         let known = state.registration_mut(&run.group)?;
-        known.failures = 0;
+        if of_chat {
+            known.failures = 0;
+        }
         known.cursor = known.cursor.max(answered.unwrap_or(Seq::ZERO));
         Ok(BlockOutcome::Committed(block.reply.as_ref().map(|reply| state.post(reply, block.at))))
     }
@@ -761,7 +771,8 @@ impl Store for MemoryStore {
             return Ok(SessionEnded::Before);
         }
         state.sessions.remove(&(group.clone(), SessionContext::Chat));
-        if let Some(open) = state.open_chat_run(group) {
+        let open = |run: &&mut StoredRun| run.id.group == *group && run.ended_at.is_none();
+        if let Some(open) = state.runs.iter_mut().find(open) {
             open.session_ended = true;
         }
         state.post(answer, at);
@@ -947,6 +958,14 @@ mod tests {
     }
 
     crate::store_suite!(make);
+
+    async fn make_for_tasks() -> (Arc<dyn crate::testing::task_suite::TaskStore>, ()) {
+        (Arc::new(MemoryStore::new()), ())
+    }
+
+    mod tasks {
+        crate::task_suite!(super::make_for_tasks);
+    }
 
     #[tokio::test]
     async fn writes_that_fail_change_nothing_and_reads_go_on() {

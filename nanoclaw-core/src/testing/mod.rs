@@ -4,17 +4,15 @@
 pub mod fake_runtime;
 #[cfg(feature = "testing")]
 pub mod memory_store;
-#[cfg(feature = "testing")]
-pub mod memory_tasks;
 pub mod runtime_suite;
 #[cfg(feature = "testing")]
 pub mod simulation;
 #[cfg(feature = "testing")]
 pub mod store_suite;
+#[cfg(feature = "testing")]
+pub mod task_suite;
 
 #[cfg(feature = "testing")]
 pub use fake_runtime::FakeRuntime;
 #[cfg(feature = "testing")]
 pub use memory_store::{Effect, MemoryStore};
-#[cfg(feature = "testing")]
-pub use memory_tasks::MemoryTasks;

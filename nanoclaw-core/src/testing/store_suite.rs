@@ -217,7 +217,7 @@ pub async fn there_is_one_main_group(store: &dyn Store) {
 pub async fn a_removed_group_is_gone_and_can_be_registered_anew(store: &dyn Store) {
     let group = registered(store, "one").await;
     let run = opened(store, "one", 1).await;
-    let block = BlockCommit { session: Some(session("s-1")), ..block(1) };
+    let block = BlockCommit { session: Some(chat_session("s-1")), ..block(1) };
     store.commit_block(&run, &block).await.unwrap();
     told(store, "one", "m-1").await;
 
@@ -659,7 +659,7 @@ pub async fn a_block_commits_reply_cursor_session_and_turns_together(store: &dyn
     let block = BlockCommit {
         reply: Some(reply.clone()),
         answers: Some(seq),
-        session: Some(session("s-1")),
+        session: Some(chat_session("s-1")),
         at: at(20),
         ..block(1)
     };
@@ -701,7 +701,7 @@ pub async fn a_block_committed_twice_counts_once(store: &dyn Store) {
     let copy = BlockCommit {
         reply: Some(delivery("reply-1 by another way", "tg:one")),
         answers: Some(seq),
-        session: Some(session("s-9")),
+        session: Some(chat_session("s-9")),
         ..block(1)
     };
     assert_eq!(store.commit_block(&run, &copy).await.unwrap(), BlockOutcome::Duplicate);
@@ -726,7 +726,7 @@ pub async fn a_late_block_is_fenced(store: &dyn Store) {
     let late = |number| BlockCommit {
         reply: Some(delivery("late", "tg:one")),
         answers: Some(seq),
-        session: Some(session("late")),
+        session: Some(chat_session("late")),
         ..block(number)
     };
     let second = opened(store, "one", 2).await;
@@ -748,7 +748,7 @@ pub async fn a_block_of_a_removed_group_is_fenced(store: &dyn Store) {
     let group = registered(store, "one").await;
     let (run, seq) = run_with_a_turn(store, "one").await;
     store.remove_group(&group.folder).await.unwrap();
-    let late = BlockCommit { reply: Some(delivery("late", "tg:one")), session: Some(session("late")), ..block(1) };
+    let late = BlockCommit { reply: Some(delivery("late", "tg:one")), session: Some(chat_session("late")), ..block(1) };
     assert_eq!(store.commit_block(&run, &late).await.unwrap(), BlockOutcome::Fenced);
     let handed = Handed { first: seq, last: seq };
     assert!(matches!(store.hand_over(&run, handed, at(5)).await, Err(StoreError::Failed { .. })));
@@ -831,7 +831,7 @@ pub async fn f08_a_session_changes_only_as_told(store: &dyn Store) {
     let with = |number, session| BlockCommit { session, ..block(number) };
     let kept = async || store.session(&group, &SessionContext::Chat).await.unwrap();
     assert_eq!(kept().await, None);
-    store.commit_block(&run, &with(1, Some(session("s-1")))).await.unwrap();
+    store.commit_block(&run, &with(1, Some(chat_session("s-1")))).await.unwrap();
     assert_eq!(kept().await, Some(session("s-1")));
     store.commit_block(&run, &with(2, None)).await.unwrap();
     assert_eq!(kept().await, Some(session("s-1")), "none leaves the stored one");
@@ -839,7 +839,7 @@ pub async fn f08_a_session_changes_only_as_told(store: &dyn Store) {
     store.close_run(&run, &failed, at(5)).await.unwrap();
     assert_eq!(kept().await, Some(session("s-1")), "a failure leaves the stored one");
     let run = opened(store, "one", 2).await;
-    store.commit_block(&run, &with(1, Some(session("s-2")))).await.unwrap();
+    store.commit_block(&run, &with(1, Some(chat_session("s-2")))).await.unwrap();
     assert_eq!(kept().await, Some(session("s-2")));
     store.forget_session(&group, &SessionContext::Chat).await.unwrap();
     assert_eq!(kept().await, None);
@@ -850,10 +850,16 @@ pub async fn sessions_of_tasks_are_their_own(store: &dyn Store) {
     let group = registered(store, "one").await.folder;
     let task = TaskId::new("chat").unwrap();
     let chat_run = opened(store, "one", 1).await;
-    store.commit_block(&chat_run, &BlockCommit { session: Some(session("s-chat")), ..block(1) }).await.unwrap();
+    store.commit_block(&chat_run, &BlockCommit { session: Some(chat_session("s-chat")), ..block(1) }).await.unwrap();
     let task_run = NewRun { kind: RunKind::Task(task.clone()), ..new_run("one", 2) };
     store.open_run(&task_run).await.unwrap();
-    store.commit_block(&task_run.id, &BlockCommit { session: Some(session("s-task")), ..block(1) }).await.unwrap();
+    store
+        .commit_block(
+            &task_run.id,
+            &BlockCommit { session: Some((SessionContext::Task(task.clone()), session("s-task"))), ..block(1) },
+        )
+        .await
+        .unwrap();
 
     let of_task = SessionContext::Task(task);
     assert_eq!(store.session(&group, &SessionContext::Chat).await.unwrap(), Some(session("s-chat")));
@@ -917,7 +923,7 @@ pub async fn nothing_is_taken_by_a_run_that_is_over(store: &dyn Store) {
 pub async fn ending_a_session_forgets_it_and_that_of_the_open_run_and_once(store: &dyn Store) {
     let group = registered(store, "one").await.folder;
     let (run, seq) = run_with_a_turn(store, "one").await;
-    let with = |number, name| BlockCommit { session: Some(session(name)), ..block(number) };
+    let with = |number, name| BlockCommit { session: Some(chat_session(name)), ..block(number) };
     let kept = async || store.session(&group, &SessionContext::Chat).await.unwrap();
     store.commit_block(&run, &with(1, "s-1")).await.unwrap();
     let answer = delivery("new", "tg:one");
@@ -1827,6 +1833,11 @@ fn chat_of(group: &str) -> ChatId {
     chat(&format!("tg:{group}"))
 }
 
+/// As the chat's conversation.
+fn chat_session(id: &str) -> (SessionContext, SessionId) {
+    (SessionContext::Chat, session(id))
+}
+
 fn session(id: &str) -> SessionId {
     SessionId::new(id).unwrap()
 }
@@ -1893,7 +1904,16 @@ fn new_run(group: &str, number: u32) -> NewRun {
 
 fn block(number: u32) -> BlockCommit {
     let number = BlockNumber(number);
-    BlockCommit { number, reply: None, answers: None, session: None, taken: None, names_messages: false, at: at(3) }
+    BlockCommit {
+        number,
+        reply: None,
+        answers: None,
+        session: None,
+        taken: None,
+        names_messages: false,
+        firing: None,
+        at: at(3),
+    }
 }
 
 fn stored(accepted: Result<Accepted, StoreError>) -> Seq {

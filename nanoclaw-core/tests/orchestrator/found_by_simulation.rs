@@ -59,6 +59,7 @@ async fn a_block_that_is_found_committed_is_sent_and_told_of() {
                 taken: None,
                 session: None,
                 names_messages: true,
+                firing: None,
                 at: Timestamp::now(),
             };
             store.get().unwrap().commit_block(&run, &commit).await.unwrap();

@@ -18,6 +18,7 @@ mod requests;
 mod senders;
 mod standby;
 mod support;
+mod tasks;
 
 use std::{
     sync::{

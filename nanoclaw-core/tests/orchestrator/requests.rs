@@ -13,8 +13,7 @@ use nanoclaw_core::{
     runtime::{Exit, RuntimeKind},
     schedule::Schedule,
     store::{NewRun, Store},
-    tasks::TaskContext,
-    testing::MemoryTasks,
+    tasks::{NewTask, TaskContext, TaskStatus, TaskTerms, Tasks},
     time::Timestamp,
 };
 
@@ -372,19 +371,18 @@ async fn a_host_that_does_not_schedule_checks_all_the_same_and_says_so() {
 }
 
 /// A house whose host keeps tasks and whose main group's agent asks for this.
-async fn main_asks_for_tasks(asked: Asked) -> (House, Arc<MemoryTasks>, Vec<String>) {
+async fn main_asks_for_tasks(asked: Asked) -> (House, Vec<String>) {
     let (house, answers) = asking(asked).await;
-    let (house, tasks) = house.with_tasks();
-    let house = house.start().await;
+    let house = house.with_tasks().start().await;
     house.add_group("other", "test:other").await;
     house.write("go").await;
     let answers = all(&answers, asked.len()).await;
-    (house, tasks, answers)
+    (house, answers)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_main_group_schedules_for_another_and_sees_and_changes_every_task() {
-    let (_house, tasks, answers) = main_asks_for_tasks(&[
+    let (house, answers) = main_asks_for_tasks(&[
         ("tasks", SCHEDULE),
         ("tasks", r#"{"type":"list_tasks"}"#),
         ("tasks", r#"{"type":"pause_task","taskId":"task-1","groupFolder":"main","isMain":true}"#),
@@ -408,17 +406,18 @@ async fn the_main_group_schedules_for_another_and_sees_and_changes_every_task() 
     assert_says(&answers[7], "done", "is cancelled");
     assert_says(&answers[8], "refused", r#"there is no task \"task-1\""#);
     assert_says(&answers[9], "done", "there are no tasks");
-    assert!(tasks.asked_for().is_empty());
+    let task = Tasks::task(&*house.store, &"task-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(task.status, TaskStatus::Cancelled, "its record stays");
 }
 
 #[tokio::test(start_paused = true)]
 async fn tasks_that_make_no_sense_are_refused_with_what_would() {
-    let (_house, tasks, answers) = main_asks_for_tasks(&[
+    let (house, answers) = main_asks_for_tasks(&[
         ("tasks", r#"{"type":"schedule_task","prompt":" ","schedule_type":"interval","schedule_value":"5m"}"#),
         ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"interval","schedule_value":"0"}"#),
         ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"cron","schedule_value":"0 0 30 2 *"}"#),
         ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"once","schedule_value":"2099-01-01T09:00:00Z"}"#),
-        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"interval","schedule_value":"5m","context_mode":"own"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"interval","schedule_value":"5m","context_mode":"none"}"#),
         ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule_type":"interval","schedule_value":"5m","targetJid":"test:nobody"}"#),
         ("tasks", r#"{"type":"update_task","taskId":"task-1","prompt":"p"}"#),
         ("tasks", r#"{"type":"pause_task"}"#),
@@ -433,7 +432,7 @@ async fn tasks_that_make_no_sense_are_refused_with_what_would() {
         "is too short",
         "is never due",
         "has a zone in it",
-        "context_mode is group or isolated",
+        "context_mode is group, isolated or own",
         "is not registered as a group",
         "there is no task",
         "missing field `taskId`",
@@ -445,9 +444,9 @@ async fn tasks_that_make_no_sense_are_refused_with_what_would() {
     assert_says(&answers[9], "done", "scheduled as task task-1 for the group main");
     assert_says(&answers[10], "refused", "nothing was said that is to change");
     assert_says(&answers[11], "refused", "needs a schedule_value");
-    let asked = tasks.asked_for();
+    let asked = house.store.tasks_asked_for();
     assert_eq!(asked[0].schedule, Schedule::Every(Duration::from_secs(300)));
-    assert_eq!((asked[0].context, &asked[0].created_by), (TaskContext::Group, &folder("main")));
+    assert_eq!((asked[0].terms.context, &asked[0].created_by), (TaskContext::Group, &folder("main")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -459,37 +458,38 @@ async fn a_group_sees_and_changes_its_own_tasks_only() {
         ("tasks", r#"{"type":"pause_task","taskId":"task-1"}"#),
     ];
     let (house, answers) = asking(asked).await;
-    let (house, tasks) = house.with_tasks();
-    let house = house.start().await;
-    house.add_group("other", "test:other").await;
-    house.write("go").await;
-    waiting("the main group's task is cancelled", async || answers.lock().unwrap().len() == 4).await;
-    answers.lock().unwrap().clear();
-    house.write_to("test:other", "@Andy go").await;
-    let first = all(&answers, 4).await;
-    assert_says(&first[0], "done", "for the group other");
-    assert_says(&first[2], "done", "is cancelled");
-
-    // And now one of the main group's, which nobody else may know of.
-    let new = nanoclaw_core::tasks::NewTask {
-        key: "request/main/9/1".parse().unwrap(),
+    let house = house.with_tasks().start().await;
+    let key = DeliveryKey::new("request/main/9/1").unwrap();
+    let owners = NewTask {
+        key,
         group: folder("main"),
         created_by: folder("main"),
         prompt: "the owner's".to_owned(),
         schedule: Schedule::Every(Duration::from_secs(300)),
-        first_due: Timestamp::now(),
-        context: TaskContext::Group,
+        zone: jiff::tz::TimeZone::UTC,
+        first_due: Timestamp::now().plus(Duration::from_secs(300)),
+        terms: TaskTerms::default(),
         script: None,
     };
-    nanoclaw_core::tasks::Tasks::add(&*tasks, &new, Timestamp::now()).await.unwrap();
+    let owners = Tasks::add(&*house.store, &owners, Timestamp::now()).await.unwrap();
+    let stands = async || Tasks::task(&*house.store, &owners).await.unwrap().unwrap().status;
+    house.add_group("other", "test:other").await;
+    house.write_to("test:other", "@Andy go").await;
+    let of_other = all(&answers, 4).await;
+    assert_says(&of_other[0], "done", "for the group other");
+    assert!(!of_other[1].contains("the owner's") && of_other[1].contains("(group other)"), "{}", of_other[1]);
+    for refused in &of_other[2..] {
+        assert_says(refused, "refused", r#"there is no task \"task-1\" of this group"#);
+    }
+    assert_eq!(stands().await, TaskStatus::Active);
+
     answers.lock().unwrap().clear();
-    house.orchestrator.remove_group(&folder("other")).await.unwrap();
-    house.add_group("third", "test:third").await;
-    house.write_to("test:third", "@Andy go").await;
-    let second = all(&answers, 4).await;
-    assert!(!second[1].contains("the owner's") && second[1].contains("(group third)"), "{}", second[1]);
-    assert_says(&second[2], "refused", r#"there is no task \"task-1\" of this group"#);
-    assert_eq!(tasks.asked_for()[0].prompt, "the owner's");
+    house.write("go").await;
+    let of_main = all(&answers, 4).await;
+    assert!(of_main[1].contains("the owner's") && of_main[1].contains("(group other)"), "{}", of_main[1]);
+    assert_says(&of_main[2], "done", "is cancelled");
+    assert_says(&of_main[3], "refused", r#"there is no task \"task-1\""#);
+    assert_eq!(stands().await, TaskStatus::Cancelled);
 }
 
 #[tokio::test(start_paused = true)]
@@ -512,7 +512,7 @@ async fn a_task_that_a_dead_host_had_kept_and_not_answered_is_kept_once_and_the_
         }
     })
     .await;
-    let (house, tasks) = house.with_tasks();
+    let house = house.with_tasks();
     for group in [
         main_group(),
         Group {
@@ -526,19 +526,19 @@ async fn a_task_that_a_dead_host_had_kept_and_not_answered_is_kept_once_and_the_
     }
     let house = house.start().await;
     house.write("go").await;
-    waiting("the task is kept", async || !tasks.asked_for().is_empty()).await;
+    waiting("the task is kept", async || !house.store.tasks_asked_for().is_empty()).await;
     house.kill().await;
     std::fs::remove_dir_all(house.mailbox("main").root().join("answers/1.json")).unwrap();
     assert!(answers.lock().unwrap().is_empty(), "nothing was answered");
-    let _house = house.restart().await;
+    let house = house.restart().await;
     assert_says(&all(&answers, 1).await[0], "done", "scheduled as task task-1");
-    assert_eq!(tasks.asked_for().len(), 1);
+    assert_eq!(house.store.tasks_asked_for().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_container_asked_for_before_it_died_with_its_host_is_done_once_in_its_own_name() {
     let (house, _answers) = asking(&[]).await;
-    let (house, tasks) = house.with_tasks();
+    let house = house.with_tasks();
     // The main group's run, whose container and host are gone.
     let run = RunId { group: folder("main"), number: RunNumber(1) };
     let new = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Sandbox, at: Timestamp::now() };
@@ -555,7 +555,7 @@ async fn what_a_container_asked_for_before_it_died_with_its_host_is_done_once_in
     mailbox.tasks().unwrap().write("2.json", schedule).unwrap();
     let house = house.start().await;
     waiting("both are done", async || mailbox.tasks().unwrap().claim(&Default::default()).unwrap().is_empty()).await;
-    assert_eq!(tasks.asked_for()[0].key.as_str(), "request/main/1/2.json");
+    assert_eq!(house.store.tasks_asked_for()[0].key.as_str(), "request/main/1/2.json");
     // The group is served by the host that registered it.
     house.write_to("test:new", "@Andy hello").await;
     house.state_of("new", "resting").await;

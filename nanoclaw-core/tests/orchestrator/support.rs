@@ -17,13 +17,15 @@ use nanoclaw_core::{
     attachment::{ATTACHMENTS_DIR, NewFile, OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
+    clock::SteadyClock,
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     launch::{KeptFile, Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
     mailbox::{GroupFile, Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
     orchestrator::{
-        AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Settings, StandbySettings, StartError,
+        AtShutdown, DispatchSettings, Orchestrator, Parts, Receipt, Running, Scheduling, Settings, StandbySettings,
+        StartError,
     },
     protocol::{
         alive::BEAT_FILE,
@@ -36,9 +38,8 @@ use nanoclaw_core::{
     senders::{BadSenders, SenderPolicy, Senders, UnknownPrivate},
     session::SessionId,
     store::Store,
-    tasks::Tasks,
     testing::{
-        FakeRuntime, MemoryStore, MemoryTasks,
+        FakeRuntime, MemoryStore,
         fake_runtime::{FakeContainer, FakeOutput},
     },
     time::Timestamp,
@@ -536,7 +537,7 @@ pub(crate) struct EmptyHouse {
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
-    tasks: Option<Arc<MemoryTasks>>,
+    schedules: bool,
     senders: Option<Arc<FakeSenders>>,
     unknown_private: UnknownPrivate,
 }
@@ -553,7 +554,7 @@ pub(crate) struct House {
     notices: Arc<Mutex<Vec<LaunchNotice>>>,
     folder: Arc<tempfile::TempDir>,
     slots: usize,
-    tasks: Option<Arc<MemoryTasks>>,
+    schedules: bool,
     senders: Option<Arc<FakeSenders>>,
     unknown_private: UnknownPrivate,
 }
@@ -602,9 +603,8 @@ impl EmptyHouse {
     }
 
     /// The same, whose host keeps tasks.
-    pub(crate) fn with_tasks(self) -> (Self, Arc<MemoryTasks>) {
-        let tasks = Arc::<MemoryTasks>::default();
-        (Self { tasks: Some(tasks.clone()), ..self }, tasks)
+    pub(crate) fn with_tasks(self) -> Self {
+        Self { schedules: true, ..self }
     }
 
     pub(crate) fn message(&self, chat: &str, text: &str) -> InboundMessage {
@@ -635,7 +635,7 @@ impl EmptyHouse {
             running: Mutex::new(Some(running)),
             folder: self.folder,
             slots: self.slots,
-            tasks: self.tasks,
+            schedules: self.schedules,
             senders: self.senders,
             unknown_private: self.unknown_private,
         }
@@ -654,7 +654,7 @@ impl EmptyHouse {
             store: self.store.clone(),
             runtime: self.runtime.clone(),
             launcher: Arc::new(launcher),
-            tasks: self.tasks.clone().map(|tasks| tasks as Arc<dyn Tasks>),
+            scheduling: self.schedules.then(|| Scheduling { tasks: self.store.clone(), clock: Arc::new(SteadyClock) }),
             senders: self.senders.clone().map(|senders| senders as Arc<dyn Senders>),
         };
         let dispatch = DispatchSettings {
@@ -709,7 +709,7 @@ impl House {
             notices: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
             slots: 5,
-            tasks: None,
+            schedules: false,
             senders: None,
             unknown_private: UnknownPrivate::Ignore,
         }
@@ -852,7 +852,7 @@ impl House {
             notices: self.notices,
             folder: self.folder,
             slots: self.slots,
-            tasks: self.tasks,
+            schedules: self.schedules,
             senders: self.senders,
             unknown_private: self.unknown_private,
         }

@@ -98,7 +98,8 @@ impl House {
         let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
         store.add_group(&Group { chat: chat.clone(), ..group(MAIN) }).await.unwrap();
         let launcher = launcher(&home, config, &store, &runtime).await;
-        let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), tasks: None, senders: None };
+        let parts =
+            Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), scheduling: None, senders: None };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
         Self { orchestrator, running, marks, marking, store, installation }
     }

@@ -146,7 +146,7 @@ async fn flow(groups: usize, messages: usize, at_once: usize) -> Flow {
         chats.push((group.chat, replies));
     }
     let launcher = launcher(&home, CONFIG, &store, &runtime).await;
-    let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), tasks: None, senders: None };
+    let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), scheduling: None, senders: None };
     let settings = Settings {
         dispatch: DispatchSettings { max_containers: groups.try_into().unwrap(), ..DispatchSettings::default() },
         ..Settings::default()

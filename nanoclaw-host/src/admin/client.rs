@@ -13,6 +13,7 @@ use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
+    tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
         NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
@@ -213,6 +214,34 @@ impl AdminHandler for Client {
     async fn outbox(&self, query: OutboxQuery) -> Result<Vec<DeliveryView>, AdminError> {
         match self.call(&AdminRequest::OutboxList(query)).await? {
             AdminResponse::Outbox(messages) => Ok(messages),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn tasks(&self, group: Option<&str>) -> Result<Vec<TaskView>, AdminError> {
+        match self.call(&AdminRequest::TasksList { group: group.map(str::to_owned) }).await? {
+            AdminResponse::Tasks(tasks) => Ok(tasks),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn task(&self, id: &str, limit: u32) -> Result<TaskDetails, AdminError> {
+        match self.call(&AdminRequest::TasksShow { id: id.to_owned(), limit }).await? {
+            AdminResponse::Task(task) => Ok(*task),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError> {
+        match self.call(&AdminRequest::TasksAdd(new)).await? {
+            AdminResponse::ChangedTask(task) => Ok(*task),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
+        match self.call(&AdminRequest::TasksChange { id: id.to_owned(), wish }).await? {
+            AdminResponse::ChangedTask(task) => Ok(*task),
             _ => Err(self.unexpected()),
         }
     }

@@ -7,6 +7,7 @@ use crate::gateway::GroupCounts;
 
 use super::{
     outbox::{DeliveryView, OutboxQuery},
+    tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
         NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
@@ -69,6 +70,18 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Goes on without a turn that waits or was set aside.
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError>;
+
+    /// The tasks of a group, or of all, in the order in which they were made.
+    async fn tasks(&self, group: Option<&str>) -> Result<Vec<TaskView>, AdminError>;
+
+    /// One task and its last `limit` firings, latest first. One that was cancelled is shown too.
+    async fn task(&self, id: &str, limit: u32) -> Result<TaskDetails, AdminError>;
+
+    /// Schedules a task for a group.
+    async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError>;
+
+    /// Does with a task what is wished; as it is then.
+    async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError>;
 
     /// What each group used of the gateway since the service started, by group. Only a running service knows.
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {

@@ -10,6 +10,7 @@ use nanoclaw_core::{
     pairing::{PairingId, Registers},
     run::Handed,
     store::{GiveUp, Resolution, SetAsideState, Store, StoreError, TurnResolution, TurnResolved},
+    tasks::Tasks,
     time::Timestamp,
 };
 
@@ -17,6 +18,7 @@ use super::{
     folder_name,
     handler::{AdminHandler, Explain},
     outbox::{self, DeliveryView, OutboxQuery},
+    tasks::{self, AddTask, TaskDetails, TaskView, TaskWish, Unattended},
     turns::{self, Standings},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupStatus,
@@ -35,6 +37,8 @@ use crate::{
 pub struct OnStore {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
+    /// The same, for what is scheduled.
+    pub tasks: Arc<dyn Tasks>,
     /// What is configured.
     pub config: Arc<Config>,
     /// The home.
@@ -371,6 +375,28 @@ impl AdminHandler for OnStore {
 
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         self.drop_with(id, self).await
+    }
+
+    async fn tasks(&self, group: Option<&str>) -> Result<Vec<TaskView>, AdminError> {
+        let group = match group {
+            Some(group) => Some(self.find(group).await?.folder),
+            None => None,
+        };
+        tasks::list(&*self.tasks, group.as_ref()).await
+    }
+
+    async fn task(&self, id: &str, limit: u32) -> Result<TaskDetails, AdminError> {
+        tasks::details(&*self.tasks, id, limit).await
+    }
+
+    /// Without a service a task waits until one runs.
+    async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError> {
+        let group = self.find(&new.group).await?;
+        tasks::add(&Unattended(self.tasks.clone()), new, group.folder, &self.config.time.zone.value).await
+    }
+
+    async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
+        tasks::change(&Unattended(self.tasks.clone()), id, wish).await
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

@@ -16,6 +16,7 @@ use crate::gateway::GroupCounts;
 use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
+    tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
         NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
@@ -109,6 +110,27 @@ pub enum AdminRequest {
         /// Its name.
         id: String,
     },
+    /// See [`AdminHandler::tasks`].
+    TasksList {
+        /// Folder or chat.
+        group: Option<String>,
+    },
+    /// See [`AdminHandler::task`].
+    TasksShow {
+        /// Its id.
+        id: String,
+        /// How many firings.
+        limit: u32,
+    },
+    /// See [`AdminHandler::add_task`].
+    TasksAdd(AddTask),
+    /// See [`AdminHandler::change_task`].
+    TasksChange {
+        /// Its id.
+        id: String,
+        /// What is wished.
+        wish: TaskWish,
+    },
     /// See [`AdminHandler::gateway`].
     Gateway,
     /// See [`AdminHandler::credentials`].
@@ -154,6 +176,12 @@ pub enum AdminResponse {
     Delivery(DeliveryView),
     /// To [`AdminRequest::OutboxResolve`].
     Resolved(DeliveryView),
+    /// To [`AdminRequest::TasksList`].
+    Tasks(Vec<TaskView>),
+    /// To [`AdminRequest::TasksShow`].
+    Task(Box<TaskDetails>),
+    /// To [`AdminRequest::TasksAdd`] and [`AdminRequest::TasksChange`].
+    ChangedTask(Box<TaskView>),
     /// To [`AdminRequest::TurnsList`] and [`AdminRequest::TurnsRetry`].
     Turns(Vec<TurnView>),
     /// To [`AdminRequest::TurnsShow`].
@@ -232,6 +260,12 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         }
         AdminRequest::PairingWithdraw { id } => AdminResponse::Pairing(handler.withdraw_pairing(&id).await?),
         AdminRequest::Chats => AdminResponse::Chats(handler.chats().await?),
+        AdminRequest::TasksList { group } => AdminResponse::Tasks(handler.tasks(group.as_deref()).await?),
+        AdminRequest::TasksShow { id, limit } => AdminResponse::Task(Box::new(handler.task(&id, limit).await?)),
+        AdminRequest::TasksAdd(new) => AdminResponse::ChangedTask(Box::new(handler.add_task(new).await?)),
+        AdminRequest::TasksChange { id, wish } => {
+            AdminResponse::ChangedTask(Box::new(handler.change_task(&id, wish).await?))
+        }
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
         AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),
         AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),

@@ -11,6 +11,7 @@ use nanoclaw_core::{
     run::{Handed, RunId, RunKind, RunNumber, Trouble},
     runtime::RuntimeKind,
     store::{AfterTry, DeliveryState, GiveUp, NewRun, Resolution, SetAsideState, Store as _},
+    tasks::{FiringState, TaskStatus, TaskTerms},
     testing::MemoryStore,
     time::Timestamp,
 };
@@ -33,8 +34,10 @@ use crate::{
 fn on_store(home: &Home) -> OnStore {
     let config = Config::parse(Path::new("nanoclaw.toml"), "", home.root(), &environment_of([])).unwrap();
     let config = Arc::new(config);
+    let store = Arc::new(MemoryStore::new());
     OnStore {
-        store: Arc::new(MemoryStore::new()),
+        store: store.clone(),
+        tasks: store,
         config: config.clone(),
         home: home.clone(),
         explainer: Arc::new(FromConfig(config)),
@@ -406,6 +409,19 @@ impl AdminHandler for Stub {
         Ok(TurnView { state: TurnState::Dropped, ..turn() })
     }
 
+    async fn tasks(&self, _: Option<&str>) -> Result<Vec<TaskView>, AdminError> {
+        unimplemented!()
+    }
+    async fn task(&self, _: &str, _: u32) -> Result<TaskDetails, AdminError> {
+        unimplemented!()
+    }
+    async fn add_task(&self, _: AddTask) -> Result<TaskView, AdminError> {
+        unimplemented!()
+    }
+    async fn change_task(&self, _: &str, _: TaskWish) -> Result<TaskView, AdminError> {
+        unimplemented!()
+    }
+
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {
         Ok(CredentialsView { model: None, named: Vec::new(), command: Some("pass".into()), problem: None })
     }
@@ -444,6 +460,55 @@ async fn turns_travel_by_the_socket() {
     assert_eq!(client.retry_turns(Some("family/17")).await.unwrap(), [turn()]);
     assert!(client.retry_turns(None).await.unwrap().is_empty());
     assert_eq!(client.drop_turn("family/17").await.unwrap().state, TurnState::Dropped);
+}
+
+#[tokio::test]
+async fn tasks_travel_by_the_socket_and_are_refused_with_what_would_do() {
+    let service = Service::start(|home| Arc::new(on_store(home)));
+    let client = Client::connect(&service.home).await.unwrap();
+    client.add_group(new_group("tg:1", "Family")).await.unwrap();
+    let new = |when: &str| AddTask {
+        group: "tg:1".to_owned(),
+        prompt: "water the plants".to_owned(),
+        when: when.to_owned(),
+        zone: Some("Europe/Berlin".to_owned()),
+        terms: TaskTerms { silent: true, ..TaskTerms::default() },
+        script: Some(" ".to_owned()),
+    };
+    let task = client.add_task(new("0 9 * * 1-5")).await.unwrap();
+    assert_eq!((task.zone.as_str(), task.terms.silent, &task.script), ("Europe/Berlin", true, &None));
+    assert_eq!(task.next_times.len(), 3);
+    assert!(task.next_times.iter().all(|time| time.contains(" 09:00 CE")), "{:?}", task.next_times);
+    let id = task.id.as_str();
+    assert_eq!(client.tasks(None).await.unwrap(), std::slice::from_ref(&task));
+    assert_eq!(client.tasks(Some("tg:1")).await.unwrap().len(), 1);
+    let paused = client.change_task(id, TaskWish::Pause).await.unwrap();
+    assert_eq!((paused.status, paused.next_times.len()), (TaskStatus::Paused, 0));
+    client.change_task(id, TaskWish::Run).await.unwrap();
+    assert_eq!(client.task(id, 5).await.unwrap().firings[0].state, FiringState::Waiting);
+    assert_eq!(client.change_task(id, TaskWish::Cancel).await.unwrap().status, TaskStatus::Cancelled);
+    assert_eq!(client.tasks(None).await.unwrap(), []);
+    assert_eq!(client.change_task(id, TaskWish::Resume).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(client.task("task-9", 1).await.unwrap_err().kind, ErrorKind::NotFound);
+    let nothing = TaskWish::Update { prompt: None, when: None, script: None, terms: None };
+    let other = client.add_task(new("every 5m")).await.unwrap();
+    assert_eq!(client.change_task(other.id.as_str(), nothing).await.unwrap_err().kind, ErrorKind::BadRequest);
+    for (when, told) in [
+        ("daily", "is no schedule"),
+        ("every 0m", "is too short"),
+        ("every 5 weeks", "is no interval"),
+        ("0 0 31 2 *", "is never due"),
+        ("2020-02-01 09:00", "has passed"),
+        ("2026-02-31 09:00", "is no time that there is"),
+        ("in the evening", "a span is such as"),
+    ] {
+        let refused = client.add_task(new(when)).await.unwrap_err();
+        assert!(refused.message.contains(told), "{when}: {refused}");
+    }
+    let huge = AddTask { prompt: "x".repeat(1 << 20), ..new("every 5m") };
+    assert!(client.add_task(huge).await.is_err());
+    let nowhere = AddTask { zone: Some("Mars/Olympus".to_owned()), ..new("every 5m") };
+    assert!(client.add_task(nowhere).await.unwrap_err().message.contains("there is no zone"));
 }
 
 #[tokio::test]

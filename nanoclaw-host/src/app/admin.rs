@@ -11,7 +11,7 @@ use nanoclaw_core::{
     chat::{ChannelName, ChatId},
     group::GroupFolder,
     message::Seq,
-    orchestrator::{GroupStatus, Orchestrator},
+    orchestrator::{Agenda, GroupStatus, Orchestrator},
     pairing::{MOST_TRIES, Pairing, PairingId},
     runtime::{ContainerRuntime, ContainerSummary, RuntimeError},
     store::{Resolution, StoreError, TurnResolution, TurnResolved},
@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     admin::{
-        AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, outbox,
+        AddTask, AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, TaskDetails,
+        TaskView, TaskWish, outbox, tasks,
         types::{
             AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
             GroupDetails, GroupState, GroupView, NewGroup, NewPairing, PairingState, PairingView, RuntimeAway,
@@ -95,6 +96,12 @@ impl OnService {
         images: Images,
     ) -> Self {
         Self { on_store, orchestrator, runtime, presence, channels, keeper, images, started_at: Timestamp::now() }
+    }
+
+    fn agenda(&self) -> Result<&Agenda, AdminError> {
+        self.orchestrator
+            .agenda()
+            .ok_or_else(|| AdminError::new(ErrorKind::Failed, "this service does not run scheduled tasks"))
     }
 
     /// The runtime in words, and why nothing can run in it now if that is so.
@@ -250,6 +257,24 @@ impl AdminHandler for OnService {
 
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         self.on_store.drop_with(id, self).await
+    }
+
+    async fn tasks(&self, group: Option<&str>) -> Result<Vec<TaskView>, AdminError> {
+        self.on_store.tasks(group).await
+    }
+
+    async fn task(&self, id: &str, limit: u32) -> Result<TaskDetails, AdminError> {
+        self.on_store.task(id, limit).await
+    }
+
+    async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError> {
+        let group = self.on_store.find(&new.group).await?;
+        let zone = &self.on_store.config.time.zone.value;
+        tasks::add(self.agenda()?, new, group.folder, zone).await
+    }
+
+    async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
+        tasks::change(self.agenda()?, id, wish).await
     }
 
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {

@@ -26,10 +26,12 @@ use nanoclaw_core::{
     chat::ChannelName,
     delivery::{DeliveryKey, Sent},
     orchestrator::{
-        AtShutdown, DeliverySettings, DispatchSettings, HeardLate, Orchestrator, Parts, RunSettings, Running, Settings,
+        AtShutdown, DeliverySettings, DispatchSettings, HeardLate, Orchestrator, Parts, RunSettings, Running,
+        Scheduling, Settings,
     },
     runtime::{ContainerRuntime, RuntimeKind},
     store::{Store, StoreError},
+    tasks::Tasks,
     time::Timestamp,
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -63,6 +65,7 @@ use crate::{
     senders::SenderList,
     stores::sqlite::SqliteStore,
     unix_socket::Listener,
+    wall_clock::SystemClock,
 };
 
 /// How long runs may take to be let go of, or to end, when the host does; what is not answered by then is pending at the next
@@ -120,7 +123,9 @@ pub async fn start_with(
         }
     };
     let (store, chosen) = tokio::join!(SqliteStore::open(&database), choice);
-    let store: Arc<dyn Store> = ports::store(Arc::new(store?));
+    let kept = Arc::new(store?);
+    let tasks: Arc<dyn Tasks> = ports::tasks(kept.clone());
+    let store: Arc<dyn Store> = ports::store(kept);
     let found = match (chosen, patience) {
         (Err(no_runtime), Patience::Wait) => find_later(no_runtime, &*store, &home, &config).await?,
         (chosen, _) => found_now(chosen?, &config),
@@ -174,8 +179,7 @@ pub async fn start_with(
         store: store.clone(),
         runtime: containers.clone(),
         launcher: ports::launcher(launcher.clone()),
-        // This host keeps no tasks yet; agents that ask are told so.
-        tasks: None,
+        scheduling: Some(Scheduling { tasks: tasks.clone(), clock: Arc::new(SystemClock) }),
         senders: Some(Arc::new(SenderList::new(config.senders.clone()))),
     };
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
@@ -184,8 +188,13 @@ pub async fn start_with(
     let mut sockets = JoinSet::new();
     let intake: Arc<dyn Intake> = Arc::new(orchestrator.inbox());
     let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
-    let on_store =
-        OnStore { store: store.clone(), config: config.clone(), home: home.clone(), explainer: launcher.clone() };
+    let on_store = OnStore {
+        store: store.clone(),
+        tasks,
+        config: config.clone(),
+        home: home.clone(),
+        explainer: launcher.clone(),
+    };
 
     let local = Arc::new(LocalChannel::new(&home.groups()));
     orchestrator.add_channel(ports::channel(local.clone()));

@@ -22,6 +22,7 @@ mod run;
 mod selftest;
 mod senders;
 mod skills;
+mod tasks;
 mod turns;
 
 use std::{
@@ -96,6 +97,9 @@ enum Command {
     /// Show what waits for an answer or was set aside, have it tried again, or drop it
     #[command(subcommand)]
     Turns(turns::TurnsCommand),
+    /// Show, add and change what is scheduled, and what came of it
+    #[command(subcommand)]
+    Tasks(tasks::TasksCommand),
     /// Show what of this machine groups are shown besides their own, and why or why not
     #[command(subcommand)]
     Mounts(mounts::MountsCommand),
@@ -173,6 +177,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Channels(args) => channels::run(args, place).await?,
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
+        Command::Tasks(command) => tasks::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,

@@ -44,8 +44,10 @@ pub(super) fn runtime(word: &str) -> Result<RuntimeKind, String> {
 
 /// A handler on the bare store of `home`, whose lock the caller holds.
 pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<Arc<dyn AdminHandler>> {
+    let store = Arc::new(SqliteStore::open(&home.database()).await?);
     Ok(Arc::new(OnStore {
-        store: Arc::new(SqliteStore::open(&home.database()).await?),
+        store: store.clone(),
+        tasks: store,
         config: Arc::new(config.clone()),
         home: home.clone(),
         explainer: Arc::new(app::WithoutService { home: home.clone(), config: config.clone() }),

@@ -1,5 +1,5 @@
-//! Named points at the ports where this process can be told to die: before and after every call of store, runtime, launcher
-//! and channel. Only in builds with the feature `failpoints`, which no shipped program has, and only when asked for.
+//! Named points at the ports where this process can be told to die: before and after every call of store, tasks, runtime,
+//! launcher and channel. Only in builds with the feature `failpoints`, which no shipped program has, and only when asked for.
 //!
 //! `NANOCLAW_KILL_AT=store.commit_block.after:3` ends the process as `kill -9` does, at the third time that a block was
 //! committed and nobody heard of it yet. `nanoclaw failpoints` lists the names: `port.method.before` and `port.method.after`.
@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use nanoclaw_core::{channel::Channel, launch::Launcher, runtime::ContainerRuntime, store::Store};
+use nanoclaw_core::{channel::Channel, launch::Launcher, runtime::ContainerRuntime, store::Store, tasks::Tasks};
 use rustix::process::{Signal, getpid, kill_process};
 
 use ports::AtPort;
@@ -74,6 +74,12 @@ pub fn names() -> impl Iterator<Item = String> {
 #[must_use]
 pub fn store(store: Arc<dyn Store>) -> Arc<dyn Store> {
     if asked_for() { Arc::new(AtPort(store)) } else { store }
+}
+
+/// What keeps tasks, with points.
+#[must_use]
+pub fn tasks(tasks: Arc<dyn Tasks>) -> Arc<dyn Tasks> {
+    if asked_for() { Arc::new(AtPort(tasks)) } else { tasks }
 }
 
 /// The runtime, with points.
@@ -226,6 +232,7 @@ mod tests {
     fn no_method_of_a_port_is_forgotten() {
         let sources = [
             ("store", "Store", include_str!("../../../nanoclaw-core/src/store.rs")),
+            ("tasks", "Tasks", include_str!("../../../nanoclaw-core/src/tasks.rs")),
             ("runtime", "ContainerRuntime", include_str!("../../../nanoclaw-core/src/runtime.rs")),
             ("launcher", "Launcher", include_str!("../../../nanoclaw-core/src/launch.rs")),
             ("channel", "Channel", include_str!("../../../nanoclaw-core/src/channel.rs")),

@@ -16,7 +16,7 @@ use nanoclaw_core::{
     mailbox::GroupFile,
     message::{InboundMessage, Seq, StoredMessage, Wakes},
     pairing::{Heard, Pairing, PairingId, SaidCode},
-    run::{Handed, RunEnding, RunId, RunKind},
+    run::{Handed, RunEnding, RunId, RunKind, TaskId},
     runtime::{
         AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec, ContainerStats,
         ContainerSummary, ImageRef, InstallId, RuntimeError, RuntimeKind, StopOutcome,
@@ -27,6 +27,7 @@ use nanoclaw_core::{
         Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
         StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
+    tasks::{Claim, Firing, FiringEnd, NewTask, Task, TaskChange, Tasks},
     time::Timestamp,
 };
 
@@ -112,6 +113,23 @@ pass_on! {
         async fn delivery(&self, key: &DeliveryKey) -> Result<Option<StoredDelivery>, StoreError>;
         async fn delivery_at(&self, id: OutboxId) -> Result<Option<StoredDelivery>, StoreError>;
         async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<StoredDelivery>, StoreError>;
+    }
+    "tasks": Tasks {
+        async fn add(&self, task: &NewTask, at: Timestamp) -> Result<TaskId, StoreError>;
+        async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError>;
+        async fn list(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError>;
+        async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError>;
+        async fn earliest_due(&self) -> Result<Option<Timestamp>, StoreError>;
+        async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError>;
+        async fn claim(&self, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, StoreError>;
+        async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError>;
+        async fn waiting(&self) -> Result<Vec<Firing>, StoreError>;
+        async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError>;
+        async fn running(&self) -> Result<Vec<Firing>, StoreError>;
+        async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError>;
+        async fn firing_of(&self, run: &RunId) -> Result<Option<(Task, Firing)>, StoreError>;
+        async fn end(&self, end: &FiringEnd, at: Timestamp) -> Result<bool, StoreError>;
+        async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError>;
     }
     "runtime": ContainerRuntime {
         fn kind(&self) -> RuntimeKind;

@@ -13,6 +13,7 @@ use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Author, InboundMessage, PlatformMessageId, SenderId},
     store::Store,
+    testing::task_suite::TaskStore,
     time::Timestamp,
 };
 use nanoclaw_host::stores::sqlite::SqliteStore;
@@ -20,6 +21,15 @@ use tempfile::TempDir;
 
 mod contract {
     nanoclaw_core::store_suite!(super::empty_store);
+}
+
+mod contract_of_tasks {
+    nanoclaw_core::task_suite!(super::empty_task_store);
+}
+
+async fn empty_task_store() -> (Arc<dyn TaskStore>, TempDir) {
+    let (store, folder) = empty_sqlite().await;
+    (Arc::new(store), folder)
 }
 
 async fn empty_store() -> (Arc<dyn Store>, TempDir) {

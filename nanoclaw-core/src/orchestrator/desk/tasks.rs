@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use super::{Desk, No};
+use super::{super::agenda::Agenda, Desk, No};
 use crate::{
     chat::ChatId,
     delivery::DeliveryKey,
@@ -10,7 +10,7 @@ use crate::{
     protocol::requests::TaskRequest,
     run::TaskId,
     schedule::{Schedule, shown},
-    tasks::{NewTask, Task, TaskChange, TaskContext, TaskStatus, Tasks},
+    tasks::{NewTask, Task, TaskChange, TaskContext, TaskStatus, TaskTerms, TaskUpdate},
     time::Timestamp,
 };
 
@@ -36,12 +36,13 @@ impl Desk<'_> {
                 let (first_due, context) = (self.first_due(&schedule)?, task_context(context_mode)?);
                 let (prompt, script) = (checked_prompt(prompt)?, script.map(checked_script).transpose()?.flatten());
                 let (group, created_by) = (group.folder.clone(), self.group.folder.clone());
-                let new = NewTask { key, group, created_by, prompt, schedule, first_due, context, script };
+                let (zone, terms) = (self.context.settings.zone.clone(), TaskTerms { context, ..TaskTerms::default() });
+                let new = NewTask { key, group, created_by, prompt, schedule, zone, first_due, terms, script };
                 self.schedule(new).await
             }
             ListTasks {} => self.list_tasks().await,
-            PauseTask { task_id } => self.change(task_id, TaskChange::Pause).await,
-            ResumeTask { task_id } => self.change(task_id, TaskChange::Resume).await,
+            PauseTask { task_id } => self.change(task_id, TaskChange::Pause { why: None }).await,
+            ResumeTask { task_id } => self.resume(task_id).await,
             CancelTask { task_id } => self.change(task_id, TaskChange::Cancel).await,
             UpdateTask { task_id, prompt, schedule_type, schedule_value, script } => {
                 self.update(task_id, prompt, schedule_type, schedule_value, script).await
@@ -55,20 +56,20 @@ impl Desk<'_> {
 
     async fn schedule(&self, new: NewTask) -> Result<String, No> {
         let times = self.times(&new.schedule);
-        let Some(tasks) = &self.context.tasks else {
+        let Some(agenda) = &self.context.agenda else {
             return Err(format!(
                 "{NO_SCHEDULER}, so nothing was scheduled. The schedule itself is in order: it would be due {times}"
             )
             .into());
         };
-        let id = tasks.add(&new, Timestamp::now()).await?;
-        let (group, context) = (&new.group, new.context.word());
+        let id = agenda.add(&new).await?;
+        let (group, context) = (&new.group, new.terms.context.word());
         Ok(format!("scheduled as task {id} for the group {group} (context {context}): due {times}"))
     }
 
     async fn list_tasks(&self) -> Result<String, No> {
         let own = (!self.is_main()).then_some(&self.group.folder);
-        let list = self.tasks()?.list(own, TASKS_LISTED).await?;
+        let list = self.agenda()?.tasks.list(own, TASKS_LISTED).await?;
         if list.is_empty() {
             return Ok("there are no tasks".to_owned());
         }
@@ -107,41 +108,56 @@ impl Desk<'_> {
                 Some((schedule, first_due))
             }
         };
-        if (&prompt, &script, &schedule) == (&None, &None, &None) {
+        let update = TaskUpdate { prompt, schedule, script, terms: None };
+        if update.is_empty() {
             return Err(
                 "nothing was said that is to change: prompt, schedule_type and schedule_value, or script".into()
             );
         }
-        self.change(task.id.to_string(), TaskChange::Update { prompt, schedule, script }).await
+        self.change(task.id.to_string(), TaskChange::Update(update)).await
+    }
+
+    async fn resume(&self, id: String) -> Result<String, No> {
+        let task = self.own_task(id).await?;
+        if task.status == TaskStatus::Active {
+            return Err(format!("the task {} does not rest: {}", task.id, self.stands(&task)).into());
+        }
+        let Some(next_due) = task.next_after(Timestamp::now()) else {
+            return Err(format!("the task {} is not due any more; give it a new time by update_task", task.id).into());
+        };
+        self.change(task.id.to_string(), TaskChange::Resume { next_due }).await
     }
 
     async fn change(&self, id: String, change: TaskChange) -> Result<String, No> {
         let task = self.own_task(id).await?;
-        if task.status == TaskStatus::Completed && matches!(change, TaskChange::Pause | TaskChange::Resume) {
+        if task.status == TaskStatus::Completed && matches!(change, TaskChange::Pause { .. }) {
             return Err(
                 format!("the task {} was due for the last time; give it a new time by update_task", task.id).into()
             );
         }
-        let changed = self.tasks()?.change(&task.id, &change, Timestamp::now()).await?;
+        let changed = self.agenda()?.change(&task.id, &change).await?;
         let Some(task) = changed else { return Err(no_task(task.id.as_str())) };
         let (id, stands) = (&task.id, self.stands(&task));
         Ok(match change {
-            TaskChange::Pause => format!("the task {id} rests until it is resumed"),
-            TaskChange::Resume => format!("the task {id} goes on: {stands}"),
+            TaskChange::Pause { .. } => format!("the task {id} rests until it is resumed"),
+            TaskChange::Resume { .. } => format!("the task {id} goes on: {stands}"),
             TaskChange::Cancel => format!("the task {id} is cancelled and will not run again"),
-            TaskChange::Update { .. } => format!("the task {id} is changed: {stands}"),
+            TaskChange::Update(_) => format!("the task {id} is changed: {stands}"),
         })
     }
 
-    fn tasks(&self) -> Result<&Arc<dyn Tasks>, No> {
-        self.context.tasks.as_ref().ok_or_else(|| No::Refused(format!("{NO_SCHEDULER}, so there are none")))
+    fn agenda(&self) -> Result<&Agenda, No> {
+        self.context.agenda.as_ref().ok_or_else(|| No::Refused(format!("{NO_SCHEDULER}, so there are none")))
     }
 
     /// A task that this group may see. Of another group's it is not told that it is there.
     async fn own_task(&self, id: String) -> Result<Task, No> {
-        let tasks = self.tasks()?;
+        let tasks = &self.agenda()?.tasks;
         let id = TaskId::new(id).map_err(|error| error.to_string())?;
-        let task = tasks.task(&id).await?.filter(|task| self.is_main() || task.group == self.group.folder);
+        let task = tasks
+            .task(&id)
+            .await?
+            .filter(|task| task.status != TaskStatus::Cancelled && (self.is_main() || task.group == self.group.folder));
         task.ok_or_else(|| no_task(id.as_str()))
     }
 
@@ -186,7 +202,7 @@ fn no_task(id: &str) -> No {
 
 fn task_context(word: Option<String>) -> Result<TaskContext, No> {
     let Some(word) = word else { return Ok(TaskContext::default()) };
-    TaskContext::of_word(&word).ok_or_else(|| "context_mode is group or isolated".into())
+    TaskContext::of_word(&word).ok_or_else(|| "context_mode is group, isolated or own".into())
 }
 
 fn checked_prompt(prompt: String) -> Result<String, No> {

@@ -40,7 +40,7 @@ use super::event::{Action, Adopted, AtShutdown, Event, GroupStatus, PromptSize, 
 use crate::{
     group::GroupFolder,
     message::Seq,
-    run::{RunId, RunKind},
+    run::{RunId, RunKind, TaskId},
 };
 
 /// The numbers that the dispatcher decides by.
@@ -190,14 +190,14 @@ impl Dispatcher {
             }
             Event::TaskDue { group, task } => {
                 if let Some(entry) = self.groups.get_mut(&group) {
-                    let running = matches!(&entry.state, State::Starting { kind: RunKind::Task(id) }
-                        | State::Busy { kind: RunKind::Task(id) } | State::Stopping { kind: RunKind::Task(id) } if *id == task);
-                    if !running && !entry.tasks.contains(&task) {
+                    // While it runs, it is told of for another due time, or by somebody who had not seen the run's end.
+                    if !entry.tasks.contains(&task) {
                         entry.tasks.push_back(task);
                     }
                     self.work_arrived(&group, now);
                 }
             }
+            Event::TaskDropped { group, task, ends } => self.task_dropped(&group, &task, ends, now, actions),
             Event::Freeze { group } => self.freeze(&group, now, actions),
             Event::Thaw { group } => self.thaw(&group, now),
             Event::Run { run, word } => self.run_says(&run, word, now, actions),
@@ -304,6 +304,25 @@ impl Dispatcher {
     fn work_arrived(&mut self, group: &GroupFolder, now: Instant) {
         // A live agent is fed by `settle`; a group that waits, ends or backs off looks for work when that is over.
         if self.groups[group].state == State::Idle {
+            self.rest_or_wait(group, now);
+        }
+    }
+
+    fn task_dropped(
+        &mut self,
+        group: &GroupFolder,
+        task: &TaskId,
+        ends: bool,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.tasks.retain(|waiting| waiting != task);
+        let runs = matches!(&entry.state, State::Starting { kind: RunKind::Task(id) }
+            | State::Busy { kind: RunKind::Task(id) } if id == task);
+        if runs && ends {
+            self.stop(group, StopReason::Commanded, now, actions);
+        } else if entry.state == State::Waiting && !entry.has_work() {
             self.rest_or_wait(group, now);
         }
     }

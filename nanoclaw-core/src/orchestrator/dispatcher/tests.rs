@@ -208,7 +208,7 @@ fn f13_a_due_task_ends_its_own_groups_resting_container_and_runs_before_the_mess
 }
 
 #[test]
-fn f56_a_task_that_waits_or_runs_is_not_queued_again() {
+fn f56_a_task_that_waits_is_not_queued_again_and_one_that_runs_may_be_due_for_another_time() {
     let mut bench = Bench::new(1, &["a", "b"]);
     bench.message("b", 1);
     bench.task("a", "t");
@@ -216,7 +216,29 @@ fn f56_a_task_that_waits_or_runs_is_not_queued_again() {
     assert_eq!(bench.dispatcher.status()[0].tasks, 1);
     bench.ends(run("b", 1), RunEnding::Finished);
     bench.task("a", "t");
-    assert_eq!(bench.dispatcher.status()[0].tasks, 0, "it runs");
+    bench.task("a", "t");
+    assert_eq!(bench.dispatcher.status()[0].tasks, 1, "it runs, and waits once");
+}
+
+#[test]
+fn f60_a_task_that_is_dropped_waits_no_more_and_its_run_is_ended_when_it_is_cancelled() {
+    let mut bench = Bench::new(1, &["a", "b"]);
+    let dropped = |task: &str, ends| Event::TaskDropped { group: folder("a"), task: TaskId::new(task).unwrap(), ends };
+    bench.task("a", "t");
+    bench.task("a", "u");
+    bench.task("a", "t");
+    assert_eq!(bench.dispatcher.status()[0].tasks, 2);
+    assert_eq!(bench.tell(dropped("t", false)), [], "it is paused: what runs goes on");
+    assert_eq!(bench.dispatcher.status()[0].tasks, 1);
+    assert_eq!(bench.tell(dropped("u", true)), [], "another one runs");
+    let stop = Action::Stop { run: run("a", 1), why: StopReason::Commanded };
+    assert_eq!(bench.tell(dropped("t", true)), [stop]);
+    bench.message("b", 1);
+    bench.task("a", "u");
+    assert_eq!(bench.ends(run("a", 1), RunEnding::Stopped), [start("b", 1)], "b waited longer");
+    assert_eq!(bench.dispatcher.status()[0].state, "waiting");
+    bench.tell(dropped("u", true));
+    assert_eq!(bench.dispatcher.status()[0].state, "idle");
 }
 
 #[test]
@@ -821,9 +843,8 @@ impl Simulation {
             Step::Task(index, task) => {
                 let group = folder(NAMES[*index]);
                 let task = TaskId::new(format!("{}-{task}", NAMES[*index])).unwrap();
-                let running = self.model.live.get(&group).is_some_and(|run| run.kind == RunKind::Task(task.clone()));
                 let due = self.model.due.entry(group.clone()).or_default();
-                if !running && !due.contains(&task) {
+                if !due.contains(&task) {
                     due.push(task.clone());
                 }
                 self.tell(Event::TaskDue { group, task });

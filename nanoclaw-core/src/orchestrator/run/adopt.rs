@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Command, RunContext, Words, close, leave,
+    Command, Errand, RunContext, Words, close, leave,
     leftover::{Fate, Leftover},
     live::{Held, Left, Live},
     note_closed,
@@ -37,8 +37,10 @@ pub(in crate::orchestrator) struct Adoptee {
     /// As it was registered when its container was found; it may be removed since.
     pub(in crate::orchestrator) group: Arc<Group>,
     pub(in crate::orchestrator) run: StoredRun,
-    /// In the order in which they were handed over; at least one.
+    /// In the order in which they were handed over; at least one, of a run for the chat.
     pub(in crate::orchestrator) turns: Vec<StoredTurn>,
+    /// What it does when that is not the chat's.
+    pub(in crate::orchestrator) errand: Option<Errand>,
     pub(in crate::orchestrator) container: Held,
     pub(in crate::orchestrator) rejoined: Rejoined,
 }
@@ -66,7 +68,7 @@ pub(in crate::orchestrator) async fn adopt(
     events: mpsc::Sender<Input>,
     caught_up: oneshot::Sender<()>,
 ) -> RunWord {
-    let Adoptee { group, run, turns, container, rejoined } = adoptee;
+    let Adoptee { group, run, turns, errand, container, rejoined } = adoptee;
     let words = Words { run: run.id.clone(), events };
     let Rejoined { mailbox, log, guard } = rejoined;
     tracing::info!(run = %run.id, container = %container.id, "adopting a container that outlived its host");
@@ -74,6 +76,7 @@ pub(in crate::orchestrator) async fn adopt(
         .and_then(|live| live.resumed(&run, &turns));
     let left = match live {
         Ok(mut live) => {
+            live.errand = errand;
             live.write_log(
                 "host",
                 match container.output {
@@ -99,6 +102,9 @@ pub(in crate::orchestrator) async fn adopt(
         }
     };
     leave(&*context.store, &run.id, &left).await;
+    if let Left::Ended(ending) = &left {
+        context.errand_ended(&run.id, &group, ending).await;
+    }
     match left {
         Left::Ended(ending) => RunWord::Ended { ending },
         Left::Running => RunWord::Detached,
@@ -119,7 +125,8 @@ pub(in crate::orchestrator) async fn finish(
     known: Option<RunEnding>,
 ) -> Result<RunEnding, StoreError> {
     // Nobody listens: there is no loop yet, or it knows nothing of this run.
-    if turns.is_empty() && known.is_none() {
+    let errand = context.errand_of(&run.id, &run.kind).await?;
+    if turns.is_empty() && errand.is_none() && known.is_none() {
         // Its container was started ahead, or not at all. It was asked nothing, so nothing that it said is of use: most agents
         // only complain that their input ended.
         let fenced = Mailbox::new(context.launcher.mailbox(&group.folder)).fence(run.id.number.next());
@@ -139,6 +146,7 @@ pub(in crate::orchestrator) async fn finish(
         .and_then(|live| live.resumed(run, turns));
     let ending = match live {
         Ok(mut live) => {
+            live.errand = errand;
             finish_requests(context, &run.id, &live.folders).await?;
             live.drain_rest_of_journal().await;
             if let Some(reason) = live.lost.take() {
@@ -157,6 +165,7 @@ pub(in crate::orchestrator) async fn finish(
     };
     let ending = known.unwrap_or(ending);
     close(&*context.store, &run.id, &ending).await;
+    context.errand_ended(&run.id, group, &ending).await;
     Ok(ending)
 }
 

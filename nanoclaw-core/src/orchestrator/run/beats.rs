@@ -54,6 +54,11 @@ impl Beats {
         self
     }
 
+    /// Whether the agent has given a sign.
+    pub(super) fn given(&self) -> bool {
+        self.deadline.is_some()
+    }
+
     /// How long an agent may go without a sign.
     pub(super) fn limit(&self) -> Duration {
         self.limit

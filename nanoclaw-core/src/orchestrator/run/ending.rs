@@ -73,6 +73,7 @@ impl Live<'_> {
                 session: None,
                 taken: None,
                 names_messages: false,
+                firing: None,
                 at: Timestamp::now(),
             };
             match self.commit(&commit).await {

@@ -10,6 +10,7 @@ use super::{
     bring_files,
     complaints::Complaints,
     effort::Effort,
+    errand::Errand,
     files::Folders,
     hand::Feeding,
     leftover::{Fate, Leftover, Stopping, sleep_until},
@@ -70,6 +71,10 @@ pub(super) struct Live<'a> {
     pub(super) last_words: VecDeque<u8>,
     pub(super) blocks: BlockSource,
     pub(super) ledger: Ledger,
+    /// What it does when that is not the chat's.
+    pub(super) errand: Option<Errand>,
+    /// When an agent that has done its errand is asked to end.
+    pub(super) errand_done_at: Option<Instant>,
     /// The agent's own report of its failure.
     pub(super) failure: Option<(String, Retry)>,
     /// Why this run must not go on: another run took its place, or the store will not have its words.
@@ -124,7 +129,7 @@ impl<'a> Live<'a> {
         batch: Batch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
-        let (mut live, spec) = Self::prepare(context, group, id, words).await?;
+        let (mut live, spec) = Self::prepare(context, group, id, &RunKind::Chat, words).await?;
         // Before anything is noted: the batch may have to be made anew, and the folder is there only now.
         let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
         let batch = match bring_files(context, wanted, batch).await {
@@ -144,16 +149,58 @@ impl<'a> Live<'a> {
         Ok((live, Held { id, output: Some(output), exit }))
     }
 
+    /// The same for what a task asks.
+    pub(super) async fn start_errand(
+        context: &'a RunContext,
+        group: &'a Group,
+        id: &'a RunId,
+        errand: Errand,
+        words: &'a Words,
+    ) -> Result<(Self, Held), RunEnding> {
+        let kind = RunKind::Task(errand.task.id.clone());
+        let (mut live, spec) = Self::prepare(context, group, id, &kind, words).await?;
+        let session = match errand.session_context() {
+            Some(conversation) => context.store.session(&group.folder, &conversation).await,
+            None => Ok(None),
+        };
+        let session = session.map_err(|error| not_started(&error, HOST))?;
+        let Ahead { session_id, group_folder, chat_jid, is_main, assistant_name, protocol } =
+            known_ahead(context, group, session);
+        let input = ContainerInput {
+            prompt: errand.task.prompt.clone(),
+            session_id,
+            group_folder,
+            chat_jid,
+            is_main,
+            is_scheduled_task: Some(true),
+            assistant_name,
+            script: errand.task.script.clone(),
+            protocol,
+            run_number: Some(id.number),
+            first_seq: None,
+            last_seq: None,
+            files: Vec::new(),
+        };
+        live.errand = Some(errand);
+        let mut container = start_container(context, &spec).await?;
+        let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
+        let _ = live.write_prompt(stdin, &input).await;
+        words.say(RunWord::Started).await;
+        let Container { id, output, exit, .. } = container;
+        Ok((live, Held { id, output: Some(output), exit }))
+    }
+
     /// All that can be made ready before anybody knows what the agent will be asked.
     pub(super) async fn prepare(
         context: &'a RunContext,
         group: &'a Group,
         id: &'a RunId,
+        kind: &RunKind,
         words: &'a Words,
     ) -> Result<(Self, ContainerSpec), RunEnding> {
         let launch = context
             .launcher
-            .prepare(group, id, &RunKind::Chat)
+            .prepare(group, id, kind)
             .await
             .map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
         let Launch { spec, mailbox, log, guard, notices } = launch;
@@ -238,6 +285,8 @@ impl<'a> Live<'a> {
             last_words: VecDeque::new(),
             blocks: BlockSource::default(),
             ledger: Ledger::resume(&[], None, |_| false),
+            errand: None,
+            errand_done_at: None,
             failure: None,
             lost: None,
             asked_to_end: None,
@@ -316,6 +365,14 @@ impl<'a> Live<'a> {
                     exit = Some(Exit::Unknown);
                     output_deadline = Some(Instant::now() + OUTPUT_AFTER_EXIT);
                 },
+                () = sleep_until(self.errand_done_at), if self.errand_done_at.is_some() => {
+                    self.errand_done_at = None;
+                    if !self.closing {
+                        self.closing = true;
+                        self.ask_to_end().await;
+                        close_deadline = Some(Instant::now() + self.context.settings.close_grace);
+                    }
+                }
                 () = self.typing.keep_shown() => {}
                 Some(command) = commands.recv() => match command {
                     // It was used, which it is once.

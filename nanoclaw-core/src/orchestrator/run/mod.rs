@@ -16,6 +16,7 @@ mod complaints;
 mod doubts;
 mod effort;
 mod ending;
+mod errand;
 mod files;
 mod hand;
 mod leftover;
@@ -33,6 +34,7 @@ use tokio::sync::{broadcast, mpsc};
 use self::live::{Left, Live};
 use super::{
     Notice,
+    agenda::Agenda,
     alerts::Alerts,
     batch::{Batch, Missing, PromptLimits, Wanted, next_batch},
     channels::Channels,
@@ -50,7 +52,6 @@ use crate::{
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
     runtime::{ContainerRuntime, RuntimeError},
     store::{NewRun, Store},
-    tasks::Tasks,
     time::Timestamp,
 };
 
@@ -59,6 +60,7 @@ pub(super) use self::{
     clean_up::{clean_up, worker_failed},
     complaints::in_short,
     doubts::Doubts,
+    errand::Errand,
     files::off_the_loop,
     leftover::{Known, remedy},
     live::Held,
@@ -115,7 +117,8 @@ pub(super) struct RunContext {
     pub(super) doubts: Doubts,
     pub(super) alerts: Alerts,
     pub(super) registrar: Registrar,
-    pub(super) tasks: Option<Arc<dyn Tasks>>,
+    /// `None`: this host does not schedule.
+    pub(super) agenda: Option<Agenda>,
 }
 
 impl RunContext {
@@ -168,9 +171,8 @@ async fn start_and_serve(
     commands: &mut mpsc::Receiver<Command>,
     words: &Words,
 ) -> Left {
-    if let RunKind::Task(task) = &kind {
-        let reason = format!("there is no task {task}");
-        return Left::Ended(RunEnding::NotStarted { reason, retry: Retry::Never });
+    if let RunKind::Task(task) = kind {
+        return errand::start_and_serve(context, group, id, task, commands, words).await;
     }
     let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
     let batch = match next_batch(&*context.store, wanted, &Missing::new()).await {

@@ -114,7 +114,7 @@ async fn wait_and_serve(
         Ok(made_of) => made_of,
         Err(reason) => return not_started(id, &reason),
     };
-    let (mut live, mut spec) = match Live::prepare(context, group, id, words).await {
+    let (mut live, mut spec) = match Live::prepare(context, group, id, &RunKind::Chat, words).await {
         Ok(prepared) => prepared,
         Err(ending) => return not_started(id, &ending.to_string()),
     };

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use super::{complaints::in_short, live::Live, tries::Tries};
+use super::{complaints::in_short, errand::Errand, live::Live, tries::Tries};
 use crate::{
     channel::Typing,
     delivery::OutboxId,
@@ -129,7 +129,10 @@ impl Live<'_> {
         if block.status == Status::Error {
             self.note_failure(&block).await;
         }
-        let commit = commit_of(self.id, &self.group.chat, number, &block, &mut self.ledger);
+        let mut commit = commit_of(self.id, &self.group.chat, number, &block, &mut self.ledger);
+        if let Some(errand) = &self.errand {
+            errand.adapt(&mut commit, &block);
+        }
         // A commit of which an error was told may have happened all the same, and is a duplicate when tried again: nobody
         // was told of it yet.
         let (outcome, answers) = match self.commit(&commit).await {
@@ -150,6 +153,9 @@ impl Live<'_> {
                 self.prompt_in_doubt &= block.status == Status::Error;
                 if commit.reply.is_some() {
                     self.context.nudges.chat(&self.group.chat);
+                }
+                if commit.firing.is_some() {
+                    self.errand_done();
                 }
                 let Some(through) = answers else {
                     self.words.say(RunWord::Progress).await;
@@ -185,11 +191,17 @@ impl Live<'_> {
         let reason = block.error.as_deref().map_or_else(|| "the agent did not say why".to_owned(), in_short);
         let kind = block.failure.unwrap_or(FailureKind::Other);
         if kind == FailureKind::NoSession
-            && let Err(error) = self.context.store.forget_session(&self.group.folder, &SessionContext::Chat).await
+            && let Some(conversation) = self.session_context()
+            && let Err(error) = self.context.store.forget_session(&self.group.folder, &conversation).await
         {
             tracing::error!(run = %self.id, %error, "cannot forget a session that cannot be resumed");
         }
         self.failure = Some((reason, retry_of_failure(kind, block.retry_at, Timestamp::now())));
+    }
+
+    /// The conversation that its agent goes on with; `None`: one that is not kept.
+    fn session_context(&self) -> Option<SessionContext> {
+        self.errand.as_ref().map_or(Some(SessionContext::Chat), Errand::session_context)
     }
 
     /// A full disk passes, and so does a busy database: the block is tried again for a while, and the journal keeps it

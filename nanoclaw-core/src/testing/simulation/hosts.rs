@@ -113,7 +113,7 @@ async fn host_life(
         fresh: fresh.clone(),
     });
     let held = Arc::downgrade(&store);
-    let parts = Parts { store, runtime, launcher, tasks: None, senders: None };
+    let parts = Parts { store, runtime, launcher, scheduling: None, senders: None };
     let started = tokio::select! {
         biased;
         () = host.death() => None,

@@ -25,7 +25,7 @@ pub(super) async fn end_session(
         return Ok(SessionEnded::Before);
     }
     sessions::forget(write, group, &SessionContext::Chat).await?;
-    sqlx::query("UPDATE runs SET session_ended = 1 WHERE group_folder = $1 AND ended_at_ms IS NULL AND kind = 'chat'")
+    sqlx::query("UPDATE runs SET session_ended = 1 WHERE group_folder = $1 AND ended_at_ms IS NULL")
         .bind(group.as_str())
         .execute(&mut *write)
         .await?;

@@ -4,11 +4,12 @@
 //! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
 //!
 //! This file is the map from the port to the files that know the tables: `groups`, `pairing`, `inbox`, `runs`,
-//! `sessions`, `set_aside`, `outbox`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
+//! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
 //! `failure`.
 
 mod commands;
 mod failure;
+mod firings;
 mod groups;
 mod inbox;
 mod open;
@@ -18,6 +19,7 @@ mod rows;
 mod runs;
 mod sessions;
 mod set_aside;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod writer;

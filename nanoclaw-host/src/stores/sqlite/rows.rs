@@ -7,6 +7,7 @@ use nanoclaw_core::{
     message::Author,
     runtime::RuntimeKind,
     store::{DeliveryState, SetAsideState, TurnState},
+    tasks::{CatchUp, FiringState, Overlap, TaskContext, TaskStatus},
     time::Timestamp,
 };
 use sqlx::{Row, sqlite::SqliteRow};
@@ -87,4 +88,12 @@ words! {
         Pending = "pending", Sending = "sending", Sent = "sent", Failed = "failed", Unknown = "unknown", Dropped = "dropped"
     }
     SetAsideState { Kept = "kept", Retried = "retried", Dropped = "dropped" }
+    TaskStatus { Active = "active", Paused = "paused", Completed = "completed", Cancelled = "cancelled" }
+    TaskContext { Group = "group", Isolated = "isolated", Own = "own" }
+    CatchUp { Skip = "skip", Once = "once", All = "all" }
+    Overlap { Skip = "skip", Queue = "queue" }
+    FiringState {
+        Waiting = "waiting", Running = "running", Done = "done", Failed = "failed", Skipped = "skipped",
+        Cancelled = "cancelled"
+    }
 }

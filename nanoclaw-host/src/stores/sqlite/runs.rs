@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     failure::Problem,
-    outbox,
+    firings, outbox,
     rows::{self, Word},
     sessions,
 };
@@ -98,8 +98,13 @@ pub(super) async fn close(
     .execute(&mut *write)
     .await?;
     if ending.counts_as_try() {
-        sqlx::query("UPDATE groups SET failures = failures + 1 WHERE folder = $1")
+        // A task's failures are its own.
+        sqlx::query(
+            "UPDATE groups SET failures = failures + 1
+             WHERE folder = $1 AND EXISTS (SELECT 1 FROM runs r WHERE r.group_folder = $1 AND r.number = $2 AND r.kind = 'chat')",
+        )
             .bind(run.group.as_str())
+            .bind(run.number.0)
             .execute(&mut *write)
             .await?;
     }
@@ -181,8 +186,13 @@ pub(super) async fn commit_block(
     .bind(block.at.as_ms())
     .execute(&mut *write)
     .await?;
-    if let Some(session) = block.session.as_ref().filter(|_| !open.session_ended) {
-        sessions::keep(write, &run.group, &open.context, session).await?;
+    if let Some((conversation, session)) = &block.session
+        && !(open.session_ended && *conversation == SessionContext::Chat)
+    {
+        sessions::keep(write, &run.group, conversation, session).await?;
+    }
+    if let Some(word) = &block.firing {
+        firings::said(write, run, word).await?;
     }
     if open.names_messages.is_none_or(|before| !before && block.names_messages) {
         sqlx::query("UPDATE runs SET names_messages = $1 WHERE group_folder = $2 AND number = $3")
@@ -205,12 +215,13 @@ pub(super) async fn commit_block(
         .await?;
     }
     sqlx::query(
-        "UPDATE groups SET failures = 0,
+        "UPDATE groups SET failures = CASE WHEN $3 THEN 0 ELSE failures END,
                            answered_through = CASE WHEN $1 > answered_through THEN $1 ELSE answered_through END
          WHERE folder = $2",
     )
     .bind(answers.unwrap_or(Seq::ZERO).0)
     .bind(run.group.as_str())
+    .bind(open.kind == RunKind::Chat)
     .execute(&mut *write)
     .await?;
     Ok(BlockOutcome::Committed(reply))
@@ -246,7 +257,7 @@ async fn take_turns(write: &mut SqliteConnection, run: &RunId, through: Seq, at:
 struct OpenRun {
     names_messages: Option<bool>,
     session_ended: bool,
-    context: SessionContext,
+    kind: RunKind,
     /// The last message handed to it; `None` when none was.
     handed_through: Option<Seq>,
 }
@@ -265,13 +276,10 @@ async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<O
     .fetch_optional(write)
     .await?;
     let Some(row) = found else { return Ok(None) };
-    let context = match kind(&row)? {
-        RunKind::Chat => SessionContext::Chat,
-        RunKind::Task(task) => SessionContext::Task(task),
-    };
+    let kind = kind(&row)?;
     let handed_through = row.try_get::<Option<i64>, _>("handed_through")?.map(Seq);
     let (names_messages, session_ended) = (names_messages(&row)?, session_ended(&row)?);
-    Ok(Some(OpenRun { context, handed_through, names_messages, session_ended }))
+    Ok(Some(OpenRun { kind, handed_through, names_messages, session_ended }))
 }
 
 /// Of group $1, at most $2. Numbers rise in the order of opening, and there is an index over them.

@@ -1,0 +1,150 @@
+//! What is scheduled, as everybody changes it: the agents' desk, the owner at the command line, runs that end, the scheduler.
+//! Each change is kept first; then the [scheduler](super::scheduler) and the loop are told what follows from it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{control::Input, deliverer::Nudges, directory::Directory, event::Event};
+use crate::{
+    group::{Group, GroupFolder},
+    run::{RunEnding, RunId, TaskId},
+    store::StoreError,
+    tasks::{
+        Firing, FiringState, NewTask, Task, TaskChange, Tasks,
+        verdict::{end_of, verdict},
+    },
+    time::Timestamp,
+};
+
+/// What the scheduler is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Poke {
+    /// Tasks have changed, or may have: when the next is due is to be looked up anew.
+    Look,
+    /// A firing of this task waits until then.
+    Waiting { group: GroupFolder, task: TaskId, until: Timestamp },
+    /// How this run ended could not be noted.
+    Ended { run: RunId, ending: RunEnding },
+}
+
+/// The pause after the store has failed.
+pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// What is scheduled, for whoever changes it. Cheap to clone.
+#[derive(Clone)]
+pub struct Agenda {
+    pub(super) tasks: Arc<dyn Tasks>,
+    pub(super) directory: Directory,
+    pub(super) nudges: Nudges,
+    pub(super) events: mpsc::Sender<Input>,
+    pub(super) pokes: mpsc::UnboundedSender<Poke>,
+}
+
+impl Agenda {
+    /// What is kept of tasks, to be read.
+    #[must_use]
+    pub fn tasks(&self) -> &dyn Tasks {
+        &*self.tasks
+    }
+
+    /// Keeps a task; its id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn add(&self, task: &NewTask) -> Result<TaskId, StoreError> {
+        let added = self.tasks.add(task, Timestamp::now()).await;
+        // Also when an error is told: it may have happened all the same.
+        self.poke(Poke::Look);
+        added
+    }
+
+    /// Changes a task; as it is then, or `None` when there is none. A run of one that is cancelled is ended.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn change(&self, id: &TaskId, change: &TaskChange) -> Result<Option<Task>, StoreError> {
+        let changed = self.tasks.change(id, change, Timestamp::now()).await;
+        self.poke(Poke::Look);
+        if let (TaskChange::Cancel | TaskChange::Pause { .. }, Ok(Some(task))) = (change, &changed) {
+            let ends = matches!(change, TaskChange::Cancel);
+            self.say(Event::TaskDropped { group: task.group.clone(), task: id.clone(), ends }).await;
+        }
+        changed
+    }
+
+    /// Has a task run now, whatever its schedule says, beside its due times; `None` when there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn fire_now(&self, id: &TaskId) -> Result<Option<Firing>, StoreError> {
+        let Some(task) = self.tasks.task(id).await? else { return Ok(None) };
+        let fired = self.tasks.fire_now(id, Timestamp::now()).await;
+        if let Ok(Some(_)) = &fired {
+            self.due(task.group, id.clone()).await;
+        }
+        fired
+    }
+
+    /// A group is no more: its tasks rest (fault F57).
+    pub(super) async fn group_removed(&self, group: &GroupFolder) -> Result<(), StoreError> {
+        for task in self.tasks.list(Some(group), u32::MAX).await? {
+            if task.status == crate::tasks::TaskStatus::Active {
+                self.change(&task.id, &TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A run is over that was at a firing: what becomes of that. `ending` is how the run ended.
+    ///
+    /// # Errors
+    /// The store's; the firing counts as running until this has succeeded.
+    pub(super) async fn run_ended(&self, run: &RunId, group: &Group, ending: &RunEnding) -> Result<(), StoreError> {
+        let Some((task, firing)) = self.tasks.firing_of(run).await? else { return Ok(()) };
+        let now = Timestamp::now();
+        let end = end_of(&task, &firing, verdict(&firing, ending), &group.chat, now);
+        let ended = self.tasks.end(&end, now).await?;
+        if let (true, Some(notice)) = (ended, &end.notice) {
+            self.nudges.chat(&notice.chat);
+        }
+        tracing::info!(%run, task = %task.id, firing = firing.id.0, state = end.state.word(), "a task's run is over");
+        self.poke(match end.not_before {
+            Some(until) => Poke::Waiting { group: task.group.clone(), task: task.id.clone(), until },
+            None => Poke::Look,
+        });
+        // Others of the same task may have waited for this one.
+        if end.state != FiringState::Waiting && self.tasks.has_waiting(&task.id).await? {
+            self.due(task.group, task.id).await;
+        }
+        Ok(())
+    }
+
+    /// The run of a task could not be begun, since the store failed.
+    pub(super) fn try_again(&self, group: &Group, task: &TaskId) {
+        let until = Timestamp::now().plus(AFTER_FAILURE);
+        self.poke(Poke::Waiting { group: group.folder.clone(), task: task.clone(), until });
+    }
+
+    /// How a run ended is to be noted as soon as the store takes it.
+    pub(super) fn see_to(&self, run: &RunId, ending: RunEnding) {
+        self.poke(Poke::Ended { run: run.clone(), ending });
+    }
+
+    /// A firing of the task waits, and its time has come.
+    pub(super) async fn due(&self, group: GroupFolder, task: TaskId) {
+        self.say(Event::TaskDue { group, task }).await;
+    }
+
+    async fn say(&self, event: Event) {
+        // When the loop has ended, the next host finds what waits in the store.
+        let _ = self.events.send(Input::Event(event)).await;
+    }
+
+    pub(super) fn poke(&self, poke: Poke) {
+        let _ = self.pokes.send(poke);
+    }
+}
+
+/// Why the tasks of a group rest that is no more.
+pub(super) const GROUP_GONE: &str = "its group is not registered any more";

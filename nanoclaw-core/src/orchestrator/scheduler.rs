@@ -1,0 +1,159 @@
+//! Makes tasks due: claims each due time when it has come, tells the loop, and sleeps until the next.
+//!
+//! It knows nothing that the store does not know: what was claimed before it died waits in the store, and what a run was at
+//! when its host died is seen to at the start. What it keeps are the times of firings that are tried again later.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::agenda::{AFTER_FAILURE, Agenda, GROUP_GONE, Poke};
+use crate::{
+    clock::WallClock,
+    group::GroupFolder,
+    run::{RunEnding, RunId, RunNumber, TaskId},
+    store::{Store, StoreError},
+    tasks::{Firing, Task, TaskChange, claim::claim_of},
+    time::Timestamp,
+};
+
+/// How many tasks are claimed side by side.
+const AT_ONCE: u32 = 64;
+
+/// The worker that makes tasks due.
+pub(super) struct Scheduler {
+    agenda: Agenda,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn WallClock>,
+    pokes: mpsc::UnboundedReceiver<Poke>,
+    /// Firings that wait for a later time.
+    later: BTreeSet<(Timestamp, TaskId, GroupFolder)>,
+    /// Runs of which it could not be noted how they ended.
+    ended: Vec<(RunId, RunEnding)>,
+    /// What an earlier host left was seen to.
+    recovered: bool,
+}
+
+impl Scheduler {
+    pub(super) fn new(
+        agenda: Agenda,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn WallClock>,
+        pokes: mpsc::UnboundedReceiver<Poke>,
+    ) -> Self {
+        Self { agenda, store, clock, pokes, later: BTreeSet::new(), ended: Vec::new(), recovered: false }
+    }
+
+    /// Until `stop`. The runs that an earlier host left are taken over or closed by then.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let next = match self.look().await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::error!(%error, pause = ?AFTER_FAILURE, "cannot see which tasks are due; looking again");
+                    Some(Timestamp::now().plus(AFTER_FAILURE))
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                poke = self.pokes.recv() => match poke {
+                    Some(poke) => self.heard(poke),
+                    None => return,
+                },
+                () = self.clock.until(next) => {}
+            }
+            // All that was said meanwhile costs one look.
+            while let Ok(poke) = self.pokes.try_recv() {
+                self.heard(poke);
+            }
+        }
+    }
+
+    fn heard(&mut self, poke: Poke) {
+        match poke {
+            Poke::Look => {}
+            Poke::Waiting { group, task, until } => {
+                self.later.insert((until, task, group));
+            }
+            Poke::Ended { run, ending } => self.ended.push((run, ending)),
+        }
+    }
+
+    /// Makes due what is due; when to look again, `None`: not before something changes.
+    async fn look(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        if !self.recovered {
+            self.recover().await?;
+            self.recovered = true;
+        }
+        while let Some((run, ending)) = self.ended.last() {
+            if let Some(group) = self.agenda.directory.get(&run.group) {
+                self.agenda.run_ended(run, &group, ending).await?;
+            }
+            self.ended.pop();
+        }
+        let now = Timestamp::now();
+        while let Some((at, task, group)) = self.later.pop_first() {
+            if at > now {
+                self.later.insert((at, task, group));
+                break;
+            }
+            self.agenda.due(group, task).await;
+        }
+        loop {
+            let due = self.agenda.tasks.due(now, AT_ONCE).await?;
+            if due.is_empty() {
+                break;
+            }
+            for claimed in join_all(due.iter().map(|task| self.claim(task, now))).await {
+                claimed?;
+            }
+        }
+        let earliest = self.agenda.tasks.earliest_due().await?;
+        let later = self.later.first().map(|(at, ..)| *at);
+        Ok(earliest.into_iter().chain(later).min())
+    }
+
+    /// Claims what is due of a task; the loop is told of what waits.
+    async fn claim(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+        if self.agenda.directory.get(&task.group).is_none() {
+            tracing::warn!(task = %task.id, group = %task.group, "a task is due whose group is not registered; it rests");
+            let change = TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) };
+            return self.agenda.tasks.change(&task.id, &change, now).await.map(drop);
+        }
+        let Some(claim) = claim_of(task, now) else { return Ok(()) };
+        let Some(waiting) = self.agenda.tasks.claim(&claim, now).await? else { return Ok(()) };
+        tracing::info!(task = %task.id, group = %task.group, due = %claim.due, waiting = waiting.len(), "a task is due");
+        if !waiting.is_empty() {
+            self.agenda.due(task.group.clone(), task.id.clone()).await;
+        }
+        Ok(())
+    }
+
+    /// Takes up what an earlier host left: firings whose runs are over, and those that wait.
+    async fn recover(&mut self) -> Result<(), StoreError> {
+        let open: Vec<RunId> = self.store.open_runs().await?.into_iter().map(|run| run.id).collect();
+        for firing in self.agenda.tasks.running().await? {
+            let Some(task) = self.agenda.tasks.task(&firing.task).await? else { continue };
+            let run = RunId { group: task.group.clone(), number: firing.run.unwrap_or(RunNumber::ZERO) };
+            if open.contains(&run) {
+                continue;
+            }
+            match self.agenda.directory.get(&task.group) {
+                Some(group) => self.agenda.run_ended(&run, &group, &RunEnding::HostEnded).await?,
+                None => {
+                    let change = TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) };
+                    self.agenda.change(&task.id, &change).await?;
+                }
+            }
+        }
+        for Firing { task, not_before, .. } in self.agenda.tasks.waiting().await? {
+            if let Some(task) = self.agenda.tasks.task(&task).await? {
+                self.later.insert((not_before, task.id, task.group));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! Due times that were claimed.
+
+use std::time::Duration;
+
+use nanoclaw_core::{
+    run::{RunId, RunNumber, TaskId},
+    store::StoreError,
+    tasks::{
+        Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange,
+        Tasks,
+    },
+    time::Timestamp,
+};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{
+    SqliteStore,
+    failure::Problem,
+    outbox,
+    rows::{self, Word},
+    tasks,
+};
+
+/// How many firings of a task are kept that are over.
+const MOST_KEPT: i64 = 1000;
+/// What a firing says that was skipped, and one that somebody asked for.
+const STILL_AT_IT: &str = "an earlier time of the task was not done yet";
+const BY_HAND: &str = "asked for by hand";
+
+async fn claim(write: &mut SqliteConnection, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, Problem> {
+    let claimed =
+        sqlx::query("UPDATE tasks SET next_due_ms = $1 WHERE id = $2 AND status = 'active' AND next_due_ms = $3")
+            .bind(claim.next_due.map(Timestamp::as_ms))
+            .bind(claim.task.as_str())
+            .bind(claim.due.as_ms())
+            .execute(&mut *write)
+            .await?;
+    if claimed.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let busy = claim.overlap == Overlap::Skip && has_open(write, &claim.task).await?;
+    let mut waiting = Vec::new();
+    for new in &claim.firings {
+        let new = match busy && new.state == FiringState::Waiting {
+            true => NewFiring { state: FiringState::Skipped, remark: Some(STILL_AT_IT.to_owned()), ..new.clone() },
+            false => new.clone(),
+        };
+        let fired = fire(write, &claim.task, &new, at).await?;
+        waiting.extend(fired.filter(|firing| firing.state == FiringState::Waiting));
+    }
+    tasks::complete(write, &claim.task).await?;
+    sqlx::query(
+        "DELETE FROM firings WHERE task_id = $1 AND state NOT IN ('waiting', 'running')
+             AND id <= (SELECT id FROM firings WHERE task_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(claim.task.as_str())
+    .bind(MOST_KEPT)
+    .execute(write)
+    .await?;
+    Ok(Some(waiting))
+}
+
+async fn has_open(write: &mut SqliteConnection, task: &TaskId) -> Result<bool, Problem> {
+    let open = sqlx::query("SELECT 1 FROM firings WHERE task_id = $1 AND state IN ('waiting', 'running')")
+        .bind(task.as_str())
+        .fetch_optional(write)
+        .await?;
+    Ok(open.is_some())
+}
+
+/// Claims one; `None` when that time was claimed before.
+async fn fire(
+    write: &mut SqliteConnection,
+    task: &TaskId,
+    new: &NewFiring,
+    at: Timestamp,
+) -> Result<Option<Firing>, Problem> {
+    let row = sqlx::query(
+        "INSERT INTO firings (task_id, due_ms, state, not_before_ms, remark, ended_at_ms) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (task_id, due_ms) DO NOTHING RETURNING *",
+    )
+    .bind(task.as_str())
+    .bind(new.due.as_ms())
+    .bind(Word::word(new.state))
+    .bind(at.as_ms())
+    .bind(new.remark.as_deref())
+    .bind((!new.state.is_open()).then_some(at.as_ms()))
+    .fetch_optional(write)
+    .await?;
+    row.as_ref().map(stored).transpose()
+}
+
+async fn fire_now(write: &mut SqliteConnection, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, Problem> {
+    let known = sqlx::query("SELECT 1 FROM tasks WHERE id = $1 AND status != 'cancelled'").bind(id.as_str());
+    if known.fetch_optional(&mut *write).await?.is_none() {
+        return Ok(None);
+    }
+    let mut new = NewFiring { due: at, state: FiringState::Waiting, remark: Some(BY_HAND.to_owned()) };
+    loop {
+        if let Some(firing) = fire(write, id, &new, at).await? {
+            return Ok(Some(firing));
+        }
+        new.due = new.due.plus(Duration::from_millis(1));
+    }
+}
+
+/// In one state, oldest first. The condition has to be that of the index.
+pub(super) const IN_STATE: &str =
+    "SELECT * FROM firings WHERE state IN ('waiting', 'running') AND state = $1 ORDER BY id";
+
+async fn in_state(pool: &SqlitePool, state: FiringState) -> Result<Vec<Firing>, Problem> {
+    sqlx::query(IN_STATE).bind(Word::word(state)).fetch_all(pool).await?.iter().map(stored).collect()
+}
+
+async fn begin(
+    write: &mut SqliteConnection,
+    id: &TaskId,
+    run: &RunId,
+    at: Timestamp,
+) -> Result<Option<(Task, Firing)>, Problem> {
+    let row = sqlx::query(
+        "UPDATE firings SET state = 'running', run_number = $1, tries = tries + 1, started_at_ms = COALESCE(started_at_ms, $2)
+         WHERE id = (SELECT f.id FROM firings f JOIN tasks t ON t.id = f.task_id
+                     WHERE f.task_id = $3 AND f.state = 'waiting' AND f.not_before_ms <= $2
+                           AND t.status != 'cancelled' AND t.group_folder = $4
+                           AND EXISTS (SELECT 1 FROM runs r WHERE r.group_folder = $4 AND r.number = $1
+                                                            AND r.task_id = $3 AND r.ended_at_ms IS NULL)
+                           AND NOT EXISTS (SELECT 1 FROM firings o WHERE o.task_id = $3 AND o.state = 'running')
+                     ORDER BY f.id LIMIT 1)
+         RETURNING *",
+    )
+    .bind(run.number.0)
+    .bind(at.as_ms())
+    .bind(id.as_str())
+    .bind(run.group.as_str())
+    .fetch_optional(&mut *write)
+    .await?;
+    let Some(firing) = row.as_ref().map(stored).transpose()? else { return Ok(None) };
+    Ok(tasks::task(write, id).await?.map(|task| (task, firing)))
+}
+
+/// The running one of run $2 of group $1.
+const OF_RUN: &str = "SELECT f.* FROM firings f JOIN tasks t ON t.id = f.task_id
+                      WHERE f.state = 'running' AND t.group_folder = $1 AND f.run_number = $2";
+
+async fn of_run(pool: &SqlitePool, run: &RunId) -> Result<Option<(Task, Firing)>, Problem> {
+    let row = sqlx::query(OF_RUN).bind(run.group.as_str()).bind(run.number.0).fetch_optional(pool).await?;
+    let Some(firing) = row.as_ref().map(stored).transpose()? else { return Ok(None) };
+    Ok(tasks::task(pool, &firing.task).await?.map(|task| (task, firing)))
+}
+
+/// A block of `run` says this.
+pub(super) async fn said(write: &mut SqliteConnection, run: &RunId, word: &FiringWord) -> Result<(), Problem> {
+    let row = sqlx::query(OF_RUN).bind(run.group.as_str()).bind(run.number.0).fetch_optional(&mut *write).await?;
+    let Some(firing) = row.as_ref().map(stored).transpose()? else { return Ok(()) };
+    let cost = match (firing.cost_micros, word.cost_micros) {
+        (Some(before), Some(more)) => Some(before.saturating_add(more)),
+        (before, more) => before.or(more),
+    };
+    sqlx::query(
+        "UPDATE firings SET answered = 1, text = $1, remark = COALESCE($2, remark), cost_micros = $3 WHERE id = $4",
+    )
+    .bind(word.after(firing.text))
+    .bind(word.remark.as_deref())
+    .bind(cost)
+    .bind(firing.id.0)
+    .execute(write)
+    .await?;
+    Ok(())
+}
+
+/// What waits of a task, and with `running` also what runs, comes to this end.
+pub(super) async fn end_open(
+    write: &mut SqliteConnection,
+    task: &TaskId,
+    running: bool,
+    state: FiringState,
+    remark: &str,
+    at: Timestamp,
+) -> Result<(), Problem> {
+    sqlx::query(
+        "UPDATE firings SET state = $1, remark = $2, ended_at_ms = $3
+         WHERE task_id = $4 AND (state = 'waiting' OR (state = 'running' AND $5))",
+    )
+    .bind(Word::word(state))
+    .bind(remark)
+    .bind(at.as_ms())
+    .bind(task.as_str())
+    .bind(running)
+    .execute(write)
+    .await?;
+    Ok(())
+}
+
+async fn end(write: &mut SqliteConnection, end: &FiringEnd, at: Timestamp) -> Result<bool, Problem> {
+    let row = sqlx::query(
+        "UPDATE firings SET state = $1, not_before_ms = COALESCE($2, not_before_ms), faults = faults + $3,
+                            remark = COALESCE($4, remark), ended_at_ms = $5
+         WHERE id = $6 AND state = 'running' RETURNING task_id",
+    )
+    .bind(Word::word(end.state))
+    .bind(end.not_before.map(Timestamp::as_ms))
+    .bind(end.fault)
+    .bind(end.remark.as_deref())
+    .bind((!end.state.is_open()).then_some(at.as_ms()))
+    .bind(end.firing.0)
+    .fetch_optional(&mut *write)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    let task: TaskId = rows::id(&row, "task_id")?;
+    tasks::note_health(write, &task, end.health, end.pause.as_deref(), at).await?;
+    tasks::complete(write, &task).await?;
+    if let Some(notice) = &end.notice {
+        outbox::post(write, notice, at).await?;
+    }
+    Ok(true)
+}
+
+fn stored(row: &SqliteRow) -> Result<Firing, Problem> {
+    Ok(Firing {
+        id: FiringId(row.try_get("id")?),
+        task: rows::id(row, "task_id")?,
+        due: rows::moment(row, "due_ms")?,
+        state: rows::word(row, "state")?,
+        not_before: rows::moment(row, "not_before_ms")?,
+        tries: rows::number(row, "tries")?,
+        faults: rows::number(row, "faults")?,
+        run: row.try_get::<Option<u32>, _>("run_number")?.map(RunNumber),
+        started_at: rows::optional_moment(row, "started_at_ms")?,
+        ended_at: rows::optional_moment(row, "ended_at_ms")?,
+        answered: row.try_get("answered")?,
+        text: row.try_get("text")?,
+        remark: row.try_get("remark")?,
+        cost_micros: row.try_get("cost_micros")?,
+    })
+}
+
+#[async_trait::async_trait]
+impl Tasks for SqliteStore {
+    async fn add(&self, task: &NewTask, at: Timestamp) -> Result<TaskId, StoreError> {
+        let mut write = self.begin("add a task").await?;
+        let done = tasks::add(&mut write.transaction, task, at).await;
+        write.finish(done).await
+    }
+
+    async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
+        self.told("read a task", tasks::task(&self.readers, id).await)
+    }
+
+    async fn list(
+        &self,
+        group: Option<&nanoclaw_core::group::GroupFolder>,
+        limit: u32,
+    ) -> Result<Vec<Task>, StoreError> {
+        self.told("list tasks", tasks::list(&self.readers, group, limit).await)
+    }
+
+    async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
+        let mut write = self.begin("change a task").await?;
+        let done = tasks::change(&mut write.transaction, id, change, at).await;
+        write.finish(done).await
+    }
+
+    async fn earliest_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.told("see when a task is due", tasks::earliest_due(&self.readers).await)
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError> {
+        let action = "see which tasks are due";
+        loop {
+            let (due, unreadable) = self.told(action, tasks::due(&self.readers, now, limit).await)?;
+            if unreadable.is_empty() {
+                return Ok(due);
+            }
+            for (task, why) in &unreadable {
+                tracing::error!(%task, why, "a task that is due cannot be read; it rests");
+            }
+            let mut write = self.begin(action).await?;
+            let done = tasks::set_unreadable_to_rest(&mut write.transaction, &unreadable).await;
+            write.finish(done).await?;
+        }
+    }
+
+    async fn claim(&self, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, StoreError> {
+        let mut write = self.begin("claim a due time").await?;
+        let done = self::claim(&mut write.transaction, claim, at).await;
+        write.finish(done).await
+    }
+
+    async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError> {
+        let mut write = self.begin("fire a task").await?;
+        let done = fire_now(&mut write.transaction, id, at).await;
+        write.finish(done).await
+    }
+
+    async fn waiting(&self) -> Result<Vec<Firing>, StoreError> {
+        self.told("see which tasks wait", in_state(&self.readers, FiringState::Waiting).await)
+    }
+
+    async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError> {
+        let waiting = sqlx::query("SELECT 1 FROM firings WHERE task_id = $1 AND state = 'waiting'")
+            .bind(task.as_str())
+            .fetch_optional(&self.readers)
+            .await;
+        self.told("see whether a task waits", waiting.map(|row| row.is_some()).map_err(Problem::from))
+    }
+
+    async fn running(&self) -> Result<Vec<Firing>, StoreError> {
+        self.told("see which tasks run", in_state(&self.readers, FiringState::Running).await)
+    }
+
+    async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError> {
+        let mut write = SqliteStore::begin(self, "begin a task").await?;
+        let done = begin(&mut write.transaction, task, run, at).await;
+        write.finish(done).await
+    }
+
+    async fn firing_of(&self, run: &RunId) -> Result<Option<(Task, Firing)>, StoreError> {
+        self.told("see what a run is at", of_run(&self.readers, run).await)
+    }
+
+    async fn end(&self, end: &FiringEnd, at: Timestamp) -> Result<bool, StoreError> {
+        let mut write = SqliteStore::begin(self, "end a task's run").await?;
+        let done = self::end(&mut write.transaction, end, at).await;
+        write.finish(done).await
+    }
+
+    async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError> {
+        let found = sqlx::query("SELECT * FROM firings WHERE task_id = $1 ORDER BY id DESC LIMIT $2")
+            .bind(task.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await;
+        let found = found.map_err(Problem::from).and_then(|rows| rows.iter().map(stored).collect());
+        self.told("list a task's runs", found)
+    }
+}
