@@ -378,15 +378,7 @@ impl Agent {
 
 /// A success without words.
 fn silent(session: Option<SessionId>, answered: Option<Seq>) -> Block {
-    Block {
-        status: Status::Success,
-        result: None,
-        new_session_id: session,
-        error: None,
-        failure: None,
-        retry_at: None,
-        answered_seq: answered,
-    }
+    Block { new_session_id: session, answered_seq: answered, ..Block::success(None) }
 }
 
 /// A failure. It never carries the session: a host would store it, and resume what is broken for ever (fault F8).

@@ -49,7 +49,7 @@ fn cut(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nanoclaw_core::protocol::{markers::MAX_BLOCK_BYTES, output::Status};
+    use nanoclaw_core::protocol::markers::MAX_BLOCK_BYTES;
 
     use super::*;
 
@@ -58,15 +58,7 @@ mod tests {
         for letter in ["\u{1}", "\"", "€", "x"] {
             let text = cut(letter.repeat(3 * 1024 * 1024));
             assert!(text.ends_with("bytes)"), "{letter:?}");
-            let block = Block {
-                status: Status::Success,
-                result: Some(text),
-                new_session_id: None,
-                error: None,
-                failure: None,
-                retry_at: None,
-                answered_seq: None,
-            };
+            let block = Block::success(Some(text));
             assert!(markers::encode(&block).len() < MAX_BLOCK_BYTES, "{letter:?}");
         }
     }

@@ -12,7 +12,7 @@ use nanoclaw_core::{
     protocol::{
         hostile::Outcome,
         markers,
-        output::{Block, JournalEntry, Status},
+        output::{Block, JournalEntry},
     },
     run::{BlockNumber, RunNumber},
     session::SessionId,
@@ -109,13 +109,9 @@ pub(super) fn run(attack: &mut Attack) {
 fn block(text: &str, answered: Option<u64>) -> Block {
     let answered: Option<Value> = answered.map(Value::from);
     Block {
-        status: Status::Success,
-        result: Some(text.to_owned()),
         new_session_id: SessionId::new("../../../victim/.claude/session").ok(),
-        error: None,
-        failure: None,
-        retry_at: None,
         answered_seq: answered.and_then(|number| serde_json::from_value(number).ok()),
+        ..Block::success(Some(text.to_owned()))
     }
 }
 

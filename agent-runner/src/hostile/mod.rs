@@ -39,7 +39,7 @@ use nanoclaw_core::protocol::{
     hostile::{Attempt, ORDERS_FILE, Orders, Outcome, diary_name},
     input::ContainerInput,
     markers,
-    output::{Block, Status},
+    output::Block,
 };
 use rustix::io::Errno;
 
@@ -185,15 +185,8 @@ impl Attack {
     }
 
     fn answer(&self) -> anyhow::Result<()> {
-        let block = Block {
-            status: Status::Success,
-            result: Some(serde_json::to_string(&self.attempts).context("cannot write down what was tried")?),
-            new_session_id: None,
-            error: None,
-            failure: None,
-            retry_at: None,
-            answered_seq: self.input.last_seq,
-        };
+        let tried = serde_json::to_string(&self.attempts).context("cannot write down what was tried")?;
+        let block = Block { answered_seq: self.input.last_seq, ..Block::success(Some(tried)) };
         io::stdout().write_all(&markers::encode(&block)).context("cannot write a block to standard output")
     }
 }

@@ -276,15 +276,7 @@ mod tests {
     use super::*;
 
     fn spoken(result: Option<&str>) -> Block {
-        Block {
-            status: Status::Success,
-            result: result.map(str::to_owned),
-            new_session_id: None,
-            error: None,
-            failure: None,
-            retry_at: None,
-            answered_seq: None,
-        }
+        Block::success(result.map(str::to_owned))
     }
 
     fn one(seq: i64) -> Handed {

@@ -19,13 +19,13 @@ pub struct ContainerInput {
     pub chat_jid: String,
     /// Whether this is the main group.
     pub is_main: bool,
-    /// Whether this is a task's run.
+    /// Whether this is a task's run: one turn, which no follow-up joins, and the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_scheduled_task: Option<bool>,
     /// The assistant's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assistant_name: Option<String>,
-    /// A task's pre-check script.
+    /// A task's script, for a shell: it runs first and decides whether the agent wakes (see `docs/container-contract.md`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
     /// Ours: the version of our additions ([`super::PROTOCOL_VERSION`]).

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod alive;
+pub mod dollars;
 pub mod environment;
 pub mod fence;
 pub mod gateway;
@@ -16,6 +17,7 @@ pub mod output;
 pub mod requests;
 pub mod skills;
 
+use self::dollars::Dollars;
 use crate::{session::SessionId, time::Timestamp};
 
 /// The version of our additions, in [`input::ContainerInput::protocol`].
@@ -35,4 +37,16 @@ fn session_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
 fn moment_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let value: serde_json::Value = serde::Deserialize::deserialize(deserializer)?;
     Ok(value.as_i64().map(Timestamp::from_ms))
+}
+
+/// An amount; `None` when it is anything else, as above.
+fn amount_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dollars>, D::Error> {
+    let value: serde_json::Value = serde::Deserialize::deserialize(deserializer)?;
+    Ok(value.as_f64().and_then(Dollars::new))
+}
+
+/// True or false; `None` when it is anything else, as above.
+fn flag_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let value: serde_json::Value = serde::Deserialize::deserialize(deserializer)?;
+    Ok(value.as_bool())
 }

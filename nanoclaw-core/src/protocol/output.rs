@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dollars::Dollars;
 use crate::{
     message::Seq,
     run::{BlockNumber, RunNumber},
@@ -33,6 +34,8 @@ pub enum FailureKind {
     Refused,
     /// The session to resume does not exist (any more).
     NoSession,
+    /// The task's script failed, so that nobody knows whether the agent is to wake; it did not.
+    Script,
     /// Anything else.
     Other,
     /// A word from a newer agent.
@@ -64,6 +67,31 @@ pub struct Block {
     /// Ours: every message up to this one is answered by this block or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_seq: Option<Seq>,
+    /// Ours: `false` says that the task's script let the agent sleep, so that no model was asked; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::flag_or_none")]
+    pub woke: Option<bool>,
+    /// Ours: what the model's use cost since the last block that told of it, as far as the agent knows prices. An agent may say
+    /// what it wants here: good for being shown, not for a bill.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::amount_or_none")]
+    pub cost_usd: Option<Dollars>,
+}
+
+impl Block {
+    /// A success with these words, or without any, that says nothing else.
+    #[must_use]
+    pub fn success(result: Option<String>) -> Self {
+        Self {
+            status: Status::Success,
+            result,
+            new_session_id: None,
+            error: None,
+            failure: None,
+            retry_at: None,
+            answered_seq: None,
+            woke: None,
+            cost_usd: None,
+        }
+    }
 }
 
 /// The content of `output/<run>-<block>.json` in the mailbox: a block again, in a file that survives a dead host.

@@ -5,6 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     PROTOCOL_VERSION,
+    dollars::Dollars,
     input::{Ahead, CLOSE_FILE, ContainerInput, FileInPrompt, FollowUp, follow_up_name},
     output::{Block, FailureKind, JournalEntry, Status},
     requests::{Answer, MessageRequest},
@@ -53,15 +54,7 @@ fn photo() -> FileInPrompt {
 }
 
 fn silent_block() -> Block {
-    Block {
-        status: Status::Success,
-        result: None,
-        new_session_id: None,
-        error: None,
-        failure: None,
-        retry_at: None,
-        answered_seq: None,
-    }
+    Block::success(None)
 }
 
 #[test]
@@ -245,6 +238,14 @@ fn block() {
           "failure": "login"
         }
         "#);
+
+    let asleep = Block { answered_seq: Some(Seq(43)), woke: Some(false), ..silent_block() };
+    comes_back(&asleep);
+    assert_snapshot!(serde_json::to_string(&asleep).unwrap(), @r#"{"status":"success","result":null,"answeredSeq":43,"woke":false}"#);
+
+    let with_cost = Block { cost_usd: Some(Dollars::from_millionths(65_600)), ..silent_block() };
+    comes_back(&with_cost);
+    assert_snapshot!(serde_json::to_string(&with_cost).unwrap(), @r#"{"status":"success","result":null,"costUsd":0.0656}"#);
 }
 
 #[test]
@@ -270,6 +271,15 @@ fn a_session_id_that_cannot_be_one_costs_no_reply() {
 }
 
 #[test]
+fn what_is_no_amount_and_neither_true_nor_false_costs_no_reply() {
+    for (cost, woke) in [("null", "null"), (r#""much""#, r#""no""#), ("-1", "0"), ("1e300", "[]")] {
+        let block: Block = read(&format!(r#"{{"status":"success","result":"text","costUsd":{cost},"woke":{woke}}}"#));
+        assert_eq!(block, Block::success(Some("text".to_owned())), "{cost} {woke}");
+    }
+    assert_eq!(read::<Block>(r#"{"status":"success","costUsd":2}"#).cost_usd, Dollars::new(2.0));
+}
+
+#[test]
 fn every_kind_of_failure_has_a_word_and_a_newer_one_is_read() {
     for (kind, word) in [
         (FailureKind::Login, "login"),
@@ -277,6 +287,7 @@ fn every_kind_of_failure_has_a_word_and_a_newer_one_is_read() {
         (FailureKind::Overload, "overload"),
         (FailureKind::Refused, "refused"),
         (FailureKind::NoSession, "no_session"),
+        (FailureKind::Script, "script"),
         (FailureKind::Other, "other"),
     ] {
         assert_eq!(serde_json::to_value(kind).unwrap(), word);

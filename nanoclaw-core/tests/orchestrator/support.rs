@@ -89,15 +89,7 @@ pub(crate) struct Agent {
 pub(crate) struct BlockToWrite(pub(crate) Block);
 
 pub(crate) fn block(result: Option<&str>) -> BlockToWrite {
-    BlockToWrite(Block {
-        status: Status::Success,
-        result: result.map(str::to_owned),
-        new_session_id: None,
-        error: None,
-        failure: None,
-        retry_at: None,
-        answered_seq: None,
-    })
+    BlockToWrite(Block::success(result.map(str::to_owned)))
 }
 
 impl BlockToWrite {

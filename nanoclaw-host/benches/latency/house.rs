@@ -16,7 +16,7 @@ use nanoclaw_core::{
         environment::guest,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
         markers,
-        output::{Block, JournalEntry, Status},
+        output::{Block, JournalEntry},
     },
     run::{BlockNumber, RunNumber},
     runtime::{ContainerRuntime, Exit, RunAs, RuntimeKind},
@@ -252,13 +252,9 @@ impl Voice {
     /// Answers with the id of the last message in the prompt.
     async fn say(&mut self, answered: Option<Seq>, prompt: &str) {
         let block = Block {
-            status: Status::Success,
-            result: prompt.rsplit('#').nth(1).map(str::to_owned),
             new_session_id: Some("session-1".parse().unwrap()),
-            error: None,
-            failure: None,
-            retry_at: None,
             answered_seq: answered,
+            ..Block::success(prompt.rsplit('#').nth(1).map(str::to_owned))
         };
         self.said += 1;
         let _ = self.marks.send((Mark::Speaks, Instant::now()));

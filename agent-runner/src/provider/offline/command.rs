@@ -129,7 +129,7 @@ pub(super) fn parse(text: &str) -> Option<Command> {
     })
 }
 
-/// `KIND REASON`, the kind as it is written on the wire: login, quota, overload, refused, no_session, other.
+/// `KIND REASON`, the kind as it is written on the wire: login, quota, overload, refused, no_session, script, other.
 fn kind_of_failure(text: &str) -> Option<(FailureKind, String)> {
     let (kind, reason) = split(text);
     let kind = serde_json::from_value(kind.into()).ok().filter(|kind| *kind != FailureKind::Unknown)?;

@@ -57,7 +57,7 @@ fn retry_of_failure(kind: FailureKind, retry_at: Option<Timestamp>, now: Timesta
         // The model's service is down or busy, which says nothing about what it was asked: nothing is set aside for it.
         FailureKind::Overload => when_mended(Trouble::Host, None),
         FailureKind::Refused => Retry::Never,
-        FailureKind::NoSession | FailureKind::Other | FailureKind::Unknown => Retry::Later,
+        FailureKind::NoSession | FailureKind::Script | FailureKind::Other | FailureKind::Unknown => Retry::Later,
     }
 }
 

@@ -1,18 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{message::Seq, protocol::output::Status, session::SessionId};
+use crate::{message::Seq, session::SessionId};
 
 fn reply(text: &str) -> Block {
-    Block {
-        status: Status::Success,
-        result: Some(text.to_owned()),
-        new_session_id: None,
-        error: None,
-        failure: None,
-        retry_at: None,
-        answered_seq: None,
-    }
+    Block::success(Some(text.to_owned()))
 }
 
 fn decode(stream: &[u8]) -> Vec<Found> {

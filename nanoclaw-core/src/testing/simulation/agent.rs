@@ -376,13 +376,5 @@ fn is_poisoned(number: u64) -> bool {
 
 /// A success without words.
 pub(super) fn silent(answered: Option<Seq>) -> Block {
-    Block {
-        status: Status::Success,
-        result: None,
-        new_session_id: None,
-        error: None,
-        failure: None,
-        retry_at: None,
-        answered_seq: answered,
-    }
+    Block { answered_seq: answered, ..Block::success(None) }
 }
