@@ -6,13 +6,12 @@ use std::{path::Path, time::Duration};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::program;
-use crate::log::say;
+use crate::{log::say, program};
 
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The most bytes that one adds to a prompt.
-const MOST_BYTES: u64 = 64 * 1024;
+const MOST_BYTES: usize = 64 * 1024;
 
 /// Lines for a shell, which works in the group's folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -11,7 +11,6 @@
 mod file;
 mod fit;
 pub(crate) mod hooks;
-mod program;
 pub(crate) mod server;
 mod telling;
 mod tools;

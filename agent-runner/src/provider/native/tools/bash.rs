@@ -14,9 +14,11 @@ use tokio::{
 
 use super::{
     Outcome, Tool, Workplace,
-    limits::{Ends, TEXT_BYTES},
+    limits::{ADVICE, TEXT_BYTES},
 };
-use crate::{process_group::ProcessGroup, provider::native::conversation::Seen, random::random_hex};
+use crate::{
+    ends::Ends, process_group::ProcessGroup, program::shell, provider::native::conversation::Seen, random::random_hex,
+};
 
 const USUAL_TIME: Duration = Duration::from_secs(120);
 const LONGEST_TIME: Duration = Duration::from_secs(600);
@@ -116,8 +118,8 @@ async fn run(command: &str, folder: &Path, place: &Path, time: Duration) -> Outc
                     break;
                 }
                 group.end(&mut child).await;
-                let _ = timeout_at(Instant::now() + REST_OF_OUTPUT, rest(&mut reader, &mut output)).await;
-                return Err(format!("{}\n(It was killed, because it took longer than {time:?}.)", output.text().trim_end()));
+                let _ = timeout_at(Instant::now() + REST_OF_OUTPUT, output.read(&mut reader)).await;
+                return Err(format!("{}\n(It was killed, because it took longer than {time:?}.)", output.text(ADVICE).trim_end()));
             }
         }
         if !open && ended.is_some() {
@@ -125,7 +127,7 @@ async fn run(command: &str, folder: &Path, place: &Path, time: Duration) -> Outc
         }
     }
     group.forget();
-    let text = output.text();
+    let text = output.text(ADVICE);
     match ended.and_then(|status| (!status.success()).then_some(status)) {
         None if text.trim().is_empty() => Ok(vec![Seen::text("(no output)")]),
         None => Ok(vec![Seen::text(text)]),
@@ -134,17 +136,6 @@ async fn run(command: &str, folder: &Path, place: &Path, time: Duration) -> Outc
             Err(format!("{}\n({how})", text.trim_end()).trim_start().to_owned())
         }
     }
-}
-
-async fn rest(reader: &mut pipe::Receiver, output: &mut Ends) {
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = reader.read(&mut buffer).await {
-        output.take(&buffer[..length]);
-    }
-}
-
-fn shell() -> &'static str {
-    ["/bin/bash", "/usr/bin/bash"].into_iter().find(|shell| Path::new(shell).exists()).unwrap_or("/bin/sh")
 }
 
 #[cfg(test)]
