@@ -217,6 +217,46 @@ fn a_tasks_run_ends_by_itself() {
     assert_eq!(home.names("input").len(), 1);
 }
 
+#[test]
+fn a_block_tells_what_its_own_turn_cost_also_in_a_resumed_session() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    let mut agent = api.agent(&home, &program, &input(&message("one"), 1));
+    let first = agent.block();
+    home.follow_up(&message("two"), 2);
+    let second = agent.block();
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    let resumed = ContainerInput { session_id: first.new_session_id.clone(), ..input(&message("three"), 3) };
+    let third = api.agent(&home, &program, &resumed).block();
+    let costs = [&first, &second, &third].map(|block| block.cost_usd.unwrap_or_else(|| panic!("{block:?}")));
+    // Each asks for the same and a few words more.
+    let [first, rest @ ..] = costs.map(|cost| cost.as_f64());
+    assert!(first > 0.0 && rest.iter().all(|cost| (first..1.5 * first).contains(cost)), "{costs:?}");
+}
+
+#[test]
+fn what_was_spent_on_silence_is_told_with_the_next_words_or_the_failure() {
+    let home = Home::new();
+    let script = r#"cost() { printf ',"model_usage_since_last_result":{"m":{"costUSD":%s,"costBasis":"list"}}' "$1"; }
+        next; started $id; result one "$(cost 0.5)"; result '' "$background$(cost 0.25)"; result late "$background$(cost 0.125)"
+        next; result '' "$background"; started $id; result two
+        next; result ' ' "$background$(cost 1)"; started $id
+        result 'no more' "$(cost 2),\"is_error\":true,\"api_error_status\":429"; next"#;
+    let mut agent = scripted(&home, script, &input("1", 1));
+    let cost = |agent: &mut Running| {
+        let block = agent.block();
+        (block.result.or(block.error).unwrap_or_default(), block.cost_usd.map(|cost| cost.as_f64()))
+    };
+    assert_eq!(cost(&mut agent), ("one".to_owned(), Some(0.5)));
+    assert_eq!(cost(&mut agent), ("late".to_owned(), Some(0.375)));
+    home.follow_up("2", 2);
+    assert_eq!(cost(&mut agent), ("two".to_owned(), None));
+    home.follow_up("3", 3);
+    let (_, failed) = cost(&mut agent);
+    assert_eq!(failed, Some(3.0));
+}
+
 /// An agent whose `claude` is this shell script. `next` reads a prompt and sets `id` to its id.
 fn scripted(home: &Home, script: &str, input: &ContainerInput) -> Running {
     scripted_with(home, script, input, &[])

@@ -336,7 +336,7 @@ impl Agent {
         if said.answers_prompt {
             self.answered = self.handed;
         }
-        let block = Block { result: said.text, ..silent(self.session.clone(), self.answered) };
+        let block = Block { result: said.text, cost_usd: said.cost, ..silent(self.session.clone(), self.answered) };
         self.output.write(&block)?;
         if said.answers_prompt && !self.counted && !self.task {
             // v1's word for "waiting for input"; its host counts on it.
@@ -388,6 +388,7 @@ fn failed(failure: &Failure) -> Block {
         error: Some(failure.reason.clone()),
         failure: Some(failure.kind),
         retry_at: failure.retry_at,
+        cost_usd: failure.cost,
         ..silent(None, None)
     }
 }

@@ -17,6 +17,7 @@ use nanoclaw_core::{
     group::{GroupFolder, GroupRole},
     protocol::{
         agent::AgentSettings,
+        dollars::Dollars,
         environment::{AGENT, PROVIDER},
         input::FileInPrompt,
         output::FailureKind,
@@ -83,6 +84,8 @@ pub(crate) struct Said {
     pub(crate) session: Option<SessionId>,
     /// Whether this ends the turn of the prompt that was asked, rather than coming unasked.
     pub(crate) answers_prompt: bool,
+    /// What was spent since the provider last said something, or began; `None` where it does not know prices.
+    pub(crate) cost: Option<Dollars>,
 }
 
 /// Why a provider cannot go on.
@@ -93,6 +96,8 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// From when on it can work again, when somebody said so.
     pub(crate) retry_at: Option<Timestamp>,
+    /// As [`Said::cost`].
+    pub(crate) cost: Option<Dollars>,
 }
 
 impl Failure {
@@ -101,7 +106,7 @@ impl Failure {
     }
 
     pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), retry_at: None }
+        Self { kind, reason: reason.into(), retry_at: None, cost: None }
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn classify(clues: &Clues<'_>) -> Failure {
         "" => (format!("claude failed without a word ({})", clues.subtype), None),
         text => with_reset_time(text),
     };
-    Failure { kind, reason, retry_at }
+    Failure { retry_at, ..Failure::new(kind, reason) }
 }
 
 /// `… usage limit reached|1760000000` tells the reset time as seconds since 1970; people read a date. What is told in words

@@ -2,7 +2,7 @@
 //!
 //! Seen with Claude Code 2.1.329; everything that is not known is passed over, so other versions work as far as they can.
 
-use nanoclaw_core::{session::SessionId, time::Timestamp};
+use nanoclaw_core::{protocol::dollars::Dollars, session::SessionId, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{
@@ -53,6 +53,8 @@ pub(super) enum Line {
         unasked: bool,
         /// What came of it.
         outcome: Outcome,
+        /// What was spent since the last result; `None` when the program does not say so.
+        cost: Option<Dollars>,
     },
     /// Nothing of interest.
     Other,
@@ -142,10 +144,21 @@ pub(super) fn parse(line: &[u8]) -> Line {
             } else {
                 Outcome::Answer(words.map(str::to_owned))
             };
-            Line::Result { session, unasked: line["origin"]["kind"] == "task-notification", outcome }
+            let unasked = line["origin"]["kind"] == "task-notification";
+            Line::Result { session, unasked, outcome, cost: cost(&line) }
         }
         _ => Line::Other,
     }
+}
+
+/// What was spent since the last result. Its `total_cost_usd` is another thing: that of the whole session, over all of its runs,
+/// as far as the program was not killed. Where it guesses the price of a model that it does not know, nothing is known.
+fn cost(line: &Value) -> Option<Dollars> {
+    let models = line["model_usage_since_last_result"].as_object()?;
+    models.values().try_fold(Dollars::default(), |sum, model| {
+        let known = model["costUSD"].as_f64().filter(|_| model["costBasis"] != "unknown")?;
+        Some(sum + Dollars::new(known)?)
+    })
 }
 
 #[cfg(test)]
@@ -191,6 +204,26 @@ mod tests {
         let line = br#"{"type":"result","subtype":"success","is_error":false,"result":"done",
                         "origin":{"kind":"task-notification","producer":"session-task"}}"#;
         assert!(matches!(parse(line), Line::Result { unasked: true, .. }));
+    }
+
+    #[test]
+    fn the_cost_is_that_of_all_models_since_the_last_result_where_all_prices_are_known() {
+        let cost = |usage: &str| {
+            let line = format!(r#"{{"type":"result","subtype":"success","result":"hi","total_cost_usd":7.5{usage}}}"#);
+            match parse(line.as_bytes()) {
+                Line::Result { cost, .. } => cost.map(Dollars::millionths),
+                other => panic!("{other:?}"),
+            }
+        };
+        // As Claude Code 2.1.329 wrote it.
+        let model = r#"{"inputTokens":21852,"costUSD":0.06596400000000001,"costBasis":"list"}"#;
+        let guessed = r#"{"costUSD":0.089384,"costBasis":"unknown"}"#;
+        let since = |models: &str| cost(&format!(r#","model_usage_since_last_result":{{{models}}}"#));
+        assert_eq!(since(&format!(r#""claude-sonnet-4-6":{model}"#)), Some(65_964));
+        assert_eq!(since(&format!(r#""a":{model},"b":{{"costUSD":1}}"#)), Some(1_065_964));
+        assert_eq!(since(""), Some(0));
+        assert_eq!(since(&format!(r#""a":{model},"b":{guessed}"#)), None);
+        assert_eq!((since(r#""a":{"costUSD":-1}"#), since(r#""a":7"#), cost("")), (None, None, None));
     }
 
     #[test]

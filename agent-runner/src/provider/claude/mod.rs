@@ -25,7 +25,11 @@ mod transcript;
 
 use std::path::PathBuf;
 
-use nanoclaw_core::{protocol::output::FailureKind, session::SessionId, time::Timestamp};
+use nanoclaw_core::{
+    protocol::{dollars::Dollars, output::FailureKind},
+    session::SessionId,
+    time::Timestamp,
+};
 
 use self::{
     lines::{Line, Outcome},
@@ -60,6 +64,8 @@ pub(crate) struct Claude {
     limit_resets_at: Option<Timestamp>,
     /// The file of the compaction that has begun.
     archived: Option<PathBuf>,
+    /// What was spent and is not told yet.
+    spent: Option<Dollars>,
 }
 
 /// A process that waits for the first prompt.
@@ -88,6 +94,7 @@ impl Claude {
             logins_refused: 0,
             limit_resets_at: None,
             archived: None,
+            spent: None,
             start,
         }
     }
@@ -187,7 +194,8 @@ impl Claude {
                     self.archived = None;
                 }
                 Line::Limit { resets_at } => self.limit_resets_at = resets_at,
-                Line::Result { session, unasked, outcome } => {
+                Line::Result { session, unasked, outcome, cost } => {
+                    self.spent = cost.map(|cost| cost + self.spent.unwrap_or_default()).or(self.spent);
                     let answers_prompt = match &self.prompt {
                         None => false,
                         Some(asked) if self.tells_of_prompts => asked.taken_up,
@@ -226,12 +234,12 @@ impl Claude {
                 } else if text.is_none() {
                     return Ok(None);
                 }
-                Ok(Some(Said { text, session: self.session.clone(), answers_prompt }))
+                Ok(Some(Said { text, session: self.session.clone(), answers_prompt, cost: self.spent.take() }))
             }
             // Before the program takes anything up it can fail as a whole, so with a prompt open any failure counts.
             Outcome::Failure(failure) if self.prompt.is_some() => {
                 let told = self.limit_resets_at.filter(|_| failure.kind == FailureKind::Quota);
-                Err(Failure { retry_at: failure.retry_at.or(told), ..failure })
+                Err(Failure { retry_at: failure.retry_at.or(told), cost: self.spent.take(), ..failure })
             }
             Outcome::Failure(failure) => {
                 say!("claude: work that nobody waits for failed: {}", failure.reason);

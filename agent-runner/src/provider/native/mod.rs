@@ -60,7 +60,7 @@ impl Native {
             none => none.insert(Box::new(Agent::new(self.start.clone()).await?)),
         };
         let text = agent.turn(prompt).await?;
-        Ok(Told { text, session: Some(agent.session.id().clone()), answers_prompt: true })
+        Ok(Told { text, session: Some(agent.session.id().clone()), answers_prompt: true, cost: None })
     }
 
     /// Ends what was started. A command that runs is killed when its turn is given up, which was before this.

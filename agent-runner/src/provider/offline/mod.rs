@@ -64,6 +64,7 @@ impl Offline {
             text: (!parts.is_empty()).then(|| parts.join("\n")),
             session: Some(memory.session().clone()),
             answers_prompt: true,
+            cost: None,
         };
         self.memory = Some(memory);
         Ok(said)

@@ -49,7 +49,7 @@ impl Trouble {
             Kind::Refused | Kind::TooLong => FailureKind::Refused,
             Kind::Other => FailureKind::Other,
         };
-        Failure { kind, reason: self.reason, retry_at: self.wait.map(|wait| Timestamp::now().plus(wait)) }
+        Failure { kind, reason: self.reason, retry_at: self.wait.map(|wait| Timestamp::now().plus(wait)), cost: None }
     }
 
     /// What an error of the crate that carries requests is.
