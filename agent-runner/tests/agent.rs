@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use common::{Home, Running, input, message, until};
+use common::{Home, Running, SAYS_NO, SAYS_YES, assert_slept, input, message, task, task_with, until};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
@@ -140,27 +140,114 @@ fn an_agent_that_waits_for_its_input_can_be_told_to_stop() {
 fn f52_a_tasks_run_leaves_the_chats_messages_alone_and_ends_by_itself() {
     let home = Home::new();
     home.follow_up(&message("for the chat"), 9);
-    let mut agent = home.agent(&ContainerInput { is_scheduled_task: Some(true), ..input("water the plants", 1) });
-    assert_eq!(text(&agent.block()), "heard water the plants");
-    assert_eq!(agent.code(), 0);
-    assert_eq!(home.names("input").len(), 1);
+    home.make_gate();
+    let mut agent = home.agent(&task_with("echo '{\"wakeAgent\": true}'", "!run cat gate"));
+    let gate = home.reached();
+    home.follow_up(&message("during the turn"), 10);
+    drop(gate);
+    let block = agent.block();
+    assert_eq!((text(&block), block.answered_seq, block.woke), ("ran cat gate", Some(Seq(1)), None));
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert_eq!(home.names("input").len(), 2);
 }
 
 #[test]
-fn a_tasks_script_decides_whether_the_agent_wakes() {
+fn a_task_that_is_asked_to_close_during_its_turn_answers_first() {
     let home = Home::new();
-    let task = |script: &str| ContainerInput {
-        is_scheduled_task: Some(true),
-        script: Some(script.to_owned()),
-        ..input("sum them up", 1)
-    };
-    let mut agent = home.agent(&task("echo '{\"wakeAgent\":false}'"));
-    assert_eq!(agent.block().result, None);
-    assert_eq!(agent.code(), 0);
-    let mut agent = home.agent(&task("echo noise; echo '{\"wakeAgent\":true,\"data\":{\"mails\":2}}'"));
+    home.make_gate();
+    let mut agent = home.agent(&task("!run cat gate"));
+    let gate = home.reached();
+    home.close();
+    drop(gate);
+    assert_eq!(text(&agent.block()), "ran cat gate");
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn a_task_without_a_mailbox_is_done_all_the_same() {
+    let home = Home::new();
+    fs::remove_dir_all(home.path("ipc")).unwrap();
+    let mut agent = home.agent(&task("water the plants"));
+    assert_eq!(text(&agent.block()), "heard water the plants");
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn f62_a_tasks_script_decides_whether_the_agent_wakes_and_what_it_is_told() {
+    let home = Home::new();
+    assert_slept(&mut home.agent(&task_with(SAYS_NO, "!crash")));
+    let mut agent = home.agent(&task_with(SAYS_YES, "sum them up"));
     let block = agent.block();
-    assert!(text(&block).contains("\"mails\": 2") && text(&block).ends_with("sum them up"), "{block:?}");
+    let found = "heard Script output:\n{\n  \"mails\": [\n    \"from Ann\",\n    \"from Bob\"\n  ]\n}\n\nInstructions:\nsum them up";
+    assert_eq!((text(&block), block.woke), (found, None));
     assert_eq!(agent.code(), 0);
+    // Nothing found is nothing told, and no script is no script.
+    for script in [r#"echo '{"wakeAgent": true}'"#, "", " \n"] {
+        let mut agent = home.agent(&task_with(script, "sum them up"));
+        assert_eq!(text(&agent.block()), "heard sum them up", "{script:?}");
+    }
+}
+
+#[test]
+fn f62_no_provider_is_started_before_a_tasks_script_has_said_yes() {
+    let home = Home::new();
+    // A program that says that it was there.
+    fs::write(home.path("claude"), "#!/bin/sh\ntouch started\n").unwrap();
+    fs::set_permissions(home.path("claude"), fs::Permissions::from_mode(0o755)).unwrap();
+    let agent = |script: &str| {
+        let mut command = home.command(&["run"]);
+        command.env("NANOCLAW_PROVIDER", "claude").env("NANOCLAW_CLAUDE", home.path("claude"));
+        Running::with_input(&mut command, &task_with(script, "sum them up"))
+    };
+    assert_slept(&mut agent(SAYS_NO));
+    assert_eq!(agent("exit 1").block().failure, Some(FailureKind::Script));
+    assert!(!home.path("group/started").exists());
+    assert_eq!(agent(SAYS_YES).block().failure, Some(FailureKind::Other));
+    assert!(home.path("group/started").exists());
+}
+
+#[test]
+fn a_script_without_a_verdict_is_a_failure_that_says_what_to_do_and_wakes_nobody() {
+    let home = Home::new();
+    for (script, part) in [
+        ("echo working; echo 'no such host' >&2; exit 6", "failed (exit status: 6): no such host"),
+        ("echo hello", "{\"wakeAgent\": false}, and is: hello ("),
+        ("true", "wrote nothing; its last line has to be JSON such as"),
+    ] {
+        let mut agent = home.agent(&task_with(script, "!write woken x"));
+        let block = agent.block();
+        assert_eq!((block.status, block.failure), (Status::Error, Some(FailureKind::Script)), "{block:?}");
+        assert!(block.error.as_deref().unwrap().contains(part), "{part:?}: {block:?}");
+        assert_eq!((block.new_session_id, block.answered_seq), (None, None));
+        assert_eq!(agent.code(), 1);
+        // For who reads the log.
+        assert!(agent.errors().contains(part), "{}", agent.errors());
+    }
+    assert!(!home.path("group/woken").exists());
+}
+
+#[test]
+fn a_script_works_in_the_groups_folder_with_the_agents_environment_and_without_its_logins() {
+    let home = Home::new();
+    let script =
+        r#"echo "{\"wakeAgent\": true, \"data\": \"${PWD##*/} $NANOCLAW_PROVIDER ${ANTHROPIC_API_KEY-none}\"}""#;
+    let mut command = home.command(&["run"]);
+    command.env("ANTHROPIC_API_KEY", "sk-ant-1");
+    let mut agent = Running::with_input(&mut command, &task_with(script, "!env ANTHROPIC_API_KEY"));
+    assert!(text(&agent.block()).contains("\"group offline none\""));
+}
+
+#[test]
+fn a_script_is_killed_when_its_run_is_asked_to_end() {
+    for ask in [|_: &Home, agent: &Running| agent.signal("TERM"), |home: &Home, _: &Running| home.close()] {
+        let home = Home::new();
+        let mut agent = home.agent(&task_with("echo $$ > pid.new; mv pid.new pid; exec sleep 1000", "!write woken x"));
+        let pid = common::pid_in(&home.path("group/pid"));
+        ask(&home, &agent);
+        assert_eq!(agent.code(), 0, "{}", agent.errors());
+        until("the script is killed", || !common::exists(pid));
+        assert!(agent.bytes().is_empty() && !home.path("group/woken").exists() && home.names("input").is_empty());
+    }
 }
 
 #[test]

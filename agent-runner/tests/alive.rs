@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, path::PathBuf};
 
-use common::{Home, input, message, until};
+use common::{Home, SAYS_NO, assert_slept, input, message, task_with, until};
 
 fn beat(home: &Home) -> PathBuf {
     home.path("ipc/alive/beat")
@@ -33,6 +33,19 @@ fn signs_of_life_are_given_at_work_and_at_rest() {
     home.close();
     assert_eq!(agent.code(), 0, "{}", agent.errors());
     assert_eq!(home.names("alive"), ["beat"], "whole files only");
+}
+
+#[test]
+fn signs_of_life_are_given_while_a_tasks_script_runs() {
+    let home = Home::new();
+    home.make_gate();
+    let mut agent = home.agent(&task_with(&format!("cat gate; {SAYS_NO}"), "sum them up"));
+    let gate = home.reached();
+    until("a sign", || beat(&home).exists());
+    let first = mark(&home);
+    until("the next one", || mark(&home).is_some_and(|next| Some(next) != first));
+    drop(gate);
+    assert_slept(&mut agent);
 }
 
 #[test]

@@ -10,7 +10,9 @@ mod common;
 
 use std::{env, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
-use common::{Home, Running, api::Api, assert_answer, input, message};
+use common::{
+    Home, Running, SAYS_NO, SAYS_YES, api::Api, assert_answer, assert_slept, input, message, task, task_with,
+};
 use nanoclaw_core::{
     message::Seq,
     protocol::{
@@ -203,18 +205,82 @@ fn what_all_groups_share_and_additional_mounts_reach_the_model_and_the_main_grou
 }
 
 #[test]
-fn a_tasks_run_ends_by_itself() {
+fn f64_a_tasks_run_ends_by_itself_and_its_agent_knows_that_its_answer_is_sent() {
     let Some(program) = real() else { return };
     let (home, api) = (Home::new(), Api::start(Script::echo()));
     home.follow_up(&message("for the chat"), 9);
-    let task = ContainerInput { is_scheduled_task: Some(true), ..input("water the plants", 1) };
-    let mut agent = api.agent(&home, &program, &task);
+    let mut agent = api.agent(&home, &program, &task("water the plants"));
     let block = agent.block();
     assert_answer(&block, "water the plants", 1);
-    // Fault F64: the agent must know that its answer is sent, or it sends it twice.
     assert!(block.result.unwrap().contains("What you answer is sent to the chat."));
     assert_eq!(agent.code(), 0, "{}", agent.errors());
     assert_eq!(home.names("input").len(), 1);
+}
+
+#[test]
+fn f62_a_tasks_script_that_says_no_costs_no_request_and_what_one_found_is_in_the_request() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::echo()));
+    assert_slept(&mut api.agent(&home, &program, &task_with(SAYS_NO, "sum them up")));
+    let mut agent = api.agent(&home, &program, &task_with("exit 2", "sum them up"));
+    assert_eq!(agent.block().failure, Some(FailureKind::Script));
+    assert_eq!(agent.code(), 1);
+    assert_eq!(api.fake.requests().len(), 0);
+    assert!(!home.path("home/.claude.json").exists(), "it was not even started");
+
+    let mut agent = api.agent(&home, &program, &task_with(SAYS_YES, "sum them up"));
+    assert_answer(&agent.block(), "sum them up", 1);
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert!(api.asked()[0]["messages"].to_string().contains("from Bob"), "{:#}", api.asked()[0]["messages"]);
+}
+
+#[test]
+fn all_that_a_tasks_sub_agents_bring_comes_out_before_its_run_ends() {
+    let Some(program) = real() else { return };
+    let (home, api) = (Home::new(), Api::start(Script::tools()));
+    home.make_gate();
+    let mut agent = api.agent(
+        &home,
+        &program,
+        &task(r#"use: Bash {"command": "cat gate; touch built", "run_in_background": true, "description": "Builds."}"#),
+    );
+    assert_answer(&agent.block(), "running in background", 1);
+    drop(home.reached());
+    let late = agent.block();
+    assert_eq!((late.status, late.answered_seq), (Status::Success, Some(Seq(1))), "{late:?}");
+    assert!(home.path("group/built").exists() && late.result.is_some());
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn what_comes_long_after_the_answer_of_a_task_is_said_and_signs_of_life_go_on_until_then() {
+    let home = Home::new();
+    home.make_gate();
+    let script = "next; started $id; result one; cat gate; result two \"$background\"";
+    let mut agent = scripted(&home, script, &task("1"));
+    assert_answer(&agent.block(), "one", 1);
+    let gate = home.reached();
+    // Each is another file, five seconds after the last: longer than a chat's last words may take.
+    let sign = || fs::metadata(home.path("ipc/alive/beat")).ok().map(|sign| std::os::unix::fs::MetadataExt::ino(&sign));
+    for _ in 0..3 {
+        let last = sign();
+        common::until("the next sign of life", || sign().is_some() && sign() != last);
+    }
+    drop(gate);
+    assert_answer(&agent.block(), "two", 1);
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+}
+
+#[test]
+fn a_task_that_left_something_running_ends_when_it_is_asked_to_close() {
+    let home = Home::new();
+    let script = "next; started $id; result one; echo $$ > pid; exec sleep 1000";
+    let mut agent = scripted(&home, script, &task("1"));
+    assert_answer(&agent.block(), "one", 1);
+    let pid = common::pid_in(&home.path("group/pid"));
+    home.close();
+    assert_eq!(agent.code(), 0, "{}", agent.errors());
+    assert!(!common::exists(pid) && home.names("input").is_empty());
 }
 
 #[test]

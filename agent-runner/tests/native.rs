@@ -14,9 +14,9 @@ use std::{
 };
 
 use common::{
-    Home, Running,
+    Home, Running, SAYS_NO, SAYS_YES,
     api::{Api, KEY},
-    assert_answer, input, message,
+    assert_answer, assert_slept, input, message, task_with,
 };
 use nanoclaw_core::{
     message::Seq,
@@ -388,6 +388,31 @@ fn what_comes_while_it_works_waits_for_its_own_turn_and_a_request_to_close_for_t
     assert_answer(&agent.block(), "and this too", 2);
     assert_eq!(agent.code(), 0, "{}", agent.errors());
     assert_eq!(home.names("input"), Vec::<String>::new());
+}
+
+#[test]
+fn f62_a_tasks_script_that_says_no_costs_no_request_and_what_one_found_is_in_the_request() {
+    let (home, api) = (Home::new(), Api::answers(vec![Turn::Text("done".into())]));
+    home.follow_up(&message("for the chat"), 9);
+    assert_slept(&mut api.agent(&home, &defaults(), &task_with(SAYS_NO, "sum them up")));
+    assert_failure(
+        &api.agent(&home, &defaults(), &task_with("exit 2", "sum them up")).block(),
+        FailureKind::Script,
+        "failed (exit status: 2): it wrote nothing to standard error",
+    );
+    assert_eq!(api.fake.requests().len(), 0);
+
+    let mut agent = api.agent(&home, &defaults(), &task_with(SAYS_YES, "sum them up"));
+    let block = agent.block();
+    assert_answer(&block, "done", 1);
+    assert_eq!((agent.code(), block.cost_usd), (0, None), "it knows no prices, and invents none");
+    let [asked] = &api.asked()[..] else { panic!("{:?}", api.asked()) };
+    let asked = asked["messages"].to_string();
+    let parts = ["[SCHEDULED TASK - ", "Script output:", "from Bob", "Instructions:", "sum them up"];
+    let places: Vec<_> =
+        parts.iter().map(|part| asked.find(part).unwrap_or_else(|| panic!("{part}: {asked}"))).collect();
+    assert!(places.is_sorted() && !asked.contains("for the chat"), "{asked}");
+    assert_eq!(home.names("input").len(), 1);
 }
 
 #[test]

@@ -89,6 +89,14 @@ impl FollowUps {
         any
     }
 
+    /// Waits until the host asks us to close, and honours that; for ever where there is no folder. Messages stay where they are.
+    pub(crate) async fn close(this: &mut Option<Self>) {
+        while !this.as_ref().is_some_and(Self::close_asked) {
+            Self::changed(this).await;
+        }
+        this.iter().for_each(Self::forget_close);
+    }
+
     /// Whether the host asks us to close.
     pub(crate) fn close_asked(&self) -> bool {
         self.folder.has(CLOSE_FILE).unwrap_or(false)

@@ -9,10 +9,10 @@ use serde::Deserialize;
 /// The most bytes that are read; a prompt of this size fits no model.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What stands before a task's prompt. The second sentence is there because an agent that does not know it sends its answer
-/// by a tool as well, and the chat sees it twice (fault F64).
-pub(crate) const TASK_NOTICE: &str = "[SCHEDULED TASK - started by the scheduler, nobody wrote this in the chat. \
-What you answer is sent to the chat.]";
+/// What stands before a task's prompt. The last sentence is there because an agent that does not know it sends its answer by a
+/// tool as well, and the chat sees it twice (fault F64).
+pub(crate) const TASK_NOTICE: &str = "[SCHEDULED TASK - started by the scheduler: nobody wrote this just now, and nobody is \
+there to answer a question. What you answer is sent to the chat.]";
 
 /// The variables that a v1 host hands over as secrets on standard input; anything else there is ignored.
 const V1_SECRETS: [&str; 4] =

@@ -6,7 +6,8 @@
 //!   While a turn runs, follow-ups stay in the mailbox: taken and pushed into the running turn they would share its answer,
 //!   and if the container died, nobody could tell which of them had been answered.
 //! * A request to close is honoured after the messages that lie there (fault F3), and a dying agent takes none (fault F23).
-//! * A task's run takes no follow-ups at all (fault F52) and ends by itself after its turn.
+//! * A task's run takes no follow-ups at all (fault F52) and ends by itself after its turn. Its script, where it has one, runs
+//!   before anything else, whatever the provider (fault F62).
 //! * A block is written whole or not at all.
 //! * What was started [`ahead`] of the input is used as far as the input, and whatever else may have changed, would have it so.
 //! * For as long as the loop turns, the host is given signs of life, if it asked for our additions to the contract.
@@ -38,7 +39,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{beat::Beat, follow_ups::FollowUps, input::Received, output::Output};
+use self::{beat::Beat, follow_ups::FollowUps, input::Received, output::Output, script::Verdict};
 use crate::{
     chat_tools::ChatTools,
     log::say,
@@ -60,6 +61,10 @@ const TELLING: Duration = Duration::from_secs(2);
 
 /// How long a provider may take to say its last words when it is asked to close: work it left in the background.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How much longer it may take in a task's run, which nobody has asked to close: sub-agents may still have an answer. For as
+/// long its group's chat waits.
+const BACKGROUND_OF_A_TASK: Duration = Duration::from_secs(10 * 60);
 
 /// Reads the input, takes turns, and returns the exit code.
 pub(crate) fn main() -> u8 {
@@ -101,34 +106,50 @@ async fn run() -> anyhow::Result<u8> {
     };
     let task = input.is_scheduled_task == Some(true);
 
+    let mut follow_ups = match FollowUps::open(&places.mailbox) {
+        Ok(follow_ups) => {
+            follow_ups.forget_old_close();
+            Some(follow_ups)
+        }
+        Err(error) => {
+            let reason = format!("the mailbox cannot be used: {}", with_causes(&error));
+            if !task {
+                output.write(&failed(&Failure::other(reason)))?;
+                return Ok(FAILED);
+            }
+            say!("{reason}; a task takes nothing from it");
+            None
+        }
+    };
+    let mut beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
+
     let mut text = input.prompt.clone();
     if let Some(script) = input.script.as_deref().filter(|script| task && !script.trim().is_empty()) {
         let checked = tokio::select! {
-            () = stop.asked() => return Ok(0),
-            checked = script::check(script, &places.group) => checked,
+            biased;
+            checked = unless_stopped(&mut beat, &mut stop, script::check(script, &places.group, script::PATIENCE)) => checked,
+            () = FollowUps::close(&mut follow_ups) => None,
         };
         match checked {
-            script::Checked::Wake { data } => text = script::prompt(&data, &text),
-            script::Checked::Sleep { reason } => {
-                say!("the task's script does not wake the agent: {reason}");
-                output.write(&silent(input.session_id.clone(), input.last_seq))?;
+            None => return Ok(0),
+            Some(Ok(Verdict::Wake { data })) => text = script::prompt(&data, &text),
+            Some(Ok(Verdict::Sleep)) => {
+                say!("the task's script lets the agent sleep");
+                output.write(&Block { woke: Some(false), ..silent(None, input.last_seq) })?;
                 return Ok(0);
+            }
+            Some(Err(reason)) => {
+                say!("{reason}");
+                output.write(&failed(&Failure::new(FailureKind::Script, reason)))?;
+                return Ok(FAILED);
             }
         }
     }
-    if task {
+    // An empty prompt stays one: there is nothing to ask anybody.
+    if task && !text.trim().is_empty() {
         text = format!("{}\n\n{text}", input::TASK_NOTICE);
     }
 
-    let follow_ups = match (!task).then(|| FollowUps::open(&places.mailbox)).transpose() {
-        Ok(follow_ups) => follow_ups,
-        Err(error) => {
-            let reason = format!("the mailbox cannot be used: {}", with_causes(&error));
-            output.write(&failed(&Failure::other(reason)))?;
-            return Ok(FAILED);
-        }
-    };
-    let beat = input.protocol.and_then(|_| Beat::start(&places.mailbox));
     let (start, overlay) = match started_with(input.ahead(), places, secrets) {
         Ok(started_with) => started_with,
         Err(failure) => {
@@ -195,7 +216,7 @@ struct Agent {
     start: Start,
     /// What the group has run besides.
     hooks: Hooks,
-    /// `None` in a task's run.
+    /// In a task's run for the request to close alone; `None` where that cannot be heard.
     follow_ups: Option<FollowUps>,
     /// `None`: the host asked for none.
     beat: Option<Beat>,
@@ -221,8 +242,7 @@ enum Next {
 impl Agent {
     async fn live(mut self, first: Prompt, input: &ContainerInput, stop: &mut Stop) -> anyhow::Result<u8> {
         let mut prompt = first;
-        if let Some(follow_ups) = &mut self.follow_ups {
-            follow_ups.forget_old_close();
+        if let Some(follow_ups) = self.follow_ups.as_mut().filter(|_| !self.task) {
             let taken = follow_ups.take(input.last_seq);
             for more in &taken.texts {
                 prompt.text.push('\n');
@@ -312,7 +332,7 @@ impl Agent {
 
     /// Takes what lies in the mailbox into `prompt`.
     fn between_turns(&mut self, prompt: &mut Prompt) -> anyhow::Result<Next> {
-        let Some(follow_ups) = &mut self.follow_ups else { return Ok(Next::Close) };
+        let Some(follow_ups) = self.follow_ups.as_mut().filter(|_| !self.task) else { return Ok(Next::Close) };
         // Asked for before the messages are looked at: then every message that was there before the request is seen.
         let close = follow_ups.close_asked();
         let taken = follow_ups.take(self.handed);
@@ -348,7 +368,8 @@ impl Agent {
     /// Lets the provider end, telling what it still has to say.
     async fn close(mut self, stop: &mut Stop) -> anyhow::Result<u8> {
         self.provider.close();
-        let mut beat = self.beat.take();
+        let (mut beat, mut follow_ups) = (self.beat.take(), self.follow_ups.take());
+        let patience = if self.task { BACKGROUND_OF_A_TASK } else { Duration::ZERO };
         let last_words = async {
             while let Some(said) = self.provider.last_word().await {
                 self.tell(said)?;
@@ -359,11 +380,11 @@ impl Agent {
             biased;
             () = stop.asked() => {}
             never = Beat::go_on(&mut beat) => match never {},
-            told = timeout(LAST_WORDS, last_words) => {
-                if let Ok(told) = told {
-                    told?;
-                }
-            }
+            told = last_words => told?,
+            () = async {
+                let _ = timeout(patience, FollowUps::close(&mut follow_ups)).await;
+                tokio::time::sleep(LAST_WORDS).await;
+            } => {}
         }
         self.provider.stop().await;
         Ok(0)

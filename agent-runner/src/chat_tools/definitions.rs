@@ -96,8 +96,8 @@ pub(super) fn of(role: GroupRole) -> Vec<Definition> {
                         "type": "string", "enum": ["group", "isolated"],
                         "description": "group (default): with the memory of the group's conversation; isolated: without.",
                     },
-                    "script": text("Optional, for bash: runs before, and its last line, JSON such as {\"wakeAgent\": true, \"data\": …}, \
-                        says whether you are woken."),
+                    "script": text("Optional, for bash: runs before, 30 seconds at most, in the group's folder. Its last line is JSON: \
+                        {\"wakeAgent\": true, \"data\": …} wakes you and shows you the data, {\"wakeAgent\": false} does not wake you."),
                 }),
                 "target_group_jid",
                 "The id of the chat whose group is to do it; absent: this chat's.",

@@ -192,6 +192,30 @@ pub(crate) fn input(prompt: &str, last: i64) -> ContainerInput {
     .unwrap()
 }
 
+/// A task's input, as a host has it that counts what it hands over.
+pub(crate) fn task(prompt: &str) -> ContainerInput {
+    ContainerInput { is_scheduled_task: Some(true), ..input(prompt, 1) }
+}
+
+/// A task's with this script.
+pub(crate) fn task_with(script: &str, prompt: &str) -> ContainerInput {
+    ContainerInput { script: Some(script.to_owned()), ..task(prompt) }
+}
+
+/// The script of a task for which there is something to do.
+pub(crate) const SAYS_YES: &str =
+    r#"echo noise; echo '{"wakeAgent": true, "data": {"mails": ["from Ann", "from Bob"]}}'"#;
+/// The script of a task for which there is nothing to do.
+pub(crate) const SAYS_NO: &str = r#"echo '{"wakeAgent": false}'"#;
+
+/// Sees to it that a task's run says by this block that its agent slept, and ends.
+#[track_caller]
+pub(crate) fn assert_slept(agent: &mut Running) {
+    let block = agent.block();
+    let slept = Block { woke: Some(false), answered_seq: Some(Seq(1)), ..Block::success(None) };
+    assert_eq!((block, agent.code()), (slept, 0), "{}", agent.errors());
+}
+
 /// A picture in the group's folder, as a prompt names it: 2 by 2 points of red.
 pub(crate) fn picture(home: &Home, name: &str) -> FileInPrompt {
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, PNG).unwrap();
