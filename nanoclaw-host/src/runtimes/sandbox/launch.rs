@@ -27,7 +27,6 @@ use rustix::{
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::{UnixStream, unix::pipe},
-    process::{ChildStderr, ChildStdout},
 };
 
 use super::{
@@ -47,8 +46,8 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 pub(super) struct Launched {
     pub(super) helper: Helper,
     pub(super) stdin: pipe::Sender,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
     /// The answer to [`Task::Report`].
     pub(super) report: Option<Report>,
 }
@@ -72,7 +71,7 @@ pub(super) async fn launch(
     let mut command = bare_command(program, OwnedFd::from(theirs).into());
     command.arg0("nanoclaw-sandbox").arg(HIDDEN_WORD).arg(name);
     let mut helper = spawner.spawn(command).await?;
-    let (stdout, stderr) = helper.take_output().ok_or_else(|| io::Error::other("the helper has no output"))?;
+    let (stdout, stderr) = helper.take_output()?;
     // The command holds the helper's end of the socket and was dropped with the spawner's request.
     let refusal = match tokio::time::timeout(PATIENCE, talk.carry_on(input_end, asked)).await {
         Ok(Ok(report)) => {

@@ -16,7 +16,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    process::{Child, ChildStderr, ChildStdout, Command},
+    net::unix::pipe,
+    process::{Child, Command},
     runtime::Handle,
     sync::oneshot,
 };
@@ -70,9 +71,12 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    /// Takes the reading ends of its output.
-    pub(super) fn take_output(&mut self) -> Option<(ChildStdout, ChildStderr)> {
-        Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    /// Takes the reading ends of its output, and of its errors.
+    pub(super) fn take_output(&mut self) -> io::Result<(pipe::Receiver, pipe::Receiver)> {
+        let none = || io::Error::other("the helper has no output");
+        let stdout = self.child.stdout.take().ok_or_else(none)?.into_owned_fd()?;
+        let stderr = self.child.stderr.take().ok_or_else(none)?.into_owned_fd()?;
+        Ok((pipe::Receiver::from_owned_fd(stdout)?, pipe::Receiver::from_owned_fd(stderr)?))
     }
 
     /// Waits for its end, which is its container's end.

@@ -1,15 +1,10 @@
 //! Looks after one running container: carries its output, takes requests to end it, and sees its end.
 
-use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc, time::Duration};
+use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use nanoclaw_core::runtime::{Exit, Output};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::{ChildStderr, ChildStdout},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{net::unix::pipe, sync::mpsc, task::JoinHandle};
 
 use super::{limits::Groups, spawner::Helper};
 
@@ -32,7 +27,7 @@ pub(super) enum End {
 }
 
 /// Carries both output streams into one bounded queue, so that a reader of one cannot be blocked by the other.
-pub(super) fn pump(stdout: ChildStdout, stderr: ChildStderr) -> (mpsc::Receiver<Output>, Pumps) {
+pub(super) fn pump(stdout: pipe::Receiver, stderr: pipe::Receiver) -> (mpsc::Receiver<Output>, Pumps) {
     let (queue, output) = mpsc::channel(64);
     let pumps = [
         tokio::spawn(carry(stdout, queue.clone(), Output::Stdout)),
@@ -47,16 +42,17 @@ pub(super) struct Pumps {
     queue: mpsc::Sender<Output>,
 }
 
-async fn carry(mut stream: impl AsyncRead + Unpin, queue: mpsc::Sender<Output>, kind: fn(bytes::Bytes) -> Output) {
+async fn carry(stream: pipe::Receiver, queue: mpsc::Sender<Output>, kind: fn(bytes::Bytes) -> Output) {
     const CHUNK: usize = 64 * 1024;
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(CHUNK);
-        match stream.read_buf(&mut buffer).await {
+    while stream.readable().await.is_ok() {
+        // Room is made only now: a container is silent most of its life, and would hold it.
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        match stream.try_read_buf(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        if queue.send(kind(buffer.split().freeze())).await.is_err() {
+        if queue.send(kind(chunk.freeze())).await.is_err() {
             return;
         }
     }
@@ -100,7 +96,7 @@ pub(super) async fn watch(
     if by_kill && groups.is_some_and(|groups| groups.ran_out_of_memory()) { Exit::OutOfMemory } else { exit }
 }
 
-async fn kill(helper: &mut Helper) -> std::io::Result<ExitStatus> {
+async fn kill(helper: &mut Helper) -> io::Result<ExitStatus> {
     helper.kill_container();
     if let Ok(status) = tokio::time::timeout(KILLED, helper.wait()).await {
         return status;
