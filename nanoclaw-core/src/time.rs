@@ -36,6 +36,13 @@ impl Timestamp {
         self.0.div_euclid(24 * 60 * 60 * 1000)
     }
 
+    /// How long this moment is after `earlier`; zero when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        let ms = self.0.saturating_sub(earlier.0);
+        std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
     /// This moment and `duration` more; saturates at the end of time.
     #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Self {
@@ -106,5 +113,11 @@ mod tests {
     fn adding_stops_at_the_end_of_time() {
         assert_eq!(Timestamp::from_ms(5).plus(Duration::from_millis(7)), Timestamp::from_ms(12));
         assert_eq!(Timestamp::from_ms(5).plus(Duration::MAX), Timestamp::from_ms(i64::MAX));
+    }
+
+    #[test]
+    fn a_moment_that_is_not_later_is_no_time_after_the_other() {
+        let (early, late) = (Timestamp::from_ms(5), Timestamp::from_ms(12));
+        assert_eq!((late.since(early), early.since(late)), (Duration::from_millis(7), Duration::ZERO));
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     launch::Launcher,
     mailbox::{MailboxError, Watcher},
     message::Seq,
+    pairing::{Pairing, PairingId},
     runtime::ContainerRuntime,
     senders::{Senders, UnknownPrivate},
     store::{
@@ -104,6 +105,7 @@ pub struct Orchestrator {
     store: Arc<dyn Store>,
     registrar: Registrar,
     agenda: Option<Agenda>,
+    pairings: Pairings,
     directory: Directory,
     channels: Channels,
     nudges: Nudges,
@@ -149,6 +151,7 @@ impl Orchestrator {
             directory: directory.clone(),
             events: events.clone(),
         };
+        let pairings = Pairings::new(parts.store.clone(), registrar.clone(), nudges.clone());
         let inbox = Inbox::new(
             alerts.clone(),
             doorkeeper.clone(),
@@ -158,7 +161,7 @@ impl Orchestrator {
                 events: events.clone(),
                 notices: notices.clone(),
             },
-            Pairings { store: parts.store.clone(), registrar: registrar.clone(), nudges: nudges.clone() },
+            pairings.clone(),
             &settings.run.assistant_name,
             events.clone(),
         );
@@ -231,7 +234,9 @@ impl Orchestrator {
             tracing::warn!("adopted containers said so much that it is still being committed");
         }
         let store = parts.store;
-        Ok((Self { store, registrar, agenda, directory, channels, nudges, late, notices, events, inbox }, running))
+        let orchestrator =
+            Self { store, registrar, agenda, pairings, directory, channels, nudges, late, notices, events, inbox };
+        Ok((orchestrator, running))
     }
 
     /// Where channels hand in what people write.
@@ -292,6 +297,31 @@ impl Orchestrator {
         }
         let _ = self.events.send(Input::Event(Event::GroupRemoved { group: folder.clone() })).await;
         Ok(())
+    }
+
+    /// Begins a pairing: its code is heard from now on, and that of the last one is void.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn begin_pairing(&self, pairing: &Pairing) -> Result<(), StoreError> {
+        self.pairings.begin(pairing).await
+    }
+
+    /// Waits until the pairing of this id is over: its code was written, or is void for whatever reason. Returns the last
+    /// pairing as it is then; one of another id took its place, or it was never there. Nothing is lost when it is dropped.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn pairing_over(&self, id: &PairingId) -> Result<Option<Pairing>, StoreError> {
+        self.pairings.over(id).await
+    }
+
+    /// Makes the code of this pairing void, unless it is over. Returns the last pairing as it is then.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn withdraw_pairing(&self, id: &PairingId) -> Result<Option<Pairing>, StoreError> {
+        self.pairings.withdraw(id).await
     }
 
     /// The group of a folder, if it is registered.

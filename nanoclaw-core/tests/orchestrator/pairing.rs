@@ -1,15 +1,18 @@
-//! A chat becomes a group by a code that is written in it.
+//! A chat becomes a group by a code that is written in it, and whoever waits for that learns of it.
+
+use std::time::Duration;
 
 use nanoclaw_core::{
     chat::ChatKind,
     group::{GroupRole, TriggerPolicy},
     message::{InboundMessage, Seq},
     orchestrator::Receipt,
-    pairing::{MOST_TRIES, Pairing, PairingCode, PairingEnd, PairingStanding, Place, Registers},
+    pairing::{HOLDS_FOR, MOST_TRIES, Pairing, PairingCode, PairingEnd, PairingId, PairingStanding, Place, Registers},
     senders::{SenderPolicy, UnknownPrivate},
-    store::Store,
-    time::Timestamp,
+    store::{Store, StoreError},
+    time::{Timestamp, test_clock},
 };
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     echo,
@@ -18,8 +21,8 @@ use crate::{
 
 const WRONG: &str = "22222-22222";
 
-/// A pairing for the main group begins; its code, as it is shown.
-async fn begin(store: &dyn Store) -> String {
+/// A pairing for the main group, and its code, as it is shown.
+fn new_pairing() -> (Pairing, String) {
     let registers = Registers {
         folder: folder("main"),
         name: "Main".to_owned(),
@@ -27,8 +30,14 @@ async fn begin(store: &dyn Store) -> String {
         role: GroupRole::Main,
     };
     let (pairing, code) = Pairing::begin(1, u128::MAX / 7, registers, Timestamp::now());
+    (pairing, code.shown())
+}
+
+/// One begins; its code.
+async fn begin(store: &dyn Store) -> String {
+    let (pairing, code) = new_pairing();
     store.begin_pairing(&pairing).await.unwrap();
-    code.shown()
+    code
 }
 
 async fn empty() -> EmptyHouse {
@@ -201,4 +210,101 @@ async fn a_claim_of_which_an_error_was_told_and_that_happened_is_served_when_it_
     claimed(&house, &said).await;
     house.write_to("test:ann", "hello").await;
     house.shown(&[NOW_MAIN, "heard hello"]).await;
+}
+
+// --- waiting for it ---------------------------------------------------------------------------------------------------
+
+type Over = JoinHandle<Result<Option<Pairing>, StoreError>>;
+
+/// A pairing begins, by the handle; its code, and somebody who waits until it is over.
+async fn awaited(house: &House) -> (Pairing, String, Over) {
+    let (pairing, code) = new_pairing();
+    house.orchestrator.begin_pairing(&pairing).await.unwrap();
+    let (orchestrator, id) = (house.orchestrator.clone(), pairing.id.clone());
+    let over = tokio::spawn(async move { orchestrator.pairing_over(&id).await });
+    still_waits(&over).await;
+    (pairing, code, over)
+}
+
+/// Nothing else is to be done at this moment, and it waits.
+async fn still_waits(over: &Over) {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!over.is_finished());
+}
+
+/// How the pairing stands for which somebody waits, told without a moment's delay.
+async fn told(over: Over) -> PairingStanding {
+    let before = Instant::now();
+    let last = over.await.unwrap().unwrap().unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    last.standing(Timestamp::now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_code_learns_at_once_that_it_was_written() {
+    let house = empty().await.start().await;
+    let (_, code, over) = awaited(&house).await;
+    accept(&house, &private(&house, "test:eve", WRONG)).await;
+    still_waits(&over).await;
+    claimed(&house, &private(&house, "test:ann", &code)).await;
+    assert!(
+        matches!(told(over).await, PairingStanding::Ended(PairingEnd::Claimed(by)) if by.chat.as_str() == "test:ann")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_code_learns_that_it_was_written_in_the_wrong_place_or_guessed_too_often() {
+    let house = empty().await.start().await;
+    let (_, code, over) = awaited(&house).await;
+    claimed(&house, &InboundMessage { chat_kind: Some(ChatKind::Group), ..house.message("test:many", &code) }).await;
+    assert!(matches!(told(over).await, PairingStanding::Ended(PairingEnd::Refused { .. })));
+
+    let (_, _, over) = awaited(&house).await;
+    for _ in 0..MOST_TRIES {
+        still_waits(&over).await;
+        accept(&house, &private(&house, "test:eve", WRONG)).await;
+    }
+    assert_eq!(told(over).await, PairingStanding::TriesUsedUp);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_code_learns_that_it_was_withdrawn_or_replaced() {
+    let house = empty().await.start().await;
+    let (pairing, _, over) = awaited(&house).await;
+    let withdrawn = house.orchestrator.withdraw_pairing(&pairing.id).await.unwrap().unwrap();
+    assert_eq!(withdrawn.end, Some(PairingEnd::Withdrawn));
+    assert_eq!(told(over).await, PairingStanding::Ended(PairingEnd::Withdrawn));
+
+    let (pairing, _, over) = awaited(&house).await;
+    let next = Pairing { id: PairingId::new("the-next").unwrap(), ..pairing };
+    house.orchestrator.begin_pairing(&next).await.unwrap();
+    assert_eq!(over.await.unwrap().unwrap(), Some(next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_code_that_nobody_writes_learns_that_when_its_time_is_over() {
+    let house = empty().await.start().await;
+    test_clock::set(Some(Timestamp::from_ms(1_772_600_000_000)));
+    let began = Instant::now();
+    let (_, _, over) = awaited(&house).await;
+    let last = over.await.unwrap().unwrap().unwrap();
+    assert_eq!((last.standing(Timestamp::now()), began.elapsed()), (PairingStanding::TimeOver, HOLDS_FOR));
+    // One that is over, or was never there, is not waited for.
+    let again = house.orchestrator.pairing_over(&last.id).await.unwrap();
+    let never = house.orchestrator.pairing_over(&PairingId::new("never").unwrap()).await.unwrap();
+    assert_eq!((again, never, began.elapsed()), (Some(last.clone()), Some(last), HOLDS_FOR));
+    test_clock::set(None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_which_an_error_was_told_is_told_to_who_waits_when_it_comes_again() {
+    let house = empty().await.start().await;
+    let (_, code, over) = awaited(&house).await;
+    let said = private(&house, "test:ann", &code);
+    house.store.fail_writes("the disk is full");
+    house.orchestrator.inbox().accept(said.clone()).await.unwrap_err();
+    still_waits(&over).await;
+    house.store.mend();
+    claimed(&house, &said).await;
+    assert!(matches!(told(over).await, PairingStanding::Ended(PairingEnd::Claimed(_))));
 }

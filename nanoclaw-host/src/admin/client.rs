@@ -3,7 +3,11 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use nanoclaw_core::{chat::ChannelName, pairing::PairingId, store::Resolution};
+use nanoclaw_core::{
+    chat::ChannelName,
+    pairing::{HOLDS_FOR, PairingId},
+    store::Resolution,
+};
 use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::Mutex,
@@ -28,10 +32,13 @@ use crate::{
 
 /// How long the service may take for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take for one that waits for what people do: until a code is void, and as long as for any other.
+const WAIT_LIMIT: Duration = HOLDS_FOR.saturating_add(ANSWER_LIMIT);
 /// How long it may take to say that it is there.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
-/// A connection to the running service. Requests through one client are answered one after the other.
+/// A connection to the running service. Requests through one client are answered one after the other; one that is dropped is
+/// given up by the service when it is asked the next.
 pub struct Client {
     socket: PathBuf,
     stream: Mutex<Connection>,
@@ -81,14 +88,16 @@ impl Client {
     /// # Errors
     /// The service's refusal, or what kept it from answering.
     pub async fn call(&self, request: &AdminRequest) -> Result<AdminResponse, AdminError> {
+        let limit = if request.waits() { WAIT_LIMIT } else { ANSWER_LIMIT };
         let mut connection = self.stream.lock().await;
-        match tokio::time::timeout(ANSWER_LIMIT, connection.call(request)).await {
+        match tokio::time::timeout(limit, connection.call(request)).await {
             Ok(Ok(outcome)) => match outcome {
                 Outcome::Ok(response) => Ok(response),
                 Outcome::Error(error) => Err(error),
             },
+            Ok(Err(error)) if is_hang_up(&error) => Err(self.failure("it ended, or closed the connection")),
             Ok(Err(error)) => Err(self.failure(&error.to_string())),
-            Err(_) => Err(self.failure(&format!("no answer within {} s", ANSWER_LIMIT.as_secs()))),
+            Err(_) => Err(self.failure(&format!("no answer within {} s", limit.as_secs()))),
         }
     }
 
@@ -176,8 +185,8 @@ impl AdminHandler for Client {
         }
     }
 
-    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
-        match self.call(&AdminRequest::PairingShow { id: id.clone() }).await? {
+    async fn pairing_over(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        match self.call(&AdminRequest::PairingOver { id: id.clone() }).await? {
             AdminResponse::Pairing(state) => Ok(state),
             _ => Err(self.unexpected()),
         }

@@ -35,8 +35,8 @@ pub trait AdminHandler: Send + Sync + 'static {
     /// Makes a code by which a private chat becomes a group; the code before it is void. Only a running service hears codes.
     async fn pair(&self, new: NewPairing) -> Result<PairingView, AdminError>;
 
-    /// How a pairing stands.
-    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError>;
+    /// Waits until a pairing is over, and says how it ended. Only a running service hears codes.
+    async fn pairing_over(&self, id: &PairingId) -> Result<PairingState, AdminError>;
 
     /// Makes a pairing's code void, unless it is over; says how it stands then.
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError>;

@@ -316,19 +316,17 @@ impl AdminHandler for OnStore {
     }
 
     async fn pair(&self, _: NewPairing) -> Result<PairingView, AdminError> {
-        let message = "no service runs, so nobody would hear the code";
-        Err(AdminError::new(ErrorKind::Failed, message)
-            .with_help("`nanoclaw run` starts it; then ask for a code again"))
+        Err(nobody_hears())
     }
 
-    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
-        let last = self.store.pairing().await?;
-        Ok(PairingState::of(id, last.as_ref(), Timestamp::now()))
+    async fn pairing_over(&self, _: &PairingId) -> Result<PairingState, AdminError> {
+        Err(nobody_hears())
     }
 
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
         self.store.withdraw_pairing(id).await?;
-        self.pairing(id).await
+        let last = self.store.pairing().await?;
+        Ok(PairingState::of(id, last.as_ref(), Timestamp::now()))
     }
 
     async fn connect_channel(&self, _: &ChannelName) -> Result<(), AdminError> {
@@ -432,6 +430,11 @@ impl Resolver for OnStore {
     async fn drop_waiting(&self, group: &GroupFolder, through: Seq) -> Result<(), StoreError> {
         self.store.give_up(group, &GiveUp::dropped(through), Timestamp::now()).await.map(drop)
     }
+}
+
+fn nobody_hears() -> AdminError {
+    AdminError::new(ErrorKind::Failed, "no service runs, so nobody would hear the code")
+        .with_help("`nanoclaw run` starts it; then ask for a code again")
 }
 
 /// What the types cannot say of a group that is to be added. Checked here, because requests come by the socket too.

@@ -6,6 +6,9 @@
 //! → {"id":2,"command":"groups_show","args":{"group":"famly"}}
 //! ← {"id":2,"error":{"kind":"not_found","message":"there is no group famly","help":"did you mean family?"}}
 //! ```
+//!
+//! A request that waits for something ([`AdminRequest::waits`]) is given up, with an error for an answer, when the client says
+//! something else, ends its side, or the service ends.
 
 use nanoclaw_core::{chat::ChannelName, pairing::PairingId, store::Resolution};
 use serde::{Deserialize, Serialize};
@@ -52,8 +55,8 @@ pub enum AdminRequest {
     },
     /// See [`AdminHandler::pair`].
     GroupsPair(NewPairing),
-    /// See [`AdminHandler::pairing`].
-    PairingShow {
+    /// See [`AdminHandler::pairing_over`].
+    PairingOver {
         /// Its name.
         id: PairingId,
     },
@@ -141,6 +144,14 @@ pub enum AdminRequest {
     CredentialsReload,
 }
 
+impl AdminRequest {
+    /// Whether the answer waits for what people do, and not for us alone.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::PairingOver { .. })
+    }
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,7 +173,7 @@ pub enum AdminResponse {
     Removed(GroupView),
     /// To [`AdminRequest::GroupsPair`].
     PairingBegun(PairingView),
-    /// To [`AdminRequest::PairingShow`] and [`AdminRequest::PairingWithdraw`].
+    /// To [`AdminRequest::PairingOver`] and [`AdminRequest::PairingWithdraw`].
     Pairing(PairingState),
     /// To [`AdminRequest::ConnectChannel`].
     Connecting,
@@ -220,17 +231,15 @@ pub(super) enum Outcome {
     Error(AdminError),
 }
 
-/// Answers one request line.
-pub(super) async fn answer(line: &str, handler: &dyn AdminHandler) -> ResponseLine {
-    let (id, request) = parse(line);
-    let outcome = match request {
-        Ok(request) => dispatch(request, handler).await,
-        Err(error) => Err(error),
-    };
-    ResponseLine { id, outcome: outcome.map_or_else(Outcome::Error, Outcome::Ok) }
+impl ResponseLine {
+    /// The response to the request of this id.
+    pub(super) fn to(id: Option<u64>, outcome: Result<AdminResponse, AdminError>) -> Self {
+        Self { id, outcome: outcome.map_or_else(Outcome::Error, Outcome::Ok) }
+    }
 }
 
-fn parse(line: &str) -> (Option<u64>, Result<AdminRequest, AdminError>) {
+/// The request in a line, and its id when it has one that can be read.
+pub(super) fn parse(line: &str) -> (Option<u64>, Result<AdminRequest, AdminError>) {
     let bad = |reason: serde_json::Error| {
         AdminError::new(ErrorKind::BadRequest, format!("the request cannot be understood: {reason}")).with_help(
             "a request is a line {\"id\":1,\"command\":\"status\"}; are client and service of the same version?",
@@ -244,7 +253,8 @@ fn parse(line: &str) -> (Option<u64>, Result<AdminRequest, AdminError>) {
     (id, serde_json::from_value(value).map_err(bad))
 }
 
-async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<AdminResponse, AdminError> {
+/// Answers one request.
+pub(super) async fn answer(request: AdminRequest, handler: &dyn AdminHandler) -> Result<AdminResponse, AdminError> {
     Ok(match request {
         AdminRequest::Hello => AdminResponse::Hello { version: env!("CARGO_PKG_VERSION").to_owned() },
         AdminRequest::Status => AdminResponse::Status(handler.status().await?),
@@ -253,7 +263,7 @@ async fn dispatch(request: AdminRequest, handler: &dyn AdminHandler) -> Result<A
         AdminRequest::GroupsAdd(new) => AdminResponse::Added(handler.add_group(new).await?),
         AdminRequest::GroupsRemove { group } => AdminResponse::Removed(handler.remove_group(&group).await?),
         AdminRequest::GroupsPair(new) => AdminResponse::PairingBegun(handler.pair(new).await?),
-        AdminRequest::PairingShow { id } => AdminResponse::Pairing(handler.pairing(&id).await?),
+        AdminRequest::PairingOver { id } => AdminResponse::Pairing(handler.pairing_over(&id).await?),
         AdminRequest::ConnectChannel { channel } => {
             handler.connect_channel(&channel).await?;
             AdminResponse::Connecting

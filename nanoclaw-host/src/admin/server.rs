@@ -8,7 +8,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     handler::AdminHandler,
-    protocol::{MAX_REQUEST_BYTES, Outcome, ResponseLine, answer},
+    protocol::{MAX_REQUEST_BYTES, ResponseLine, answer, parse},
     types::{AdminError, ErrorKind},
 };
 use crate::{
@@ -80,14 +80,35 @@ async fn converse(
 ) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader, MAX_REQUEST_BYTES);
+    // What came while a request waited.
+    let mut next = None;
     loop {
-        let line = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            line = reader.next() => line?,
+        let line = match next.take() {
+            Some(line) => line,
+            None => tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                line = reader.next() => line?,
+            },
         };
         let response = match line {
             None | Some(Line::Torn) => return Ok(()),
-            Some(Line::Text(line)) => answer(&line, handler.as_ref()).await,
+            Some(Line::Text(line)) => {
+                let (id, request) = parse(&line);
+                let outcome = match request {
+                    Ok(request) if request.waits() => tokio::select! {
+                        biased;
+                        outcome = answer(request, handler.as_ref()) => outcome,
+                        () = shutdown.cancelled() => Err(AdminError::new(ErrorKind::Failed, "the service is ending")),
+                        line = reader.next() => {
+                            next = Some(line?);
+                            Err(AdminError::new(ErrorKind::Failed, "nobody waits for it any more"))
+                        }
+                    },
+                    Ok(request) => answer(request, handler.as_ref()).await,
+                    Err(error) => Err(error),
+                };
+                ResponseLine::to(id, outcome)
+            }
             Some(Line::Refused(reason)) => bad_request(reason),
             Some(Line::Endless) => bad_request("the request does not end; the connection is closed".to_owned()),
         };
@@ -106,7 +127,7 @@ fn bad_request(reason: String) -> ResponseLine {
 }
 
 fn refusal(error: AdminError) -> ResponseLine {
-    ResponseLine { id: None, outcome: Outcome::Error(error) }
+    ResponseLine::to(None, Err(error))
 }
 
 fn log_end(ended: Result<std::io::Result<()>, tokio::task::JoinError>) {

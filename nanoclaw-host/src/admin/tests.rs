@@ -17,7 +17,10 @@ use nanoclaw_core::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -325,7 +328,17 @@ async fn what_no_group_can_be_is_refused_with_a_reason() {
 }
 
 /// A service that knows more than the store: what the wire carries.
-struct Stub;
+#[derive(Clone, Default)]
+struct Stub {
+    /// How many wait until a pairing is over.
+    waiting: watch::Sender<usize>,
+}
+
+impl Stub {
+    async fn waiting(&self, many: usize) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting == many).await.unwrap();
+    }
+}
 
 #[async_trait]
 impl AdminHandler for Stub {
@@ -375,8 +388,14 @@ impl AdminHandler for Stub {
         let ends_at_ms = Timestamp::from_ms(2000);
         Ok(PairingView { id: PairingId::new("7").unwrap(), code: "ABCDE-23456".into(), ends_at_ms, tries: 5 })
     }
-    async fn pairing(&self, _: &PairingId) -> Result<PairingState, AdminError> {
-        Ok(PairingState::Open { tries_left: 5 })
+    /// Some are over when that is asked, the one of this name never is.
+    async fn pairing_over(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        if id.as_str() != NEVER {
+            return Ok(PairingState::TimeOver);
+        }
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        let _until_dropped = DropGuard(|| self.waiting.send_modify(|waiting| *waiting -= 1));
+        std::future::pending().await
     }
     async fn withdraw_pairing(&self, _: &PairingId) -> Result<PairingState, AdminError> {
         Ok(PairingState::Withdrawn)
@@ -435,6 +454,19 @@ impl AdminHandler for Stub {
     }
 }
 
+/// A pairing that is never over for [`Stub`], and a request that waits for it.
+const NEVER: &str = "never";
+const WAIT: &str = "{\"id\":1,\"command\":\"pairing_over\",\"args\":{\"id\":\"never\"}}\n";
+
+/// Does this when it is dropped.
+struct DropGuard<F: Fn()>(F);
+
+impl<F: Fn()> Drop for DropGuard<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 fn turn() -> TurnView {
     TurnView {
         id: "family/17".into(),
@@ -453,7 +485,7 @@ fn turn() -> TurnView {
 
 #[tokio::test]
 async fn turns_travel_by_the_socket() {
-    let service = Service::start(|_| Arc::new(Stub));
+    let service = Service::start(|_| Arc::new(Stub::default()));
     let client = Client::connect(&service.home).await.unwrap();
     assert_eq!(client.turns(Some("family"), true).await.unwrap(), [turn()]);
     assert_eq!(client.turn("family/17").await.unwrap().turn, turn());
@@ -513,12 +545,12 @@ async fn tasks_travel_by_the_socket_and_are_refused_with_what_would_do() {
 
 #[tokio::test]
 async fn pairings_travel_by_the_socket_and_their_code_is_in_no_debug_output() {
-    let service = Service::start(|_| Arc::new(Stub));
+    let service = Service::start(|_| Arc::new(Stub::default()));
     let client = Client::connect(&service.home).await.unwrap();
     let folder = GroupFolder::new("main").unwrap();
     let pairing = client.pair(NewPairing { folder, name: "Main".into(), role: GroupRole::Main }).await.unwrap();
     assert_eq!((&*pairing.code, pairing.tries), ("ABCDE-23456", 5));
-    assert_eq!(client.pairing(&pairing.id).await.unwrap(), PairingState::Open { tries_left: 5 });
+    assert_eq!(client.pairing_over(&pairing.id).await.unwrap(), PairingState::TimeOver);
     assert_eq!(client.withdraw_pairing(&pairing.id).await.unwrap(), PairingState::Withdrawn);
     assert!(!format!("{pairing:?}").contains("ABCDE"), "{pairing:?}");
 }
@@ -546,7 +578,60 @@ async fn a_code_is_for_a_group_that_can_be_and_for_a_service_that_runs() {
     assert_eq!(refused.message, "no service runs, so nobody would hear the code");
     assert_eq!(handler.store.pairing().await.unwrap(), None);
     let unknown = PairingId::new("7").unwrap();
-    assert_eq!(handler.pairing(&unknown).await.unwrap(), PairingState::Replaced);
+    assert_eq!(handler.pairing_over(&unknown).await.unwrap_err(), refused);
+    assert_eq!(handler.withdraw_pairing(&unknown).await.unwrap(), PairingState::Replaced);
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_can_ask_the_next_at_once() {
+    let stub = Stub::default();
+    let service = Service::start(|_| Arc::new(stub.clone()));
+    let client = Client::connect(&service.home).await.unwrap();
+    let never = PairingId::new(NEVER).unwrap();
+    tokio::select! {
+        over = client.pairing_over(&never) => panic!("{over:?}"),
+        () = stub.waiting(1) => {}
+    }
+    assert_eq!(client.withdraw_pairing(&never).await.unwrap(), PairingState::Withdrawn);
+    stub.waiting(0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_answered_before_what_the_client_says_next() {
+    let service = Service::start(|_| Arc::new(Stub::default()));
+    let mut client = service.raw().await;
+    let given_up = client.ask(format!("{WAIT}{{\"id\":2,\"command\":\"hello\"}}\n").as_bytes()).await;
+    let given_up = (&given_up["id"], &given_up["error"]["message"]);
+    assert_eq!(given_up, (&json!(1), &json!("nobody waits for it any more")));
+    let next = client.ask(b"").await;
+    assert_eq!((&next["id"], next["ok"]["hello"].is_object()), (&json!(2), true), "{next}");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_client_that_is_gone() {
+    let stub = Stub::default();
+    let service = Service::start(|_| Arc::new(stub.clone()));
+    let mut client = service.raw().await;
+    client.writer.write_all(WAIT.as_bytes()).await.unwrap();
+    stub.waiting(1).await;
+    drop(client);
+    stub.waiting(0).await;
+    drop(service);
+}
+
+#[tokio::test]
+async fn a_service_that_ends_tells_who_waits_and_waits_for_nobody() {
+    let stub = Stub::default();
+    let service = Service::start(|_| Arc::new(stub.clone()));
+    let client = Client::connect(&service.home).await.unwrap();
+    let never = PairingId::new(NEVER).unwrap();
+    let end = async {
+        stub.waiting(1).await;
+        service.shutdown.cancel();
+    };
+    let (told, ()) = tokio::join!(client.pairing_over(&never), end);
+    assert_eq!(told.unwrap_err().message, "the service is ending");
+    service.worker.await.unwrap();
 }
 
 /// A store with a group `tg_family` (chat `tg:1`) and this many messages in it that wake.
@@ -687,7 +772,7 @@ fn sorted() -> insta::internals::SettingsBindDropGuard {
 
 #[tokio::test]
 async fn the_wire_is_as_documented() {
-    let service = Service::start(|_| Arc::new(Stub));
+    let service = Service::start(|_| Arc::new(Stub::default()));
     let mut client = service.raw().await;
     let status = client.ask(b"{\"id\":1,\"command\":\"status\"}\n").await;
     let _sorted = sorted();
@@ -832,9 +917,12 @@ async fn messages_of_the_outbox_are_shown_and_decided_about() {
 
 #[tokio::test]
 async fn a_fault_in_a_handler_ends_one_conversation_and_not_the_service() {
-    let service = Service::start(|_| Arc::new(Stub));
+    let service = Service::start(|_| Arc::new(Stub::default()));
     let client = Client::connect(&service.home).await.unwrap();
     let error = client.group("x").await.unwrap_err();
     assert!(error.message.contains("did not answer"), "{error}");
-    assert_eq!(Client::connect(&service.home).await.unwrap().status().await.unwrap(), Stub.status().await.unwrap());
+    assert_eq!(
+        Client::connect(&service.home).await.unwrap().status().await.unwrap(),
+        Stub::default().status().await.unwrap()
+    );
 }

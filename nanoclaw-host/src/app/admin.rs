@@ -201,16 +201,18 @@ impl AdminHandler for OnService {
                 .map_err(|error| AdminError::new(ErrorKind::Failed, format!("/dev/urandom cannot be read: {error}")))
         };
         let (pairing, code) = Pairing::begin(random()?, random()?, registers, Timestamp::now());
-        self.on_store.store.begin_pairing(&pairing).await?;
+        self.orchestrator.begin_pairing(&pairing).await?;
         Ok(PairingView { id: pairing.id, code: code.shown(), ends_at_ms: pairing.ends_at, tries: MOST_TRIES })
     }
 
-    async fn pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
-        self.on_store.pairing(id).await
+    async fn pairing_over(&self, id: &PairingId) -> Result<PairingState, AdminError> {
+        let last = self.orchestrator.pairing_over(id).await?;
+        Ok(PairingState::of(id, last.as_ref(), Timestamp::now()))
     }
 
     async fn withdraw_pairing(&self, id: &PairingId) -> Result<PairingState, AdminError> {
-        self.on_store.withdraw_pairing(id).await
+        let last = self.orchestrator.withdraw_pairing(id).await?;
+        Ok(PairingState::of(id, last.as_ref(), Timestamp::now()))
     }
 
     async fn connect_channel(&self, channel: &ChannelName) -> Result<(), AdminError> {

@@ -126,10 +126,43 @@ fn a_code_is_void_after_its_end_after_five_wrong_ones_and_when_it_is_withdrawn()
     assert_eq!(write(&mut bridge, &replaced), false);
     assert_eq!(place.rows("SELECT folder FROM groups"), Vec::<String>::new());
     assert_eq!(place.rows("SELECT key FROM outbox"), Vec::<String>::new(), "nobody was told anything");
-    assert_eq!(write(&mut bridge, &last), true);
+    // Its answer may come before the word that it was accepted, for which nobody looks here.
+    bridge.private_message("net:7", "last", &last);
     assert!(bridge.show(&mut chat).starts_with("This chat is now the main group"));
     service.signal(Signal::TERM);
     assert_eq!(service.ended().code, Some(0));
+}
+
+#[test]
+fn a_service_that_ends_tells_who_waits_for_a_code_and_the_next_one_hears_it() {
+    let place = Place::bare();
+    let service = place.service();
+    let (pair, code) = waiting(&place);
+    service.signal(Signal::TERM);
+    let told = failure(pair);
+    // In which words, depends on whether it had the question yet.
+    assert!(told.contains("cannot tell what becomes of the code: the service "), "{told}");
+    assert!(told.contains("help: it holds until ") && told.contains("whenever the service runs"), "{told}");
+    let ended = service.ended();
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.stderr.contains("cut off"), "{}", ended.stderr);
+
+    let service = place.service();
+    let mut bridge = Bridge::connect(&place);
+    bridge.private_message("net:7", "1", &code);
+    assert!(bridge.show(&mut Chat::default()).starts_with("This chat is now the main group"));
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+}
+
+#[test]
+fn a_service_that_dies_ends_the_wait_for_a_code() {
+    let place = Place::bare();
+    let service = place.service();
+    let (pair, _) = waiting(&place);
+    service.kill();
+    let told = failure(pair);
+    assert!(told.contains("it ended, or closed the connection") && told.contains("help: it holds until "), "{told}");
 }
 
 #[test]

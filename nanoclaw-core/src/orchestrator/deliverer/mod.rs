@@ -280,8 +280,7 @@ impl Deliverer {
         if let Some(wait) = wait.filter(|wait| wait.id == row.delivery.id && wait.not_before == row.not_before) {
             return Some(wait.until);
         }
-        let wait = u64::try_from(row.not_before.as_ms().saturating_sub(Timestamp::now().as_ms())).unwrap_or(0);
-        let wait = Duration::from_millis(wait).min(self.settings.max_delay);
+        let wait = row.not_before.since(Timestamp::now()).min(self.settings.max_delay);
         (row.delivery.attempts > 0 && !wait.is_zero()).then(|| Instant::now() + wait)
     }
 }

@@ -99,7 +99,7 @@ impl Loop {
     /// Says when the groups were last used, the latest first, as far as their runs of late tell. A run of which nothing was
     /// asked is no use.
     async fn tell_who_was_used(&mut self) -> Result<(), StartError> {
-        let now = Timestamp::now().as_ms();
+        let now = Timestamp::now();
         let mut seen = BTreeSet::new();
         for run in self.context.store.runs(None, RUNS_REMEMBERED).await? {
             if seen.contains(&run.id.group) {
@@ -108,8 +108,7 @@ impl Loop {
             let Some(turn) = self.context.store.turns(&run.id).await?.pop() else { continue };
             seen.insert(run.id.group.clone());
             let last = turn.ended_at.map_or(turn.handed_at, |ended| ended.max(turn.handed_at));
-            let ago = Duration::from_millis(u64::try_from(now.saturating_sub(last.as_ms())).unwrap_or(0));
-            self.handle(Event::UsedBefore { group: run.id.group, ago }).await;
+            self.handle(Event::UsedBefore { group: run.id.group, ago: now.since(last) }).await;
         }
         Ok(())
     }

@@ -48,10 +48,7 @@ fn retry_of_failure(kind: FailureKind, retry_at: Option<Timestamp>, now: Timesta
     match kind {
         FailureKind::Login => when_mended(Trouble::Login, None),
         FailureKind::Quota => {
-            let wait = |at: Timestamp| {
-                let ms = u64::try_from(at.as_ms().saturating_sub(now.as_ms())).unwrap_or(0);
-                Duration::from_millis(ms).clamp(QUOTA_SOONEST, QUOTA_LATEST)
-            };
+            let wait = |at: Timestamp| at.since(now).clamp(QUOTA_SOONEST, QUOTA_LATEST);
             when_mended(Trouble::Quota, retry_at.map(wait))
         }
         // The model's service is down or busy, which says nothing about what it was asked: nothing is set aside for it.

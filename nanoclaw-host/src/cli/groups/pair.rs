@@ -1,7 +1,5 @@
 //! `nanoclaw groups pair`: a code by which a private chat becomes a group, and who wrote it.
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 use nanoclaw_core::group::{GroupFolder, GroupRole};
 
@@ -59,7 +57,8 @@ pub(super) async fn run(args: PairArgs, home: &dyn AdminHandler, zone: &TimeZone
         return Ok(());
     }
     let state = tokio::select! {
-        state = ended(home, &pairing) => state.map_err(|error| gone(&error, &pairing, zone))?,
+        state = home.pairing_over(&pairing.id) => state.map_err(|error| gone(&error, &pairing, zone))?,
+        // It says how it stands: somebody may have written the code at this moment.
         () = asked_to_end => home.withdraw_pairing(&pairing.id).await?,
     };
     if json {
@@ -98,18 +97,6 @@ fn show(pairing: &PairingView, no_wait: bool, zone: &TimeZone) -> anyhow::Result
     Ok(())
 }
 
-/// How often the service is asked. Somebody is looking at a screen.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
-
-async fn ended(home: &dyn AdminHandler, pairing: &PairingView) -> Result<PairingState, AdminError> {
-    loop {
-        match home.pairing(&pairing.id).await? {
-            PairingState::Open { .. } => tokio::time::sleep(BETWEEN_LOOKS).await,
-            state => return Ok(state),
-        }
-    }
-}
-
 fn gone(error: &AdminError, pairing: &PairingView, zone: &TimeZone) -> anyhow::Error {
     let until = output::time(pairing.ends_at_ms, zone);
     with_help(
@@ -144,6 +131,10 @@ fn told(state: &PairingState, json: bool) -> anyhow::Result<()> {
         }
         PairingState::TimeOver => Err(with_help("nobody wrote the code in time, so it is void", again)),
         PairingState::Replaced => Err(with_help("somebody asked for another code, so this one is void", again)),
-        PairingState::Open { .. } => Ok(()),
+        // The machine's clock was set back while it was waited for.
+        PairingState::Open { .. } => Err(with_help(
+            "the code holds longer than it was waited for",
+            "`nanoclaw groups list` shows what became of it",
+        )),
     }
 }
