@@ -76,7 +76,8 @@ impl<'a, T: Send + 'a> Lanes<'a, T> {
     /// done, and what comes after it is.
     ///
     /// # Errors
-    /// Why nothing can be stored just now.
+    /// Why nothing can be stored just now; the session is over then. What waits behind that which was not stored is not begun:
+    /// stored without it, it would look as if all before it had come.
     pub(super) async fn done(&mut self) -> Result<T, String> {
         loop {
             let Some(Done { lane, ticket, outcome }) = self.running.next().await else {
@@ -84,14 +85,15 @@ impl<'a, T: Send + 'a> Lanes<'a, T> {
                 return std::future::pending().await;
             };
             self.count -= 1;
+            if let Err(NotDone::NotStored(reason)) = outcome {
+                return Err(reason);
+            }
             match self.waiting.get_mut(&lane).and_then(VecDeque::pop_front) {
                 Some((ticket, work)) => self.begin(lane, ticket, work),
                 None => drop(self.waiting.remove(&lane)),
             }
-            match outcome {
-                Ok(()) => return Ok(ticket),
-                Err(NotDone::NotStored(reason)) => return Err(reason),
-                Err(NotDone::Fault) => {}
+            if outcome.is_ok() {
+                return Ok(ticket);
             }
         }
     }
@@ -167,6 +169,15 @@ mod tests {
         lanes.put("two".into(), 3, async { Err("the disk is full".to_owned()) }.boxed());
         let told = [lanes.done().await, lanes.done().await];
         assert!(told.contains(&Ok(2)) && told.contains(&Err("the disk is full".to_owned())), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_behind_something_that_could_not_be_stored_is_not_begun() {
+        let mut lanes = Lanes::of(9);
+        lanes.put("one".into(), 1, async { Err("the disk is full".to_owned()) }.boxed());
+        lanes.put("one".into(), 2, async { Ok(()) }.boxed());
+        assert_eq!(lanes.done().await, Err("the disk is full".to_owned()));
+        assert!(lanes.end().await.is_empty());
     }
 
     #[tokio::test]

@@ -62,6 +62,7 @@ struct IntakeState {
     heard_until: HashMap<ChatId, Timestamp>,
     no_wake: HashSet<ChatId>,
     failing: bool,
+    fails_next: bool,
     panics_next: bool,
     /// What the owner was told.
     told: Vec<String>,
@@ -121,6 +122,11 @@ impl FakeIntake {
         self.state.lock().unwrap().failing = failing;
     }
 
+    /// The next message cannot be stored; those after it can.
+    pub(crate) fn fail_next(&self) {
+        self.state.lock().unwrap().fails_next = true;
+    }
+
     /// The next message meets a fault of ours.
     pub(crate) fn panic_next(&self) {
         self.state.lock().unwrap().panics_next = true;
@@ -150,7 +156,7 @@ impl Intake for FakeIntake {
             drop(state);
             panic!("the intake was asked to panic");
         }
-        if state.failing {
+        if std::mem::take(&mut state.fails_next) || state.failing {
             return Err(StoreError::Failed { action: "accept a message", reason: "the disk is full".to_owned() });
         }
         if state.unregistered.contains(&message.chat) {
