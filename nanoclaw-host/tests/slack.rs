@@ -8,7 +8,7 @@ mod channel_fakes;
 use std::{fs, ops::Deref, time::Duration};
 
 use channel_fakes::{
-    delivery,
+    FakeIntake, delivery,
     services::{Served, Surroundings, is_whole, long_text, store_secrets, with_report},
     soon,
 };
@@ -17,6 +17,7 @@ use nanoclaw_core::{
     channel::{Repeat, SendError},
     chat::ChatKind,
     delivery::{Answered, Delivery},
+    time::Timestamp,
 };
 use nanoclaw_fakes::slack::{FakeSlack, Fault};
 use nanoclaw_host::{
@@ -54,9 +55,14 @@ impl Place {
     }
 
     fn with(slack: FakeSlack, tokens: &[(&str, &str)], required: bool) -> Self {
+        Self::prepared(slack, tokens, required, |_| {})
+    }
+
+    fn prepared(slack: FakeSlack, tokens: &[(&str, &str)], required: bool, prepare: impl FnOnce(&FakeIntake)) -> Self {
         slack.conversation("C1", "general");
         slack.conversation("C2", "random");
         let surroundings = Surroundings::with(tokens);
+        prepare(&surroundings.intake);
         let settings = SlackSettings { required, api_url: slack.api_url().parse().unwrap() };
         Self { served: surroundings.serve(settings, start), slack }
     }
@@ -220,6 +226,106 @@ async fn a_lost_connection_is_made_again_and_nothing_is_missed() {
         .await;
     place.state("connected", ChannelState::is_connected).await;
     place.end().await;
+}
+
+/// The moment of a message.
+fn moment_of(ts: &str) -> Timestamp {
+    Timestamp::from_ms(ts.split('.').next().unwrap().parse::<i64>().unwrap() * 1000)
+}
+
+/// A fake Slack that waits for a host: what was said in C1 since `heard` will not be said again.
+async fn slack_that_gave_up() -> (FakeSlack, String) {
+    let slack = FakeSlack::start().await.unwrap();
+    slack.conversation("C1", "general");
+    slack.say("C1", "U1", "long ago");
+    let heard = slack.say("C1", "U1", "heard");
+    (slack, heard)
+}
+
+#[tokio::test]
+async fn what_slack_gave_up_to_say_again_is_asked_for_and_comes_before_what_is_said_since() {
+    let (slack, heard) = slack_that_gave_up().await;
+    slack.limit_pages(15);
+    for number in 0..40 {
+        slack.say("C1", "U1", &format!("missed {number}"));
+    }
+    slack.say("C2", "U1", "in a chat that is no group");
+    slack.give_up_events();
+    // Two limits, an answer that is none, and an error that passes.
+    slack.fail_next_in("conversations.history", "C1", Fault::Limited { seconds: 0 });
+    slack.fail_next_in("conversations.history", "C1", Fault::DropAfter);
+    slack.fail_next_in("conversations.history", "C1", Fault::Error("internal_error".to_owned()));
+    slack.fail_next_in("conversations.history", "C1", Fault::Slow);
+    let place = Place::prepared(slack, &GOOD, false, |intake| {
+        intake.heard_until("slack:C1", moment_of(&heard));
+        // A group that the app cannot read keeps nobody waiting.
+        intake.heard_until("slack:C9", Timestamp::now());
+    });
+    place.slack.wait_until("the slow answer", |seen| seen.count_in("conversations.history", "C1") == 4).await;
+    // Said while Slack is waited for: here it comes after what was said before, elsewhere at once.
+    place.slack.say("C1", "U1", "since");
+    place.slack.say("C2", "U1", "elsewhere");
+    assert_eq!(place.messages(1).await[0].text, "elsewhere");
+    place.slack.release();
+    let texts: Vec<_> = place.messages(43).await.into_iter().skip(1).map(|message| message.text).collect();
+    let missed = (0..40).map(|number| format!("missed {number}"));
+    let expected: Vec<_> = ["heard".to_owned()].into_iter().chain(missed).chain(["since".to_owned()]).collect();
+    assert_eq!(texts, expected);
+    place.acknowledged(2).await;
+    assert_eq!(place.slack.seen().count_in("conversations.history", "C2"), 0);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_was_said_in_threads_and_changed_meanwhile_is_among_what_was_missed() {
+    let (slack, heard) = slack_that_gave_up().await;
+    let old = slack.say_in_thread("C1", "U2", "heard in the thread", &heard);
+    slack.say("C1", "U1", "missed");
+    slack.say_in_thread("C1", "U2", "a reply", &heard);
+    slack.edit("C1", &heard, "heard, and changed");
+    slack.say("C1", "U1", "missed too");
+    slack.give_up_events();
+    let place = Place::prepared(slack, &GOOD, false, |intake| intake.heard_until("slack:C1", moment_of(&old)));
+    let messages = place.messages(5).await;
+    let texts: Vec<_> = messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(texts, ["heard in the thread", "missed", "a reply", "[edited] heard, and changed", "missed too"]);
+    assert_eq!(messages[2].thread.as_ref().map(|thread| thread.as_str()), Some(&*heard));
+    // The next session hears nothing new, and knows the same change when Slack tells it.
+    place.slack.edit("C1", &heard, "changed again");
+    place.messages(6).await;
+    place.slack.drop_connections();
+    place.slack.wait_until("the next connection", |seen| seen.connections == 2).await;
+    place.slack.say("C1", "U1", "since");
+    assert_eq!(place.messages(7).await[6].text, "since");
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_group_that_could_not_be_caught_up_with_is_caught_up_with_in_the_next_session_and_nothing_jumps_ahead() {
+    let (slack, heard) = slack_that_gave_up().await;
+    slack.say("C1", "U1", "missed");
+    slack.give_up_events();
+    slack.fail_next_in("conversations.history", "C1", Fault::Slow);
+    let place = Place::prepared(slack, &GOOD, false, |intake| intake.heard_until("slack:C1", moment_of(&heard)));
+    place.slack.wait_until("the slow answer", |seen| seen.count("conversations.history") == 1).await;
+    place.slack.say("C1", "U1", "since");
+    place.slack.wait_until("the delivery", |seen| seen.delivered == 1).await;
+    place.intake.fail_next();
+    place.slack.release();
+    place.slack.wait_until("the next connection", |seen| seen.connections == 2).await;
+    place.messages(3).await;
+    assert_eq!(place.intake.texts(), ["heard", "missed", "since"]);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn a_host_that_ends_does_not_wait_for_what_slack_does_not_let_it_ask() {
+    let (slack, heard) = slack_that_gave_up().await;
+    slack.fail_next("conversations.history", Fault::Limited { seconds: 3000 });
+    let place = Place::prepared(slack, &GOOD, false, |intake| intake.heard_until("slack:C1", moment_of(&heard)));
+    place.slack.wait_until("the limit", |seen| seen.count("conversations.history") == 1).await;
+    place.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), place.served.keeping).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -398,6 +504,18 @@ async fn the_next_host_finds_the_pieces_that_the_one_before_it_sent() {
     is_whole(&next.slack.posted("C1"), 400);
     assert!(soon("the look", next.channel().find(&message)).await.unwrap().is_some());
     next.end().await;
+}
+
+#[tokio::test]
+async fn a_message_is_found_whole_wherever_a_page_of_the_history_ends() {
+    let place = Place::connected().await;
+    let message = to(1, "slack:C1", &long_text(400));
+    place.send(&message).await.unwrap();
+    place.slack.say("C1", "U1", "and another");
+    place.slack.limit_pages(2);
+    assert!(place.slack.posted("C1").len() > 2);
+    assert!(soon("the look", place.channel().find(&message)).await.unwrap().is_some());
+    place.end().await;
 }
 
 /// To the thread that begins with the message `thread`.

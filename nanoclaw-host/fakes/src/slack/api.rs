@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{FakeSlack, State, world::World};
+use super::{
+    FakeSlack, State,
+    world::{Conversation, World},
+};
 
 /// The longest text of a message, in characters.
 const LONGEST_TEXT: usize = 40_000;
@@ -131,24 +134,38 @@ fn may_write(world: &World, conversation: &str, arguments: &Value) -> Result<Opt
     }
 }
 
-/// What was said outside threads, newest first.
+/// What was said outside threads, newest first. With an oldest moment and no latest one, those pages come first that are next to
+/// the oldest.
 fn history(world: &World, arguments: &Value) -> Result<Value, String> {
-    let conversation = arguments["channel"].as_str().and_then(|id| world.conversations.get(id));
-    let conversation = conversation.ok_or("channel_not_found")?;
+    let conversation = may_read(world, arguments)?;
     let shown = |message: &&Value| thread_of(message).is_none() || message["subtype"] == "thread_broadcast";
-    Ok(page(conversation.history.iter().rev().filter(shown), arguments))
+    let forward = arguments["oldest"].is_string() && !arguments["latest"].is_string();
+    let mut shown: Vec<&Value> = conversation.history.iter().filter(shown).collect();
+    if !forward {
+        shown.reverse();
+    }
+    let mut answer = page(world, conversation, shown, arguments);
+    if let Some(messages) = answer["messages"].as_array_mut().filter(|_| forward) {
+        messages.reverse();
+    }
+    Ok(answer)
 }
 
 /// A thread: its first message, and then what was said in it, oldest first.
 fn replies(world: &World, arguments: &Value) -> Result<Value, String> {
-    let conversation = arguments["channel"].as_str().and_then(|id| world.conversations.get(id));
-    let conversation = conversation.ok_or("channel_not_found")?;
+    let conversation = may_read(world, arguments)?;
     let first = arguments["ts"].as_str().unwrap_or_default();
     if !conversation.history.iter().any(|message| message["ts"] == first) {
         return Err("thread_not_found".to_owned());
     }
     let in_thread = |message: &&Value| message["ts"] == first || thread_of(message) == Some(first);
-    Ok(page(conversation.history.iter().filter(in_thread), arguments))
+    Ok(page(world, conversation, conversation.history.iter().filter(in_thread).collect(), arguments))
+}
+
+fn may_read<'a>(world: &'a World, arguments: &Value) -> Result<&'a Conversation, String> {
+    let conversation = arguments["channel"].as_str().and_then(|id| world.conversations.get(id));
+    let conversation = conversation.ok_or("channel_not_found")?;
+    if conversation.app_is_in { Ok(conversation) } else { Err("not_in_channel".to_owned()) }
 }
 
 /// The thread that a message was said in.
@@ -156,20 +173,37 @@ pub(super) fn thread_of(message: &Value) -> Option<&str> {
     message["thread_ts"].as_str().filter(|thread| message["ts"] != *thread)
 }
 
-/// A cursor is how many were told before.
-fn page<'a>(messages: impl Iterator<Item = &'a Value>, arguments: &Value) -> Value {
+/// A cursor is how many were told before. The first message of a thread is told in any case.
+fn page(world: &World, conversation: &Conversation, messages: Vec<&Value>, arguments: &Value) -> Value {
     let argument = |name: &str| arguments[name].as_str().unwrap_or_default();
-    let limit: usize = argument("limit").parse().unwrap_or(100);
+    let limit: usize = argument("limit").parse().unwrap_or(100).min(world.longest_page);
     let told: usize = argument("cursor").parse().unwrap_or(0);
     let with_metadata = argument("include_all_metadata") == "true";
     let oldest: f64 = argument("oldest").parse().unwrap_or(0.0);
-    let is_new =
-        |message: &&Value| message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).is_some_and(|ts| ts > oldest);
-    let all: Vec<&Value> = messages.filter(is_new).collect();
+    let latest: f64 = argument("latest").parse().unwrap_or(f64::MAX);
+    let is_asked_for = |message: &&Value| {
+        let ts = message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok());
+        message["ts"] == argument("ts") || ts.is_some_and(|ts| ts > oldest && ts < latest)
+    };
+    let all: Vec<&Value> = messages.into_iter().filter(is_asked_for).collect();
     let page = all.iter().skip(told).take(limit).map(|message| {
         let mut message = Value::clone(message);
-        if let (false, Some(message)) = (with_metadata, message.as_object_mut()) {
-            message.remove("metadata");
+        let ts = message["ts"].as_str().unwrap_or_default().to_owned();
+        let replies = conversation.history.iter().filter(|reply| thread_of(reply) == Some(&ts));
+        let (count, latest) = replies.fold((0, None), |(count, _), reply| (count + 1, reply["ts"].as_str()));
+        if let Some(latest) = latest {
+            message["thread_ts"] = json!(ts);
+            message["reply_count"] = json!(count);
+            message["latest_reply"] = json!(latest);
+        }
+        if let Some(message) = message.as_object_mut() {
+            // Events alone say these.
+            for told in ["channel", "channel_type", "event_ts"] {
+                message.remove(told);
+            }
+            if !with_metadata {
+                message.remove("metadata");
+            }
         }
         message
     });

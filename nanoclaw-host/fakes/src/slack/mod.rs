@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | `auth.test`, `apps.connections.open` | the token and its kind |
 //! | `chat.postMessage` | that the conversation is there, is not archived, and has the app in it; that the thread is there; the text's length |
-//! | `conversations.history`, `conversations.replies`, `conversations.info`, `users.conversations`, `users.info` | that there is such a one |
+//! | `conversations.history`, `conversations.replies` | that there is such a conversation, with the app in it, and such a thread; `oldest`, `latest` |
+//! | `conversations.info`, `users.conversations`, `users.info` | that there is such a one |
 //! | `files.getUploadURLExternal`, the upload, `files.completeUploadExternal` | the length that was told; that it was uploaded |
 //! | a file's `url_private` | the token; without it the answer is a redirection to a page, as Slack's is |
 //!
@@ -173,6 +174,16 @@ impl FakeSlack {
     /// The event that happened last is delivered once more, though it was acknowledged.
     pub fn deliver_again(&self) {
         self.change(World::deliver_again);
+    }
+
+    /// Events that nobody acknowledged until now are given up: an hour passes.
+    pub fn give_up_events(&self) {
+        self.change(World::give_up);
+    }
+
+    /// From now on a page of a history has at most so many messages, whatever is asked for; for some apps Slack does so.
+    pub fn limit_pages(&self, messages: usize) {
+        self.change(|world| world.longest_page = messages);
     }
 
     /// What happens from now on waits.

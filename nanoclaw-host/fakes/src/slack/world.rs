@@ -60,6 +60,13 @@ impl Seen {
     pub fn count(&self, method: &str) -> usize {
         self.calls.iter().filter(|call| call.method == method).count()
     }
+
+    /// How often a method was called for a conversation.
+    #[must_use]
+    pub fn count_in(&self, method: &str, conversation: &str) -> usize {
+        let here = |call: &&Call| call.method == method && call.arguments["channel"] == conversation;
+        self.calls.iter().filter(here).count()
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +109,8 @@ pub(super) struct World {
     pub(super) refusing: usize,
     pub(super) losing: usize,
     pub(super) revoked: BTreeSet<String>,
+    /// The most messages of one page of a history.
+    pub(super) longest_page: usize,
     pub(super) seen: Seen,
     /// In seconds; a second passes with everything that happens.
     clock: u64,
@@ -121,6 +130,7 @@ impl World {
             refusing: 0,
             losing: 0,
             revoked: BTreeSet::new(),
+            longest_page: 999,
             seen: Seen::default(),
             clock: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
         }
@@ -233,6 +243,10 @@ impl World {
             last.acknowledged = false;
             last.on = None;
         }
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.events.iter_mut().for_each(|event| event.acknowledged = true);
     }
 
     pub(super) fn hold(&mut self) {

@@ -23,6 +23,10 @@ use crate::channels::{
 
 /// How long Slack may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// The most messages that are asked for at once. Of some apps Slack makes fewer of it.
+pub(super) const PAGE: usize = 200;
+/// A moment after all that is said, in Slack's seconds.
+const LATEST: &str = "9999999999";
 
 /// The event type of the mark on messages of ours.
 pub(super) const MARK: &str = "nanoclaw";
@@ -106,15 +110,6 @@ pub(super) struct Stream<'a> {
     pub(super) channel: &'a str,
     /// One of its threads, by its first message; `None`: what is said outside threads.
     pub(super) thread: Option<&'a str>,
-}
-
-/// A page of a history.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    #[serde(default)]
-    pub(super) messages: Vec<Past>,
-    #[serde(default)]
-    response_metadata: Cursor,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -255,23 +250,33 @@ impl Client {
 
     /// A page of what was said since `oldest`, and where the next begins: newest first outside threads, and in a thread its first
     /// message and then oldest first.
-    pub(super) async fn history(
+    pub(super) async fn history<M: DeserializeOwned + Send>(
         &self,
         bot: &Secret,
         Stream { channel, thread }: Stream<'_>,
         oldest: Timestamp,
         from: Option<String>,
-    ) -> Result<(Vec<Past>, Option<String>), Trouble> {
+    ) -> Result<(Vec<M>, Option<String>), Trouble> {
+        #[derive(Deserialize)]
+        struct Page<M> {
+            #[serde(default = "Vec::new")]
+            messages: Vec<M>,
+            #[serde(default)]
+            response_metadata: Cursor,
+        }
+        // With an oldest moment and no latest one, Slack tells first what was said next to the oldest.
+        let latest = thread.is_none().then(|| LATEST.to_owned());
         let parameters = vec![
             ("channel", Some(channel.to_owned())),
             ("ts", thread.map(str::to_owned)),
-            ("limit", Some("200".to_owned())),
+            ("limit", Some(PAGE.to_string())),
             ("include_all_metadata", Some("true".to_owned())),
             ("oldest", Some((oldest.as_ms() / 1000).to_string())),
+            ("latest", latest),
             ("cursor", from),
         ];
         let method = if thread.is_some() { "conversations.replies" } else { "conversations.history" };
-        let page: Page = self.get(method, bot, parameters).await?;
+        let page: Page<M> = self.get(method, bot, parameters).await?;
         let next = page.response_metadata.next();
         Ok((page.messages, next))
     }

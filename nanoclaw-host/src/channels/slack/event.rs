@@ -104,7 +104,21 @@ pub(super) struct File {
     pub(super) mode: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// A message as a history tells of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Recalled {
+    /// Its timestamp, which is its id and that of the thread that begins with it.
+    pub(super) id: String,
+    pub(super) at: Timestamp,
+    /// What was said, as it reads now; `None`: nothing for us.
+    pub(super) said: Option<Said>,
+    /// The latest change of it, as the event of that tells it.
+    pub(super) change: Option<Said>,
+    /// When the thread that begins with it was last spoken in.
+    pub(super) latest_reply: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Event {
     #[serde(default)]
     r#type: String,
@@ -132,6 +146,8 @@ struct Event {
     #[serde(default)]
     files: Vec<Value>,
     #[serde(default)]
+    latest_reply: Option<String>,
+    #[serde(default)]
     edited: Option<Edited>,
     #[serde(default)]
     message: Option<Box<Event>>,
@@ -139,7 +155,7 @@ struct Event {
     previous_message: Option<Box<Event>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Edited {
     #[serde(default)]
     ts: Option<String>,
@@ -221,14 +237,41 @@ fn changed(event: Event, conversation: String, me: &Identity) -> Meaning {
     // What it came with it had before.
     now.files.clear();
     match said(now, conversation, me) {
-        Meaning::Said(mut said) => {
-            said.edited = true;
-            said.at = event.event_ts.as_deref().or(Some(&edited_at)).and_then(time_of).unwrap_or(said.at);
-            said.id = format!("{}/edited/{edited_at}", said.id);
-            Meaning::Said(said)
+        Meaning::Said(said) => {
+            let at = event.event_ts.as_deref().and_then(time_of);
+            Meaning::Said(Box::new(said.changed(&edited_at, at)))
         }
         other => other,
     }
+}
+
+impl Said {
+    /// The same as a change that was made at `edited_at`, and told `at`.
+    fn changed(self, edited_at: &str, at: Option<Timestamp>) -> Self {
+        let id = format!("{}/edited/{edited_at}", self.id);
+        let at = at.or_else(|| time_of(edited_at)).unwrap_or(self.at);
+        Self { id, at, edited: true, ..self }
+    }
+}
+
+/// Reads a message of the history of `conversation`; `None`: it is none.
+pub(super) fn recalled(message: Value, conversation: &str, me: &Identity) -> Option<Recalled> {
+    let event = serde_json::from_value::<Event>(message).ok()?;
+    let id = event.ts.clone()?;
+    let at = time_of(&id)?;
+    let latest_reply = event.latest_reply.as_deref().and_then(time_of);
+    let are_words = event.subtype.as_deref().is_none_or(|subtype| PEOPLES.contains(&subtype));
+    let of = |event: Event| match said(event, conversation.to_owned(), me) {
+        Meaning::Said(said) if are_words => Some(*said),
+        _ => None,
+    };
+    let edited_at = event.edited.as_ref().and_then(|edited| edited.ts.clone());
+    let change = edited_at.and_then(|edited_at| {
+        // What it came with it had before.
+        let event = Event { files: Vec::new(), ..event.clone() };
+        Some(of(event)?.changed(&edited_at, None))
+    });
+    Some(Recalled { id, at, said: of(event), change, latest_reply })
 }
 
 fn kind_of(conversation: &str, told: Option<&str>) -> ChatKind {
@@ -344,6 +387,35 @@ mod tests {
         assert_eq!(edit.at, Timestamp::from_ms(1_700_000_009_000));
         assert!(matches!(of(changed("better", json!({"ts": "1700000009.000000"}))), Meaning::Nothing(_)));
         assert!(matches!(of(changed("good", Value::Null)), Meaning::Nothing(_)));
+    }
+
+    #[test]
+    fn a_history_tells_the_same_messages_and_changes_as_the_events_and_who_was_answered() {
+        // A history says neither where it is nor when it is told.
+        let mut past = message(json!({"edited": {"user": "U1", "ts": "1700000009.000000"}, "files": [{"id": "F1"}]}));
+        for told in ["channel", "channel_type", "event_ts"] {
+            past.as_object_mut().unwrap().remove(told);
+        }
+        past["latest_reply"] = json!("1700000020.000000");
+        let of = |past: &Value, conversation| recalled(past.clone(), conversation, &me());
+        let recalled = of(&past, "C1").unwrap();
+        let live = said(message(json!({"files": [{"id": "F1"}]})));
+        assert_eq!((&recalled.id, recalled.at, recalled.said.as_ref()), (&live.id, live.at, Some(&live)));
+        assert_eq!(recalled.latest_reply, Some(Timestamp::from_ms(1_700_000_020_000)));
+        let change = recalled.change.unwrap();
+        assert_eq!(change.id, "1700000000.123400/edited/1700000009.000000");
+        assert_eq!((change.edited, change.at), (true, Timestamp::from_ms(1_700_000_009_000)));
+        assert!(change.files.is_empty());
+        assert_eq!(of(&past, "D1").unwrap().said.unwrap().kind, ChatKind::Private);
+
+        past["user"] = json!("UBOT");
+        let ours = of(&past, "C1").unwrap();
+        assert!(ours.said.is_none() && ours.change.is_none() && ours.latest_reply.is_some(), "{ours:?}");
+        past["user"] = json!("U1");
+        past["subtype"] = json!("channel_join");
+        assert_eq!(of(&past, "C1").unwrap().said, None);
+        assert_eq!(of(&json!({"ts": "soon"}), "C1"), None);
+        assert_eq!(of(&json!(7), "C1"), None);
     }
 
     #[test]

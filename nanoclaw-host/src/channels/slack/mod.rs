@@ -2,12 +2,13 @@
 //!
 //! What people write comes over one WebSocket (the shared `socket`), as envelopes that are read (`event`), made readable (`text_in`) and
 //! handed in, chat by chat (`receive`); an envelope is acknowledged when its message is committed. Replies go out by the Web API
-//! (`send`), each piece with a mark by which it is found again. `session` is the order in which a connection is made, `trouble`
+//! (`send`), each piece with a mark by which it is found again. What was said while nobody was connected is asked for (`catch_up`). `session` is the order in which a connection is made, `trouble`
 //! what Slack's errors mean, `client` the one that knows how Slack is called (the crate `slack-morphism`).
 //!
 //! The socket is our own and not that crate's listener, which tries a refused token for ever without a word, acknowledges what
 //! it cannot read, and handles one message after the other: a large file in one chat would hold up all others.
 
+mod catch_up;
 mod client;
 mod event;
 mod fetch;

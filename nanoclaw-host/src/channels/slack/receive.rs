@@ -14,10 +14,15 @@ use nanoclaw_core::{
     time::Timestamp,
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Slack, chat_of,
+    Slack,
+    catch_up::ASKED_AT_ONCE,
+    chat_of,
     client::{Client, Conversation, Identity},
+    conversation_of,
     event::{Meaning, Said, meaning},
     text_in::{Assistant, mentioned, readable},
 };
@@ -35,22 +40,37 @@ const MOST_NAMES: usize = 20;
 pub(super) struct Receiver<'a> {
     slack: &'a Slack,
     session: Arc<Session<'a>>,
-    /// By the ids of envelopes.
-    lanes: Lanes<'a, String>,
+    /// By the ids of envelopes; a group that is caught up with has none.
+    lanes: Lanes<'a, Option<String>>,
 }
 
-struct Session<'a> {
-    client: &'a Client,
-    bot: Secret,
-    me: Identity,
+pub(super) struct Session<'a> {
+    pub(super) client: &'a Client,
+    pub(super) bot: Secret,
+    pub(super) me: Identity,
     /// The conversations of which all was noted that is known.
     noted: Mutex<HashSet<String>>,
+    /// Who may ask for what was said before.
+    pub(super) asking: Semaphore,
+    /// It has ended: nobody waits for Slack any more.
+    pub(super) over: CancellationToken,
 }
 
 impl<'a> Receiver<'a> {
     pub(super) fn new(slack: &'a Slack, client: &'a Client, bot: Secret, me: Identity) -> Self {
-        let session = Arc::new(Session { client, bot, me, noted: Mutex::default() });
+        let (asking, over) = (Semaphore::new(ASKED_AT_ONCE), CancellationToken::new());
+        let session = Arc::new(Session { client, bot, me, noted: Mutex::default(), asking, over });
         Self { slack, session, lanes: Lanes::of(MOST_WAITING) }
+    }
+
+    /// Has what was missed in every group taken in, before what is said there from now on.
+    pub(super) fn catch_up(&mut self) {
+        for chat in self.slack.intake.chats().into_iter().filter(|chat| self.slack.claim.covers(chat)) {
+            let (slack, session, lane) = (self.slack, self.session.clone(), conversation_of(&chat).to_owned());
+            let work = async move { slack.catch_up(&session, &chat).await };
+            // It is the first in its lane.
+            self.lanes.put(lane, None, work.boxed());
+        }
     }
 
     /// Takes in what came with the envelope `id`, after what came before it in the same conversation.
@@ -60,7 +80,7 @@ impl<'a> Receiver<'a> {
             Meaning::Nothing(why) => {
                 tracing::debug!(why, "an event of Slack's is nothing for us");
                 // In a lane of its own: it waits for nothing.
-                self.lanes.put(format!("envelope {id}"), id, std::future::ready(Ok(())).boxed());
+                self.lanes.put(format!("envelope {id}"), Some(id), std::future::ready(Ok(())).boxed());
                 return;
             }
             Meaning::Said(said) => said.conversation.clone(),
@@ -70,7 +90,7 @@ impl<'a> Receiver<'a> {
         };
         let (slack, session) = (self.slack, self.session.clone());
         let work = async move { slack.act(&session, meaning).await };
-        if !self.lanes.put(conversation.clone(), id, work.boxed()) {
+        if !self.lanes.put(conversation.clone(), Some(id), work.boxed()) {
             tracing::warn!(conversation, "too much waits in a conversation; Slack will say it again");
         }
     }
@@ -80,11 +100,16 @@ impl<'a> Receiver<'a> {
     /// # Errors
     /// Why nothing can be taken in just now. Slack says again what was not acknowledged.
     pub(super) async fn done(&mut self) -> Result<String, String> {
-        self.lanes.done().await
+        loop {
+            if let Some(envelope) = self.lanes.done().await? {
+                return Ok(envelope);
+            }
+        }
     }
 
     /// Sees what was begun to its end.
     pub(super) async fn end(self) {
+        self.session.over.cancel();
         self.lanes.end().await;
     }
 }
@@ -120,7 +145,11 @@ impl Slack {
         Ok(())
     }
 
-    async fn take_in(&self, session: &Session<'_>, said: Said) -> Result<(), String> {
+    /// Hands a message in, with its files.
+    ///
+    /// # Errors
+    /// Why it could not be stored just now.
+    pub(super) async fn take_in(&self, session: &Session<'_>, said: Said) -> Result<(), String> {
         let Session { client, bot, me, .. } = session;
         let ids = (chat_of(&said.conversation), SenderId::new(&said.user), PlatformMessageId::new(&said.id));
         let (Some(chat), Ok(sender), Ok(id)) = ids else {

@@ -242,7 +242,7 @@ impl Slack {
         let oldest = Timestamp::from_ms(Timestamp::now().as_ms().saturating_sub(look_back));
         let (mut out, mut from) = (Out::new(), None);
         for _ in 0..MOST_PAGES {
-            let page = client.history(bot, stream, oldest, from).await;
+            let page = client.history::<Past>(bot, stream, oldest, from).await;
             let (messages, next) = page.map_err(|trouble| {
                 if trouble.is_about_token() {
                     self.doubted.notify_one();

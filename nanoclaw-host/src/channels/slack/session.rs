@@ -96,6 +96,7 @@ impl Slack {
         self.status.set(ChannelState::Connected { since: Timestamp::now() });
         self.host.channel_connected(&self.name);
         let mut receiver = Receiver::new(self, client, tokens.bot.clone(), me);
+        receiver.catch_up();
         let mut discovering = std::pin::pin!(self.discover(client, &tokens.bot));
         let mut discovered = false;
         let ending = loop {

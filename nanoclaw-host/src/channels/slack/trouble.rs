@@ -1,6 +1,6 @@
 //! What goes wrong with Slack, and what follows: for a message that is sent, and for a connection.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use hyper_util::client::legacy;
 use nanoclaw_core::channel::SendError;
@@ -59,6 +59,16 @@ impl Trouble {
     /// Whether Slack does not take the token any more.
     pub(super) fn is_about_token(&self) -> bool {
         matches!(self, Self::Told(code) if is_about_token(code))
+    }
+
+    /// Whether the same call may be answered a while later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Told(code) => {
+                matches!(code.as_str(), "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout")
+            }
+            Self::Limited(_) | Self::NotReached(_) | Self::Unclear(_) => true,
+        }
     }
 
     /// Whether Slack knows the thread not (any more), or takes nothing in it; nothing was posted then.
@@ -125,6 +135,17 @@ pub(super) fn new_token(token: &str) -> String {
         "`nanoclaw auth set {token}` stores another, which is used at once; it is on the app's page at api.slack.com/apps, under \
          {place}, and begins with {begins}"
     )
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(code) => write!(f, "Slack refused: {code}"),
+            Self::Limited(_) => f.write_str("Slack wants fewer calls for now"),
+            Self::NotReached(reason) => write!(f, "Slack is not reached: {reason}"),
+            Self::Unclear(reason) => f.write_str(reason),
+        }
+    }
 }
 
 fn is_about_token(code: &str) -> bool {
