@@ -320,7 +320,62 @@ async fn a_host_that_was_down_asks_for_all_that_was_said_page_by_page_and_no_mor
     let texts: Vec<_> = place.messages(251).await.into_iter().map(|message| message.text).collect();
     let missed = (0..250).map(|number| format!("missed {number}"));
     assert_eq!(texts, ["heard".to_owned()].into_iter().chain(missed).collect::<Vec<_>>());
-    assert_eq!(place.discord.seen().count(HISTORY), 3);
+    // One page of what was said before, for what was changed of it.
+    assert_eq!(place.discord.seen().count(HISTORY), 4);
+    place.end().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_while_the_host_was_down_is_told_at_the_moment_of_its_change() {
+    let discord = FakeDiscord::start().await.unwrap();
+    discord.channel("20", "general");
+    let early = discord.say("20", "11", "said early");
+    discord.say("20", "11", "never changed");
+    let heard_change = discord.say("20", "11", "changed before");
+    discord.edit("20", &heard_change, "its change was heard");
+    let last = discord.say("20", "11", "heard");
+    let missed = discord.say("20", "11", "missed");
+    discord.edit("20", &early, "said early, and changed");
+    discord.edit("20", &missed, "missed, and changed");
+    discord.say("20", "11", "missed too");
+    discord.edit("20", &last, "heard, and changed");
+    let heard_until = Timestamp::from_ms((last.parse::<i64>().unwrap() >> 22) + 1_420_070_400_000);
+    let place = Place::prepared(discord, &GOOD, false, |intake| intake.heard_until("dc:20", heard_until));
+    let expected = [
+        // For a store that had it, a duplicate.
+        "heard, and changed",
+        "missed, and changed",
+        "[edited] said early, and changed",
+        "missed too",
+        "[edited] heard, and changed",
+    ];
+    place.messages(expected.len()).await;
+    // The live event tells the same change: it is one message.
+    place.discord.deliver_again();
+    place.discord.say("20", "11", "since");
+    place.messages(expected.len() + 1).await;
+    let texts = place.intake.texts();
+    assert_eq!((&texts[..5], texts[5].as_str()), (&expected.map(str::to_owned)[..], "since"));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn nothing_jumps_ahead_of_a_group_that_could_not_be_caught_up_with() {
+    let discord = FakeDiscord::start().await.unwrap();
+    discord.channel("20", "general");
+    let long_ago = Timestamp::from_ms(Timestamp::now().as_ms() - 60_000);
+    discord.say("20", "11", "missed");
+    discord.fail_next_in(HISTORY, "20", Fault::Slow);
+    let place = Place::prepared(discord, &GOOD, false, |intake| intake.heard_until("dc:20", long_ago));
+    place.discord.wait_until("the slow answer", |seen| seen.count(HISTORY) == 1).await;
+    place.discord.say("20", "11", "since");
+    // What is said elsewhere is taken in meanwhile; it came after.
+    place.discord.say("21", "11", "elsewhere");
+    place.messages(1).await;
+    place.intake.fail_next();
+    place.discord.release();
+    place.messages(3).await;
+    assert_eq!(place.intake.texts(), ["elsewhere", "missed", "since"]);
     place.end().await;
 }
 

@@ -1,8 +1,8 @@
 //! What was said in groups while nobody was connected: asked for when a session begins anew, in order, and handed in before what is
 //! said from then on.
 //!
-//! How far a group was heard is what the store knows of it; what is handed in twice is one message. A session that is gone on with
-//! is told by Discord itself what it missed.
+//! How far a group was heard is what the store knows of it; what is handed in twice is one message. What was heard and changed since
+//! is among it, at the moment of its change. A session that is gone on with is told by Discord itself what it missed.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     Discord, channel_of,
     client::{Client, From, PAGE},
-    event::{Meaning, before, meaning},
+    event::{Meaning, Said, before, meaning},
     trouble::Trouble,
 };
 
@@ -26,7 +26,7 @@ const TRIES: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Discord {
-    /// Hands in what was said in a group since something of it was last taken in.
+    /// Hands in what was said in a group since something of it was last taken in, and the changes of the 100 messages before that.
     ///
     /// # Errors
     /// Why it cannot be had or stored just now: the next session has to ask for it again.
@@ -41,10 +41,13 @@ impl Discord {
         let (Some(until), Some(channel)) = (until, channel_of(chat)) else { return Ok(()) };
         let look_back = i64::try_from(LOOK_BACK.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp::from_ms(Timestamp::now().as_ms().saturating_sub(look_back));
+        let since = until.max(oldest);
         // What was said in the same millisecond as the last is asked for with it, and known.
-        let mut after = before(until.max(oldest));
-        for _ in 0..MOST_PAGES {
-            let page = match patiently(|| client.history(token, channel, From::After(after))).await {
+        let mut after = before(since);
+        let mut changes = Vec::new();
+        let mut from = From::Before(Some(after + 1));
+        for _ in 0..=MOST_PAGES {
+            let page = match patiently(|| client.history(token, channel, from)).await {
                 Ok(page) => page,
                 Err(Trouble::Told { status, code, words }) => {
                     tracing::warn!(%chat, status, code, words, "what was said in a group cannot be read");
@@ -52,38 +55,54 @@ impl Discord {
                 }
                 Err(trouble) => return Err(format!("what was said in {chat} cannot be read: {trouble}")),
             };
-            let full = page.len() >= PAGE;
-            let Some(last) = self.take_in_page(client, me, chat, page).await? else { return Ok(()) };
-            after = last;
-            if !full {
-                return Ok(());
+            let (is_first, full) = (matches!(from, From::Before(_)), page.len() >= PAGE);
+            for (id, message) in oldest_first(page) {
+                // What was said since reads as it was changed. Of the moment itself nobody knows whether it was heard.
+                let was_heard = id <= before(since.plus(Duration::from_millis(1)));
+                if was_heard
+                    && let Some(change) = self.recalled(message.clone(), true, me, chat).filter(|it| it.at >= since)
+                {
+                    changes.push(change);
+                    changes.sort_by_key(|change: &Said| change.at);
+                }
+                if is_first {
+                    continue;
+                }
+                after = id;
+                if let Some(said) = self.recalled(message, false, me, chat) {
+                    // In the order of time: a host that dies in the middle has heard all that was before.
+                    let earlier = changes.partition_point(|change| change.at < said.at);
+                    for change in changes.drain(..earlier) {
+                        self.take_in(client, me, change).await?;
+                    }
+                    self.take_in(client, me, said).await?;
+                }
+            }
+            from = From::After(after);
+            if !is_first && !full {
+                return self.take_in_all(client, me, changes).await;
             }
         }
         tracing::warn!(%chat, messages = MOST_PAGES * PAGE, "more was said in a group than is asked for; what came last is left out");
+        self.take_in_all(client, me, changes).await
+    }
+
+    async fn take_in_all(&self, client: &Client, me: &str, all: Vec<Said>) -> Result<(), String> {
+        for said in all {
+            self.take_in(client, me, said).await?;
+        }
         Ok(())
     }
 
-    /// Hands in a page, oldest first; returns the id of its last message, and `None` of an empty one.
-    async fn take_in_page(
-        &self,
-        client: &Client,
-        me: &str,
-        chat: &ChatId,
-        page: Vec<Value>,
-    ) -> Result<Option<u64>, String> {
-        let mut last = None;
-        for (id, message) in oldest_first(page) {
-            last = Some(id);
-            let meaning = meaning(message, false, me, |role| self.known().places.is_our_role(role));
-            if let Meaning::Said(mut said) = meaning
-                && super::chat_of(&said.channel).as_ref() == Some(chat)
-            {
-                // A history does not say in which guild it is; the chat has told its kind before.
-                said.kind = None;
-                self.take_in(client, me, *said).await?;
+    /// What a message of a chat's history says to us, or its last `change`.
+    fn recalled(&self, message: Value, change: bool, me: &str, chat: &ChatId) -> Option<Said> {
+        match meaning(message, change, me, |role| self.known().places.is_our_role(role)) {
+            // A history does not say in which guild it is; the chat has told its kind before.
+            Meaning::Said(said) if super::chat_of(&said.channel).as_ref() == Some(chat) => {
+                Some(Said { kind: None, ..*said })
             }
+            _ => None,
         }
-        Ok(last)
     }
 }
 
