@@ -1,7 +1,7 @@
 //! Where channels hand in what people write: commit first, then tell the dispatcher.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -65,8 +65,9 @@ pub struct Inbox {
     assistant_name: Arc<str>,
     events: mpsc::Sender<Input>,
     closed: Arc<AtomicBool>,
-    /// The groups' chats that are not heard any more, of which the owner was told.
-    unheard: Arc<Mutex<HashSet<ChatId>>>,
+    /// The groups' chats that are not heard any more, of which the owner was told; and when each was registered, since one that
+    /// is registered anew is told of anew.
+    unheard: Arc<Mutex<HashMap<ChatId, Timestamp>>>,
 }
 
 impl Inbox {
@@ -183,23 +184,27 @@ impl Inbox {
     }
 
     /// Of a group's chat nothing is heard any more, since `at`: `how` it came to that ("the assistant was removed from it"). The owner
-    /// is told, once for each chat and `at`, and once until it is heard again; of a chat that is no group nobody is.
+    /// is told, once for each chat and `at`, and once until it is heard again or registered anew; of a chat that is no group nobody
+    /// is. When that cannot be stored, the next call tells it.
     pub async fn left(&self, chat: &ChatId, how: &str, at: Timestamp) {
         let Some(group) = self.directory.of_chat(chat) else { return };
-        if !self.unheard().insert(chat.clone()) {
+        if self.unheard().get(chat) == Some(&group.added_at) {
             return;
         }
         tracing::warn!(%chat, group = %group.folder, how, "a group's chat is not heard any more");
-        if group.role == GroupRole::Main {
-            return;
+        if group.role == GroupRole::Main || self.tell_of_left(&group, how, at).await {
+            self.unheard().insert(chat.clone(), group.added_at);
         }
-        let Group { name, folder, .. } = &*group;
+    }
+
+    /// Tells the owner that a group's chat is not heard any more; says whether the word is in the outbox now.
+    async fn tell_of_left(&self, Group { chat, name, folder, .. }: &Group, how: &str, at: Timestamp) -> bool {
         let text = format!(
             "I do not hear {name} any more, the chat {chat}: {how}. What is written there does not reach me, and what I say does \
              not arrive.\n\nLet me in again and it goes on where it was. If it has ended, `nanoclaw groups remove {folder}` on the \
              machine that I run on ends the group."
         );
-        self.alerts.owner(DeliveryKey::alert(format!("left/{}/{chat}", at.as_ms())), text).await;
+        self.alerts.owner(DeliveryKey::alert(format!("left/{}/{chat}", at.as_ms())), text).await
     }
 
     /// A channel's service refuses it until a person does something. The owner is told, once a day for each channel, unless the
@@ -222,7 +227,7 @@ impl Inbox {
         self.alerts.owner(DeliveryKey::alert(format!("channel/{day}/{channel}")), text).await;
     }
 
-    fn unheard(&self) -> MutexGuard<'_, HashSet<ChatId>> {
+    fn unheard(&self) -> MutexGuard<'_, HashMap<ChatId, Timestamp>> {
         // Each change is whole, so a panic elsewhere leaves it right.
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,17 @@
 //! What channels find out that the owner should know.
 
+use std::time::Duration;
+
 use nanoclaw_core::{
     chat::{ChannelName, ChatId},
+    group::Group,
     time::Timestamp,
 };
 
-use crate::{echo, support::House};
+use crate::{
+    echo,
+    support::{House, folder},
+};
 
 fn chat(id: &str) -> ChatId {
     ChatId::new(id).unwrap()
@@ -32,7 +38,7 @@ async fn the_owner_is_told_once_that_a_groups_chat_is_not_heard_any_more() {
     assert_eq!(house.channel.sent().last().unwrap().0, "test:main");
 
     // Services say it in several ways at once; what came before is another story once the chat was heard again.
-    let later = THEN.plus(std::time::Duration::from_secs(1));
+    let later = THEN.plus(Duration::from_secs(1));
     inbox.left(&chat("test:family"), "it was deleted", later).await;
     house.write_to("test:family", "hello").await;
     inbox.left(&chat("test:family"), "it was deleted", later).await;
@@ -40,6 +46,39 @@ async fn the_owner_is_told_once_that_a_groups_chat_is_not_heard_any_more() {
     house.write("hello").await;
     house.shown_last("heard hello").await;
     assert_eq!(house.channel.texts().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_to_the_owner_that_could_not_be_stored_is_told_at_the_next_occasion() {
+    let house = House::new(echo).await;
+    house.add_group("family", "test:family").await;
+    let inbox = house.orchestrator.inbox();
+    house.store.fail_writes("the disk is full");
+    inbox.left(&chat("test:family"), "it was deleted", THEN).await;
+    house.store.mend();
+    for _ in 0..2 {
+        inbox.left(&chat("test:family"), "it was deleted", THEN.plus(Duration::from_secs(9))).await;
+    }
+    house.write("hello").await;
+    house.shown_last("heard hello").await;
+    assert_eq!(house.channel.texts().len(), 2, "the owner was told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_group_that_was_removed_and_added_anew_the_owner_is_told_anew() {
+    let house = House::new(echo).await;
+    house.add_group("family", "test:family").await;
+    let family = Group::clone(&house.orchestrator.group(&folder("family")).unwrap());
+    let inbox = house.orchestrator.inbox();
+    inbox.left(&chat("test:family"), "it was deleted", THEN).await;
+    house.orchestrator.remove_group(&family.folder).await.unwrap();
+    let anew = Group { added_at: family.added_at.plus(Duration::from_secs(60)), ..family };
+    house.orchestrator.add_group(anew).await.unwrap();
+    for _ in 0..2 {
+        inbox.left(&chat("test:family"), "it was archived", THEN.plus(Duration::from_secs(9))).await;
+    }
+    house.shown_last_containing("it was archived").await;
+    assert_eq!(house.channel.texts().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
