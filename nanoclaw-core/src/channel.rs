@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     chat::{ChannelName, ChatId},
     delivery::{Delivery, Sent},
+    message::PlatformMessageId,
 };
 
 /// What a channel can promise beyond sending.
@@ -99,9 +100,10 @@ pub trait Channel: Send + Sync + 'static {
         Err(SendError::Permanent { reason: "this channel cannot tell whether a message was sent".to_owned() })
     }
 
-    /// Shows, or stops showing, that the assistant is at work. Best effort; the default does nothing.
-    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
-        let _ = (chat, typing);
+    /// Shows, or stops showing, that the assistant is at work, in a [thread](crate::message::InboundMessage::thread) of the
+    /// chat or, with `None`, in its main stream. Best effort; the default does nothing.
+    async fn set_typing(&self, chat: &ChatId, thread: Option<&PlatformMessageId>, typing: Typing) {
+        let _ = (chat, thread, typing);
     }
 }
 

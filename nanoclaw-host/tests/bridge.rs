@@ -907,11 +907,12 @@ async fn typing_goes_only_to_a_bridge_that_can_show_it() {
     let mut bridge = host.telegram().await;
     let mut plain = host.bridge(json!({"type": "hello", "name": "plain", "prefixes": ["pl:"]})).await;
     let chat = ChatId::new("tg:-100").unwrap();
-    host.host.channel("telegram").set_typing(&chat, Typing::On).await;
-    host.host.channel("telegram").set_typing(&chat, Typing::Off).await;
-    host.host.channel("plain").set_typing(&ChatId::new("pl:1").unwrap(), Typing::On).await;
+    let thread = "4700".parse().unwrap();
+    host.host.channel("telegram").set_typing(&chat, Some(&thread), Typing::On).await;
+    host.host.channel("telegram").set_typing(&chat, None, Typing::Off).await;
+    host.host.channel("plain").set_typing(&ChatId::new("pl:1").unwrap(), None, Typing::On).await;
     host.bridges.sync_groups();
-    assert_eq!(bridge.hear().await, json!({"type": "typing", "chat": "tg:-100", "on": true}));
+    assert_eq!(bridge.hear().await, json!({"type": "typing", "chat": "tg:-100", "thread": "4700", "on": true}));
     assert_eq!(bridge.hear().await, json!({"type": "typing", "chat": "tg:-100", "on": false}));
     assert_eq!(bridge.hear().await, json!({"type": "sync_groups"}));
     assert_eq!(plain.hear().await, json!({"type": "sync_groups"}));

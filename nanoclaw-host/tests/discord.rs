@@ -768,15 +768,15 @@ async fn it_is_shown_that_the_assistant_types_as_long_as_it_does() {
     let place = Place::connected().await;
     let (channel, chat) = (place.channel(), "dc:20".parse().unwrap());
     for _ in 0..3 {
-        channel.set_typing(&chat, Typing::On).await;
+        channel.set_typing(&chat, None, Typing::On).await;
     }
     assert_eq!(place.discord.seen().count(TYPING), 1, "Discord shows it for ten seconds");
     // What is sent ends it, and the assistant goes on.
     place.send(&to(1, "dc:20", "wait")).await.unwrap();
     place.discord.fail_next(TYPING, Fault::Limited { seconds: 5 });
-    channel.set_typing(&chat, Typing::On).await;
-    channel.set_typing(&chat, Typing::Off).await;
-    channel.set_typing(&chat, Typing::On).await;
+    channel.set_typing(&chat, None, Typing::On).await;
+    channel.set_typing(&chat, None, Typing::Off).await;
+    channel.set_typing(&chat, None, Typing::On).await;
     assert_eq!(place.discord.seen().count(TYPING), 3);
     place.end().await;
 }

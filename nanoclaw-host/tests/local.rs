@@ -99,12 +99,12 @@ impl Host {
                 let count = usize::try_from(number).unwrap();
                 host.intake.wait_for(count).await;
                 let text = format!("heard {}", host.intake.texts()[count - 1]);
-                host.channel.set_typing(&MAIN.parse().unwrap(), Typing::On).await;
+                host.channel.set_typing(&MAIN.parse().unwrap(), None, Typing::On).await;
                 // The notice may overtake the delivery; the terminal must not notice.
                 host.answered(number, Some(number));
                 tokio::task::yield_now().await;
                 let _ = host.send(number, &text).await;
-                host.channel.set_typing(&MAIN.parse().unwrap(), Typing::Off).await;
+                host.channel.set_typing(&MAIN.parse().unwrap(), None, Typing::Off).await;
             }
         })
     }
@@ -467,12 +467,12 @@ async fn typing_is_told_once_a_change_and_to_those_who_come_later() {
     let host = Host::start();
     let mut first = host.terminal().await;
     let chat = MAIN.parse().unwrap();
-    host.channel.set_typing(&chat, Typing::On).await;
-    host.channel.set_typing(&chat, Typing::On).await;
+    host.channel.set_typing(&chat, None, Typing::On).await;
+    host.channel.set_typing(&chat, None, Typing::On).await;
     assert_eq!(first.hear().await, json!({"type": "typing", "on": true}));
     let mut second = host.terminal().await;
     assert_eq!(second.hear().await, json!({"type": "typing", "on": true}));
-    host.channel.set_typing(&chat, Typing::Off).await;
+    host.channel.set_typing(&chat, None, Typing::Off).await;
     assert_eq!(first.hear().await, json!({"type": "typing", "on": false}));
 }
 

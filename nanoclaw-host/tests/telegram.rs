@@ -625,14 +625,19 @@ async fn a_chat_that_cannot_be_written_to_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn that_the_assistant_is_at_work_is_shown() {
+async fn that_the_assistant_is_at_work_is_shown_in_the_topic_in_which_it_answers() {
     let place = Place::connected().await;
     let chat = FAMILY_CHAT.parse().unwrap();
-    soon("the sign", place.channel().set_typing(&chat, Typing::On)).await;
-    soon("the end of it", place.channel().set_typing(&chat, Typing::Off)).await;
-    let actions: Vec<_> = place.telegram.seen().actions;
-    let expected = [(FAMILY, "SendMessageTypingAction"), (FAMILY, "SendMessageCancelAction")];
-    assert_eq!(actions.iter().map(|(chat, what)| (*chat, what.as_str())).collect::<Vec<_>>(), expected);
+    let topic = "17".parse().unwrap();
+    for thread in [None, Some(&topic)] {
+        soon("the sign", place.channel().set_typing(&chat, thread, Typing::On)).await;
+        soon("the end of it", place.channel().set_typing(&chat, thread, Typing::Off)).await;
+    }
+    let actions = place.telegram.seen().actions;
+    let expected = [None, Some(17)].into_iter().flat_map(|topic| {
+        ["SendMessageTypingAction", "SendMessageCancelAction"].map(|what| (FAMILY, topic, what.to_owned()))
+    });
+    assert_eq!(actions, expected.collect::<Vec<_>>());
     place.end().await;
 }
 

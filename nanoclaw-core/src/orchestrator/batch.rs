@@ -11,7 +11,7 @@ use crate::{
     attachment::{Fetched, NewFile},
     group::GroupFolder,
     launch::Launcher,
-    message::{Seq, StoredMessage, Wakes},
+    message::{PlatformMessageId, Seq, StoredMessage, Wakes},
     prompt::{self, Skipped},
     run::Handed,
     store::{Store, StoreError},
@@ -47,6 +47,8 @@ pub(super) struct Batch {
     pub(super) messages: usize,
     /// The files that the text names.
     pub(super) files: Vec<NewFile>,
+    /// The thread in which the last message that wakes was written, which is the one that is answered.
+    pub(super) thread: Option<PlatformMessageId>,
 }
 
 /// Files that cannot be put where the agent finds them, and why: by message, and place among its attachments, from 1.
@@ -137,6 +139,7 @@ struct Filling<'a> {
     skipped: Option<Skipped>,
     first: Option<Seq>,
     last: Option<(Seq, Timestamp)>,
+    thread: Option<PlatformMessageId>,
 }
 
 /// A message as the prompt has it.
@@ -157,6 +160,7 @@ impl<'a> Filling<'a> {
             skipped: None,
             first: None,
             last: None,
+            thread: None,
         }
     }
 
@@ -177,6 +181,9 @@ impl<'a> Filling<'a> {
         }
         self.first.get_or_insert(stored.seq);
         self.last = Some((stored.seq, at));
+        if stored.wakes == Wakes::Yes {
+            self.thread = stored.message.thread.clone();
+        }
         self.bytes += formatted.text.len();
         self.chosen.push(formatted);
         self.make_room(self.limits.context);
@@ -219,6 +226,6 @@ impl<'a> Filling<'a> {
             text
         });
         let text = prompt::frame(texts, self.zone, at, self.skipped.as_ref());
-        Some(Batch { handed, text, messages, files })
+        Some(Batch { handed, text, messages, files, thread: self.thread })
     }
 }

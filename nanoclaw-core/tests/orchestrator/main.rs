@@ -887,8 +887,35 @@ async fn the_chat_sees_that_the_assistant_is_at_work_until_it_has_answered() {
     house.write("one").await;
     house.shown(&["done"]).await;
     let signs = house.channel.typing_signs();
-    assert!(signs.iter().filter(|on| **on).count() >= 7, "shown again every four seconds: {signs:?}");
-    waiting("the sign goes off", async || house.channel.typing_signs().last() == Some(&false)).await;
+    assert!(signs.iter().filter(|(_, on)| *on).count() >= 7, "shown again every four seconds: {signs:?}");
+    waiting("the sign goes off", async || house.channel.typing_signs().last() == Some(&(None, false))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sign_is_shown_in_the_thread_of_the_message_that_is_answered_and_moves_with_it() {
+    let house = House::new(async |mut agent: Agent| {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        agent.answer(|_| Some("one".to_owned())).await;
+        assert!(agent.follow_up().await);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        agent.answer(|_| Some("two".to_owned())).await;
+        agent.until_closed().await
+    })
+    .await;
+    let inbox = house.orchestrator.inbox();
+    let asked = InboundMessage { thread: Some("7".parse().unwrap()), ..house.message("test:main", "in a topic") };
+    inbox.accept(asked).await.unwrap();
+    let in_topic = |on| (Some("7".to_owned()), on);
+    waiting("the sign", async || house.channel.typing_signs().contains(&in_topic(true))).await;
+    house.write("outside").await;
+    waiting("the sign elsewhere", async || house.channel.typing_signs().contains(&(None, true))).await;
+    let signs = house.channel.typing_signs();
+    let moved = signs.iter().position(|(thread, _)| thread.is_none()).unwrap();
+    assert!(signs[..moved - 1].iter().all(|sign| *sign == in_topic(true)), "{signs:?}");
+    assert_eq!(signs[moved - 1..=moved], [in_topic(false), (None, true)]);
+    house.shown(&["one", "two"]).await;
+    waiting("the sign goes off", async || house.channel.typing_signs().last() == Some(&(None, false))).await;
+    assert!(!house.channel.typing_signs()[moved..].contains(&in_topic(true)));
 }
 
 #[test]

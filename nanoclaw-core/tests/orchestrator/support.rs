@@ -282,7 +282,8 @@ struct ChannelState {
     tried: Vec<String>,
     failures: VecDeque<SendError>,
     blocked: Vec<ChatId>,
-    typing: Vec<bool>,
+    /// Where, and whether it is shown.
+    typing: Vec<(Option<String>, bool)>,
     takes: Duration,
     takes_files: bool,
     on_typing: Option<Box<dyn FnOnce() + Send>>,
@@ -327,7 +328,8 @@ impl FakeChannel {
         self.state.lock().unwrap().tried.clone()
     }
 
-    pub(crate) fn typing_signs(&self) -> Vec<bool> {
+    /// In which thread, and whether it is shown.
+    pub(crate) fn typing_signs(&self) -> Vec<(Option<String>, bool)> {
         self.state.lock().unwrap().typing.clone()
     }
 
@@ -390,10 +392,10 @@ impl Channel for FakeChannel {
         Ok(Sent::default())
     }
 
-    async fn set_typing(&self, _chat: &ChatId, typing: Typing) {
+    async fn set_typing(&self, _chat: &ChatId, thread: Option<&PlatformMessageId>, typing: Typing) {
         let act = {
             let mut state = self.state.lock().unwrap();
-            state.typing.push(typing == Typing::On);
+            state.typing.push((thread.map(ToString::to_string), typing == Typing::On));
             state.on_typing.take()
         };
         if let Some(act) = act {

@@ -14,7 +14,7 @@ use nanoclaw_core::{
     group::{Group, GroupFolder},
     launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::GroupFile,
-    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{Handed, RunEnding, RunId, RunKind, TaskId},
     runtime::{
@@ -159,6 +159,6 @@ pass_on! {
         fn capabilities(&self) -> ChannelCapabilities;
         async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError>;
         async fn find(&self, delivery: &Delivery) -> Result<Option<Sent>, SendError>;
-        async fn set_typing(&self, chat: &ChatId, typing: Typing) -> ();
+        async fn set_typing(&self, chat: &ChatId, thread: Option<&PlatformMessageId>, typing: Typing) -> ();
     }
 }

@@ -16,11 +16,10 @@ use super::{
     requests::finish_requests,
 };
 use crate::{
-    channel::Typing,
-    group::Group,
+    group::{Group, GroupFolder},
     launch::Rejoined,
     mailbox::{Folder, Mailbox, MailboxError},
-    message::Seq,
+    message::{PlatformMessageId, Seq},
     orchestrator::{
         blocks::Ledger,
         control::Input,
@@ -29,7 +28,7 @@ use crate::{
     protocol::input::{CLOSE_FILE, follow_up_name},
     run::{RunEnding, RunId},
     runtime::Exit,
-    store::{StoreError, StoredRun, StoredTurn, TurnState},
+    store::{Store, StoreError, StoredRun, StoredTurn, TurnState},
 };
 
 /// A run whose container outlived its host, with all that its new worker needs.
@@ -89,7 +88,8 @@ pub(in crate::orchestrator) async fn adopt(
             live.note_taken().await;
             let _ = caught_up.send(());
             if !live.ledger.all_answered() {
-                live.typing.show(Typing::On);
+                let thread = thread_of(&*context.store, &group.folder, live.ledger.handed_through()).await;
+                live.typing.show(thread);
             }
             live.serve(container, &mut commands).await
         }
@@ -109,6 +109,13 @@ pub(in crate::orchestrator) async fn adopt(
         Left::Ended(ending) => RunWord::Ended { ending },
         Left::Running => RunWord::Detached,
     }
+}
+
+/// The thread in which a message that waits for its answer was written. Only a sign is shown there, so a failure matters little.
+async fn thread_of(store: &dyn Store, group: &GroupFolder, seq: Seq) -> Option<PlatformMessageId> {
+    let after = Seq(seq.0.saturating_sub(1));
+    let found = store.messages_after(group, after, 1).await.ok()?;
+    found.into_iter().find(|stored| stored.seq == seq)?.message.thread
 }
 
 /// Commits what a run said while nobody listened, closes it, since its container is gone or will end by the

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{bring_files, limits_of, live::Live, tries::Tries, wanted};
 use crate::{
-    channel::Typing,
+    message::PlatformMessageId,
     orchestrator::{
         batch::{Missing, next_batch},
         blocks::Size,
@@ -52,6 +52,8 @@ struct Staged {
     handed: Handed,
     name: String,
     size: Size,
+    /// Where it was written.
+    thread: Option<PlatformMessageId>,
 }
 
 /// What became of a step.
@@ -145,8 +147,9 @@ impl Live<'_> {
             last_seq: Some(batch.handed.last),
             files: batch.files.into_iter().map(Into::into).collect(),
         };
+        let thread = batch.thread;
         let json = serde_json::to_vec(&follow_up).expect("a follow-up has text keys and plain values");
-        let staged = Staged { handed: batch.handed, name: follow_up_name(batch.handed.last), size };
+        let staged = Staged { handed: batch.handed, name: follow_up_name(batch.handed.last), size, thread };
         let name = staged.name.clone();
         match self.with_folders(move |folders| folders.input.stage(&name, &json)).await {
             Ok(()) => Ok(Done::Next(Step::Note(staged))),
@@ -168,7 +171,7 @@ impl Live<'_> {
         let name = staged.name.clone();
         match self.with_folders(move |folders| folders.input.publish(&name)).await {
             Ok(true) => {
-                self.typing.show(Typing::On);
+                self.typing.show(staged.thread);
                 Ok(Done::Said(RunWord::Handed { through: staged.handed.last }))
             }
             Ok(false) => {

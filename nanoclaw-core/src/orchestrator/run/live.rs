@@ -22,7 +22,6 @@ use super::{
     words::block_pace,
 };
 use crate::{
-    channel::Typing,
     group::{Group, GroupRole},
     launch::Launch,
     mailbox::{Folder, FolderWatch, Mailbox, MailboxError},
@@ -251,7 +250,7 @@ impl<'a> Live<'a> {
             files: batch.files.into_iter().map(Into::into).collect(),
         };
         self.words.say(RunWord::Handed { through: batch.handed.last }).await;
-        self.typing.show(Typing::On);
+        self.typing.show(batch.thread);
         let taken = self.write_prompt(stdin, &input).await;
         self.words.say(RunWord::Started).await;
         taken

@@ -4,7 +4,6 @@ use std::{io::Write as _, time::Duration};
 
 use super::{complaints::in_short, errand::Errand, live::Live, tries::Tries};
 use crate::{
-    channel::Typing,
     delivery::OutboxId,
     mailbox::Limits,
     message::Seq,
@@ -168,7 +167,7 @@ impl Live<'_> {
                 };
                 let _ = self.context.notices.send(notice);
                 if self.ledger.all_answered() {
-                    self.typing.show(Typing::Off);
+                    self.typing.stop();
                 }
             }
             Ok(BlockOutcome::Duplicate | BlockOutcome::Fenced) => {

@@ -521,5 +521,5 @@ impl Channel for SimulatedChannel {
         result
     }
 
-    async fn set_typing(&self, _chat: &ChatId, _typing: Typing) {}
+    async fn set_typing(&self, _chat: &ChatId, _thread: Option<&PlatformMessageId>, _typing: Typing) {}
 }

@@ -27,8 +27,8 @@ pub struct Seen {
     pub repeats: usize,
     /// What it changed messages of its own to, in order: chat, message, text.
     pub edits: Vec<(i64, i32, String)>,
-    /// Where it said that it is doing something, in order: chat, and what, as `SendMessageTypingAction`.
-    pub actions: Vec<(i64, String)>,
+    /// Where it said that it is doing something, in order: chat, topic, and what, as `SendMessageTypingAction`.
+    pub actions: Vec<(i64, Option<i32>, String)>,
     /// The functions that it called and that this fake does not know.
     pub unknown: Vec<String>,
 }

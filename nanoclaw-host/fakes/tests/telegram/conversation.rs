@@ -30,7 +30,7 @@ async fn people_write_in_three_kinds_of_chats_and_are_answered_there() {
         let seen = telegram.seen();
         let last = seen.sent.last().expect("it was sent");
         assert_eq!((last.chat, last.id, last.reply_to), (chat, sent.id(), Some(id)));
-        assert_eq!(seen.actions.last(), Some(&(chat, "SendMessageTypingAction".to_owned())));
+        assert_eq!(seen.actions.last(), Some(&(chat, None, "SendMessageTypingAction".to_owned())));
     }
     assert_eq!([ANN, FAMILY, TEAM].map(|chat| telegram.posted(chat)), [(); 3].map(|()| vec!["hello Ann".to_owned()]));
     assert_eq!(telegram.seen().unknown, [] as [String; 0]);

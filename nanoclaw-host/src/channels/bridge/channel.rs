@@ -8,6 +8,7 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
+    message::PlatformMessageId,
     time::Timestamp,
 };
 use tokio::{
@@ -175,10 +176,10 @@ impl Channel for BridgeChannel {
         self.ask(key, &ToBridge::Find { key, chat, text }, within, "did not say whether it had sent the message").await
     }
 
-    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
+    async fn set_typing(&self, chat: &ChatId, thread: Option<&PlatformMessageId>, typing: Typing) {
         if self.capabilities.typing {
             // Not worth waiting for: when the queue is full the bridge has better things to read.
-            let _ = self.lines.try_send(to_line(&ToBridge::Typing { chat, on: typing == Typing::On }));
+            let _ = self.lines.try_send(to_line(&ToBridge::Typing { chat, thread, on: typing == Typing::On }));
         }
     }
 }

@@ -202,6 +202,8 @@ pub(super) enum ToBridge<'a> {
     },
     Typing {
         chat: &'a ChatId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        thread: Option<&'a PlatformMessageId>,
         on: bool,
     },
     SyncGroups,

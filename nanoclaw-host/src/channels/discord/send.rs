@@ -15,6 +15,7 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, Sent},
+    message::PlatformMessageId,
     secret::Secret,
     time::Timestamp,
 };
@@ -111,7 +112,8 @@ impl Channel for Discord {
         Ok(None)
     }
 
-    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
+    // A thread of Discord's is a chat of its own.
+    async fn set_typing(&self, chat: &ChatId, _thread: Option<&PlatformMessageId>, typing: Typing) {
         let now = Instant::now();
         match typing {
             // It ends by itself, or with a message.

@@ -13,7 +13,7 @@ use nanoclaw_core::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
     delivery::{Delivery, DeliveryKey, OutboxId, Sent},
-    message::Seq,
+    message::{PlatformMessageId, Seq},
     orchestrator::Notice,
 };
 use tokio::{
@@ -289,7 +289,7 @@ impl Channel for LocalChannel {
         }
     }
 
-    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
+    async fn set_typing(&self, chat: &ChatId, _thread: Option<&PlatformMessageId>, typing: Typing) {
         if !self.owns(chat) {
             return;
         }

@@ -85,16 +85,15 @@ impl Channel for Telegram {
         Ok(sent(&out))
     }
 
-    async fn set_typing(&self, chat: &ChatId, typing: Typing) {
+    async fn set_typing(&self, chat: &ChatId, thread: Option<&PlatformMessageId>, typing: Typing) {
         let Some(line) = self.line() else { return };
         let Ok(peer) = input_peer(&line.session, chat).await else { return };
         let action = match typing {
             Typing::On => SendMessageAction::SendMessageTypingAction,
             Typing::Off => SendMessageAction::SendMessageCancelAction,
         };
-        if let Err(trouble) =
-            call(&line.client, &functions::messages::SetTyping { peer, top_msg_id: None, action }).await
-        {
+        let top_msg_id = thread.and_then(|topic| topic.as_str().parse().ok());
+        if let Err(trouble) = call(&line.client, &functions::messages::SetTyping { peer, top_msg_id, action }).await {
             tracing::debug!(%chat, ?trouble, "that the assistant is typing could not be shown");
         }
     }

@@ -70,7 +70,7 @@ impl Stage for Telegram {
     fn look_back(&self) {
         let seen = self.fake.seen();
         assert_eq!(seen.unknown, [] as [&str; 0], "the fake knows all that was asked");
-        assert!(seen.actions.iter().any(|(chat, _)| *chat == id(Chat::Family)), "that it is at work is shown");
+        assert!(seen.actions.iter().any(|(chat, ..)| *chat == id(Chat::Family)), "that it is at work is shown");
         assert!(seen.repeats >= 1, "what nobody recorded was sent again, and shown once");
         assert!(seen.sent.iter().any(|sent| sent.reply_to.is_some()), "answers reply to what was asked");
     }

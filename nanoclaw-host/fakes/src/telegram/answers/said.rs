@@ -66,7 +66,7 @@ fn removed(world: &mut World, sequence: Sequence, ids: &[i32]) -> Object {
 pub(super) fn set_typing(world: &mut World, call: &f::SetTyping) -> Result<Object, Refusal> {
     let chat = world.chat_of(&call.peer)?;
     may_write(world, chat)?;
-    world.seen.actions.push((chat, name_of(&call.action)));
+    world.seen.actions.push((chat, call.top_msg_id, name_of(&call.action)));
     Ok(boolean(true))
 }
 
