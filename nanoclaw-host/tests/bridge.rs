@@ -72,6 +72,7 @@ impl Host {
         let welcome = client.hear().await;
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         assert_eq!(welcome["protocol"], 1);
+        assert_eq!(welcome["answers"], json!(["is_registered"]));
         self.host.wait_for(&call, before + 1).await;
         client
     }
@@ -899,6 +900,20 @@ async fn a_flood_of_one_bridge_holds_up_nobody_else_and_loses_nothing() {
     }
     assert_eq!(soon("the flood's end", flood).await.unwrap(), (5000, 5000));
     assert_eq!(host.intake.texts().iter().filter(|text| *text == "flood").count(), 5000);
+}
+
+#[tokio::test]
+async fn a_bridge_is_told_which_chats_are_groups_when_it_asks() {
+    let host = Host::start();
+    host.intake.unregister("tg:2");
+    let mut bridge = host.telegram().await;
+    for (chat, registered) in [("tg:1", true), ("tg:2", false)] {
+        bridge.say(json!({"type": "is_registered", "chat": chat})).await;
+        assert_eq!(bridge.hear().await, json!({"type": "registered", "chat": chat, "registered": registered}));
+    }
+    bridge.say(json!({"type": "is_registered", "chat": "slack:C1"})).await;
+    let refused = bridge.hear().await;
+    assert_eq!((&refused["type"], &refused["chat"]), (&json!("error"), &json!("slack:C1")), "{refused}");
 }
 
 #[tokio::test]

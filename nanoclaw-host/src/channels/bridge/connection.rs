@@ -32,6 +32,9 @@ use crate::{
 /// How many lines may wait for a bridge to read them.
 const QUEUE_LINES: usize = 64;
 
+/// The questions that bridges may ask.
+const ANSWERS: &[&str] = &["is_registered"];
+
 /// The longest delay that a bridge may ask for before the next try.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -110,7 +113,8 @@ impl Connection {
         self.shared.enter(&channel)?;
         let files = self.shared.config.files.as_deref().map(FilesTaken::into);
         let host = concat!("nanoclaw ", env!("CARGO_PKG_VERSION"));
-        self.peer.say(&ToBridge::Welcome { protocol: PROTOCOL, host, max_line_bytes: MAX_LINE_BYTES, files }).await;
+        let (protocol, max_line_bytes, answers) = (PROTOCOL, MAX_LINE_BYTES, ANSWERS);
+        self.peer.say(&ToBridge::Welcome { protocol, host, max_line_bytes, files, answers }).await;
         Ok(channel)
     }
 
@@ -142,6 +146,7 @@ impl Connection {
                 }
             }
             Ok(FromBridge::Status(status)) => self.take_status(channel, status).await,
+            Ok(FromBridge::IsRegistered { chat }) => self.tell_whether_registered(channel, &chat).await,
             Ok(FromBridge::NotFound { key }) => self.settle(channel, &key, Ok(None)).await,
             Ok(FromBridge::Failed { key, error, retry_after_ms, permanent, unknown }) => {
                 let reason = if error.is_empty() { "the bridge did not say why".to_owned() } else { error };
@@ -174,6 +179,14 @@ impl Connection {
             Err(reason) => return self.not_stored(channel, &reason, about).await,
         };
         self.peer.say(&ToBridge::Accepted { chat: &chat, id: &id, registered }).await;
+    }
+
+    async fn tell_whether_registered(&self, channel: &BridgeChannel, chat: &ChatId) {
+        if !channel.claim.covers(chat) {
+            return self.refuse(&outside(channel, chat), About { chat: Some(chat), ..About::default() }).await;
+        }
+        let registered = self.shared.intake.called(chat).is_some();
+        self.peer.say(&ToBridge::Registered { chat, registered }).await;
     }
 
     async fn take_status(&self, channel: &BridgeChannel, status: Status) {

@@ -48,6 +48,9 @@ pub(super) enum FromBridge {
     NotFound {
         key: DeliveryKey,
     },
+    IsRegistered {
+        chat: ChatId,
+    },
     Status(Status),
 }
 
@@ -178,6 +181,13 @@ pub(super) enum ToBridge<'a> {
         max_line_bytes: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         files: Option<FilesTaken>,
+        /// The questions that this host answers.
+        answers: &'a [&'a str],
+    },
+    /// Whether a chat is a group.
+    Registered {
+        chat: &'a ChatId,
+        registered: bool,
     },
     Accepted {
         chat: &'a ChatId,

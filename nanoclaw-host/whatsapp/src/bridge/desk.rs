@@ -1,7 +1,7 @@
 //! What is between the host and us: which messages it has not accepted, which of its messages are on their way, what it has to be told
 //! again after a break. Decides and does nothing: no clock, no socket.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::wire::{Chat, FilesTaken, FromHost, Message, Send, Status, ToHost};
 
@@ -27,6 +27,8 @@ pub enum Act {
     Say(ToHost),
     /// Tell who said the message of this ticket.
     Tell(Ticket, Taken),
+    /// Tell who asked with this ticket whether the chat is a group of the host's.
+    Answer(Ticket, bool),
     /// Send this, and report how that ended.
     Send(Send),
     /// Show that the assistant is typing, or not any more.
@@ -53,6 +55,10 @@ pub struct Desk {
     waiting: BTreeMap<Ticket, Message>,
     /// Of which the host said that it could not be stored just now.
     put_off: HashSet<Ticket>,
+    /// The chats of which it is not known whether they are groups, by who asked.
+    asked: BTreeMap<Ticket, String>,
+    /// Whether the host can tell.
+    can_tell: bool,
     next: Ticket,
     /// The host's messages that are on their way.
     sending: HashSet<String>,
@@ -81,8 +87,20 @@ impl Desk {
         (self.next, said.into_iter().collect())
     }
 
-    /// Who said the message does not wait any more, since the connection to WhatsApp ended: it will come again.
+    /// Somebody wants to know whether a chat is a group of the host's; what the host says comes by the ticket, however many connections
+    /// later. Of a host that cannot tell, every chat is one.
+    pub fn is_registered(&mut self, chat: String) -> (Ticket, Vec<Act>) {
+        self.next += 1;
+        let ask = self.welcomed && self.can_tell && !self.asked.values().any(|asked| *asked == chat);
+        let said = ask.then(|| Act::Say(ToHost::IsRegistered { chat: chat.clone() }));
+        self.asked.insert(self.next, chat);
+        let answered = if self.welcomed && !self.can_tell { self.answer(None, true) } else { Vec::new() };
+        (self.next, said.into_iter().chain(answered).collect())
+    }
+
+    /// Who waits for a word does not wait any more, since the connection to WhatsApp ended: the message will come again.
     pub fn forget(&mut self, ticket: Ticket) {
+        self.asked.remove(&ticket);
         self.waiting.remove(&ticket);
         self.put_off.remove(&ticket);
     }
@@ -114,14 +132,19 @@ impl Desk {
     /// The host said something.
     pub fn heard(&mut self, line: FromHost) -> Vec<Act> {
         match line {
-            FromHost::Welcome { files } => {
+            FromHost::Welcome { files, answers } => {
                 (self.welcomed, self.files) = (true, files);
+                self.can_tell = answers.iter().any(|question| question == "is_registered");
                 self.put_off.clear();
+                let answered = if self.can_tell { Vec::new() } else { self.answer(None, true) };
+                let asked: BTreeSet<_> = self.asked.values().cloned().collect();
+                let questions = asked.into_iter().map(|chat| ToHost::IsRegistered { chat });
                 let status = self.status.iter().cloned().map(ToHost::Status);
                 let chats = self.chats.values().cloned().map(ToHost::Chat);
                 let messages = self.waiting.values().cloned().map(ToHost::Message);
-                status.chain(chats).chain(messages).map(Act::Say).collect()
+                status.chain(chats).chain(questions).chain(messages).map(Act::Say).chain(answered).collect()
             }
+            FromHost::Registered { chat, registered } => self.answer(Some(&chat), registered),
             FromHost::Accepted { chat, id, registered } => self.tell(&chat, &id, &Taken::Accepted { registered }),
             FromHost::Send(send) if !self.sending.insert(send.key.clone()) => Vec::new(),
             FromHost::Send(send) => vec![Act::Send(send)],
@@ -160,6 +183,12 @@ impl Desk {
         self.welcomed = false;
     }
 
+    /// Answers who asked for `chat`; `None`: for any.
+    fn answer(&mut self, chat: Option<&str>, registered: bool) -> Vec<Act> {
+        let answered = self.asked.extract_if(.., |_, asked| chat.is_none_or(|chat| *asked == chat));
+        answered.map(|(ticket, _)| Act::Answer(ticket, registered)).collect()
+    }
+
     fn tell(&mut self, chat: &str, id: &str, taken: &Taken) -> Vec<Act> {
         let told = self.tickets(chat, id);
         for ticket in &told {
@@ -183,7 +212,7 @@ mod tests {
     }
 
     fn welcome() -> FromHost {
-        FromHost::Welcome { files: None }
+        FromHost::Welcome { files: None, answers: vec!["is_registered".to_owned()] }
     }
 
     fn accepted(id: &str) -> FromHost {
@@ -235,6 +264,36 @@ mod tests {
         let (ticket, _) = desk.message(message("A"));
         desk.forget(ticket);
         assert_eq!(desk.heard(welcome()), []);
+    }
+
+    #[test]
+    fn the_host_is_asked_once_for_a_chat_after_each_break_until_it_answers() {
+        let mut desk = Desk::default();
+        let ask = || Act::Say(ToHost::IsRegistered { chat: "1@g.us".to_owned() });
+        let (first, said) = desk.is_registered("1@g.us".to_owned());
+        assert_eq!(said, []);
+        let (second, _) = desk.is_registered("1@g.us".to_owned());
+        assert_eq!(desk.heard(welcome()), [ask()]);
+        desk.lost();
+        assert_eq!(desk.heard(welcome()), [ask()]);
+        let (third, said) = desk.is_registered("1@g.us".to_owned());
+        assert_eq!(said, [], "it is asked already");
+        desk.forget(second);
+        let answer = || FromHost::Registered { chat: "1@g.us".to_owned(), registered: false };
+        assert_eq!(desk.heard(answer()), [Act::Answer(first, false), Act::Answer(third, false)]);
+        assert_eq!(desk.heard(answer()), []);
+        let (fourth, said) = desk.is_registered("1@g.us".to_owned());
+        assert_eq!((fourth > third, said), (true, vec![ask()]), "it may have changed");
+    }
+
+    #[test]
+    fn of_a_host_that_cannot_tell_every_chat_is_a_group() {
+        let mut desk = Desk::default();
+        let (first, _) = desk.is_registered("1@g.us".to_owned());
+        let welcome = FromHost::Welcome { files: None, answers: Vec::new() };
+        assert_eq!(desk.heard(welcome), [Act::Answer(first, true)]);
+        let (second, said) = desk.is_registered("1@g.us".to_owned());
+        assert_eq!(said, [Act::Answer(second, true)]);
     }
 
     #[test]

@@ -76,6 +76,7 @@ struct Shared {
 struct State {
     desk: Desk,
     waiting: HashMap<Ticket, oneshot::Sender<Taken>>,
+    asking: HashMap<Ticket, oneshot::Sender<bool>>,
     /// What is to be said on this connection.
     lines: std::collections::VecDeque<String>,
     say_again: bool,
@@ -108,6 +109,21 @@ impl Bridge {
         let _forget = Forget { bridge: self, ticket };
         // The sender is there until the ticket is forgotten.
         taken.await.unwrap_or_else(|_| Taken::Refused("it was given up".to_owned()))
+    }
+
+    /// Whether a chat is a group of the host's, as soon as that is there to tell.
+    pub async fn is_registered(&self, chat: String) -> bool {
+        let (sender, answer) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            let (ticket, acts) = state.desk.is_registered(chat);
+            state.asking.insert(ticket, sender);
+            self.act(&mut state, acts);
+            ticket
+        };
+        let _forget = Forget { bridge: self, ticket };
+        // The sender is there until the ticket is forgotten.
+        answer.await.unwrap_or(true)
     }
 
     /// Says what is known of a chat.
@@ -264,6 +280,11 @@ impl Bridge {
                         let _ = waiting.send(taken);
                     }
                 }
+                Act::Answer(ticket, registered) => {
+                    if let Some(asking) = state.asking.remove(&ticket) {
+                        let _ = asking.send(registered);
+                    }
+                }
                 // Nobody listens any more at the end only.
                 Act::Send(send) => drop(self.0.wanted.send(Wanted::Send(send))),
                 Act::Typing { chat, on } => drop(self.0.wanted.send(Wanted::Typing { chat, on })),
@@ -281,7 +302,7 @@ impl Bridge {
     }
 }
 
-/// Nobody waits for this message any more.
+/// Nobody waits for a word on this any more.
 struct Forget<'a> {
     bridge: &'a Bridge,
     ticket: Ticket,
@@ -292,6 +313,7 @@ impl Drop for Forget<'_> {
         let mut state = self.bridge.state();
         state.desk.forget(self.ticket);
         state.waiting.remove(&self.ticket);
+        state.asking.remove(&self.ticket);
     }
 }
 

@@ -41,6 +41,11 @@ pub enum ToHost {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         permanent: bool,
     },
+    /// Is this chat a group of yours?
+    IsRegistered {
+        /// Which.
+        chat: String,
+    },
     /// How our connection to WhatsApp stands.
     Status(Status),
 }
@@ -167,6 +172,16 @@ pub enum FromHost {
         /// Where files go; none are taken without it.
         #[serde(default)]
         files: Option<FilesTaken>,
+        /// The questions that it answers.
+        #[serde(default)]
+        answers: Vec<String>,
+    },
+    /// Whether a chat is a group of the host's.
+    Registered {
+        /// Which.
+        chat: String,
+        /// Whether it is.
+        registered: bool,
     },
     /// A message is stored.
     Accepted {
@@ -276,7 +291,8 @@ mod tests {
     fn what_the_host_says_is_read_and_what_is_new_is_let_be() {
         let read = |line: &str| serde_json::from_str::<FromHost>(line).unwrap();
         assert_eq!(read(r#"{"type":"later","x":1}"#), FromHost::Unknown);
-        assert_eq!(read(r#"{"type":"welcome","protocol":1,"host":"nanoclaw"}"#), FromHost::Welcome { files: None });
+        let welcome = read(r#"{"type":"welcome","protocol":1,"host":"nanoclaw"}"#);
+        assert_eq!(welcome, FromHost::Welcome { files: None, answers: Vec::new() });
         let send = read(r#"{"type":"send","key":"k","chat":"1@g.us","text":"hi","reply_to":{"id":"A","thread":"t"}}"#);
         let FromHost::Send(send) = send else { panic!("{send:?}") };
         assert_eq!(send.reply_to, Some(ReplyTo { id: "A".to_owned(), sender: None, text: None }));

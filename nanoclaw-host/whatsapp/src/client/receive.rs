@@ -143,6 +143,10 @@ impl Receiver {
             return Err(format!("it has {} MB", bytes.div_ceil(1 << 20)));
         }
         let source = downloadable(&item.message).ok_or("it is not there")?;
+        // The host keeps nothing of other chats.
+        if !self.0.bridge.is_registered(chat.to_owned()).await {
+            return Err("its chat was no group".to_owned());
+        }
         let content = client.download(source).await.map_err(|error| {
             tracing::warn!(id = item.info.id, error = format!("{error:#}"), "a file could not be fetched");
             "WhatsApp did not give it out".to_owned()

@@ -3,7 +3,7 @@
 use nanoclaw_fakes::whatsapp::{Fault, File, FileKind};
 use serde_json::{Value, json};
 
-use crate::house::{ANN, FAMILY, House};
+use crate::house::{ANN, FAMILY, House, TEAM};
 
 fn attachment(heard: &Value) -> &Value {
     assert_eq!(heard["attachments"].as_array().unwrap().len(), 1, "{heard}");
@@ -44,6 +44,20 @@ async fn a_file_that_is_too_large_or_not_to_be_had_is_told_as_missing() {
     }
     let heard = house.host.message(&house.whatsapp.say_file(FAMILY, ANN, "", lost)).await;
     assert_eq!(attachment(&heard)["error"], "WhatsApp did not give it out");
+}
+
+#[tokio::test]
+async fn a_file_in_a_chat_that_is_no_group_is_not_fetched() {
+    let house = House::begin().await;
+    house.host.unregister(TEAM);
+    // Were it asked for, it would be said to be lost.
+    for _ in 0..20 {
+        house.whatsapp.fail_next("download", Fault::Error(500));
+    }
+    let file = File::document("plan.pdf", "application/pdf", b"a plan");
+    let heard = house.host.message(&house.whatsapp.say_file(TEAM, ANN, "look", file)).await;
+    assert_eq!((&attachment(&heard)["error"], &heard["text"]), (&json!("its chat was no group"), &json!("look")));
+    assert_eq!(std::fs::read_dir(house.home.path().join("store/files/arriving")).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -178,6 +178,8 @@ struct State {
     looked_at: usize,
     connection: Option<mpsc::UnboundedSender<Value>>,
     holds: bool,
+    /// The chats that are no groups.
+    strangers: Vec<String>,
 }
 
 impl Host {
@@ -204,6 +206,11 @@ impl Host {
     pub(crate) fn accept(&self, message: &Value) {
         self.shared.lock().holds = false;
         self.say(accepted(message));
+    }
+
+    /// A chat is no group of the host's.
+    pub(crate) fn unregister(&self, chat: &str) {
+        self.shared.lock().strangers.push(chat.to_owned());
     }
 
     pub(crate) fn say(&self, line: Value) {
@@ -281,9 +288,13 @@ async fn serve(stream: UnixStream, shared: &Shared) {
                 let answer = match line["type"].as_str() {
                     Some("hello") => {
                         let files = json!({"folder": "files/arriving", "max_bytes": 1 << 20, "max_per_message": 10});
-                        Some(json!({"type": "welcome", "protocol": 1, "host": "a test", "max_line_bytes": 1 << 20, "files": files}))
+                        Some(json!({"type": "welcome", "protocol": 1, "host": "a test", "max_line_bytes": 1 << 20, "files": files, "answers": ["is_registered"]}))
                     }
                     Some("message") if !shared.lock().holds => Some(accepted(&line)),
+                    Some("is_registered") => {
+                        let registered = !shared.lock().strangers.iter().any(|chat| line["chat"] == *chat);
+                        Some(json!({"type": "registered", "chat": line["chat"], "registered": registered}))
+                    }
                     _ => None,
                 };
                 if let (Some(answer), Some(sender)) = (answer, sender.upgrade()) {
