@@ -6,7 +6,7 @@ use nanoclaw_core::{
     channel::SendError,
     delivery::DeliveryKey,
     group::GroupFolder,
-    message::Seq,
+    message::{InboundMessage, Seq},
     orchestrator::{Notice, Receipt},
     protocol::{
         input::{FollowUp, follow_up_name},
@@ -64,6 +64,19 @@ async fn f5_a_host_that_ends_in_the_middle_of_an_answer_costs_the_user_nothing()
     house.shown(&["heard one", "heard two"]).await;
     assert_eq!(house.runtime.specs().len(), 1, "the same container all along");
     assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_host_shows_that_the_agent_is_at_work_in_the_thread_in_which_it_was_asked() {
+    let house = House::new(slow).await;
+    let asked = InboundMessage { thread: Some("7".parse().unwrap()), ..house.message("test:main", "in a topic") };
+    house.orchestrator.inbox().accept(asked).await.unwrap();
+    house.state("busy").await;
+    house.kill().await;
+    let before = house.channel.typing_signs().len();
+    let house = house.restart().await;
+    waiting("the sign", async || house.channel.typing_signs().len() > before).await;
+    assert_eq!(house.channel.typing_signs()[before], (Some("7".to_owned()), true));
 }
 
 #[tokio::test(start_paused = true)]
