@@ -2,7 +2,8 @@
 //! it is answered, since WhatsApp's keys change with every message and a step that is forgotten cannot be taken again.
 //!
 //! The client library says what is kept and when (its traits are in `signal`, `app_sync`, `protocol`, `secrets` and `device`); nothing
-//! here understands it. The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
+//! here understands it. A commit is synced, which is what a write costs: writes that wait for the connection at the same time share one,
+//! and what may be forgotten goes along with the next ([`Store::write_later`]). The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
 
 mod app_sync;
 mod device;
@@ -17,7 +18,10 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,6 +31,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
+use tokio::sync::oneshot;
 use wacore::store::error::StoreError as LibraryError;
 
 pub use self::device::{Account, Refused, peek};
@@ -79,6 +84,12 @@ pub enum StoreError {
 /// One statement with what is bound to it.
 type Statement = sqlx::query::Query<'static, sqlx::Sqlite, SqliteArguments>;
 
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Write").field("statements", &self.statements.len()).finish_non_exhaustive()
+    }
+}
+
 type LibraryResult<T> = Result<T, LibraryError>;
 
 fn statement(sql: &'static str) -> Statement {
@@ -93,7 +104,18 @@ pub struct Store(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     connection: tokio::sync::Mutex<SqliteConnection>,
+    /// In the order in which they were asked for.
+    waiting: Mutex<Vec<Write>>,
+    /// How many transactions there were.
+    commits: AtomicU64,
     lock: File,
+}
+
+/// Statements of which all are to be done, or none.
+struct Write {
+    statements: Vec<Statement>,
+    /// How many rows they changed, when that is on the disk; `None`: nobody waits for it.
+    done: Option<oneshot::Sender<Result<u64, Arc<sqlx::Error>>>>,
 }
 
 impl Store {
@@ -122,23 +144,39 @@ impl Store {
         let mut connection = options.connect().await.map_err(database)?;
         let migrated = MIGRATIONS.run(&mut connection).await;
         migrated.map_err(|source| StoreError::Form { path: path.to_owned(), source })?;
-        Ok(Self(Arc::new(Shared { path: path.to_owned(), connection: tokio::sync::Mutex::new(connection), lock })))
+        let connection = tokio::sync::Mutex::new(connection);
+        let (waiting, commits) = (Mutex::default(), AtomicU64::default());
+        Ok(Self(Arc::new(Shared { path: path.to_owned(), connection, waiting, commits, lock })))
     }
 
-    /// Does all of `statements`, or none; returns how many rows they changed.
+    /// Does all of `statements`, or none; returns how many rows they changed. They are on the disk then.
     async fn write(&self, statements: Vec<Statement>) -> LibraryResult<u64> {
         if statements.is_empty() {
             return Ok(0);
         }
+        let (done, ended) = oneshot::channel();
+        self.0.waiting().push(Write { statements, done: Some(done) });
+        self.settle().await?;
+        let gone = |_| Arc::new(sqlx::Error::WorkerCrashed);
+        ended.await.map_err(gone).flatten().map_err(|error| LibraryError::Database(Box::new(error)))
+    }
+
+    /// Has `statements` done with the next write, in the same transaction: for what costs nothing but some work when a crash forgets it.
+    /// Who reads what they change [settles](Self::settle) it before.
+    fn write_later(&self, statements: Vec<Statement>) {
+        self.0.waiting().push(Write { statements, done: None });
+    }
+
+    /// Does what waits to be written. Who was before may have done it already.
+    async fn settle(&self) -> LibraryResult<()> {
         self.apart(|shared| async move {
             let mut connection = shared.connection.lock().await;
-            let mut transaction = connection.begin().await?;
-            let mut changed = 0;
-            for statement in statements {
-                changed += statement.execute(&mut *transaction).await?.rows_affected();
+            let writes = std::mem::take(&mut *shared.waiting());
+            if !writes.is_empty() {
+                shared.commits.fetch_add(1, Ordering::Relaxed);
+                together(&mut connection, writes).await;
             }
-            transaction.commit().await?;
-            Ok(changed)
+            Ok(())
         })
         .await
     }
@@ -165,6 +203,45 @@ impl Store {
     {
         let done = tokio::spawn(work(self.0.clone())).await;
         done.unwrap_or_else(|fault| Err(sqlx::Error::Io(std::io::Error::other(fault)))).map_err(database)
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Write>> {
+        // Each change is whole, so a panic elsewhere leaves it right.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does all `writes` in one transaction, and tells those who wait how that ended: for all of them alike.
+async fn together(connection: &mut SqliteConnection, writes: Vec<Write>) {
+    let (statements, waiting): (Vec<_>, Vec<_>) =
+        writes.into_iter().map(|write| (write.statements, write.done)).unzip();
+    let written = async {
+        let mut transaction = connection.begin().await?;
+        let mut changed = Vec::with_capacity(statements.len());
+        for statements in statements {
+            let mut rows = 0;
+            for statement in statements {
+                rows += statement.execute(&mut *transaction).await?.rows_affected();
+            }
+            changed.push(rows);
+        }
+        transaction.commit().await?;
+        Ok(changed)
+    };
+    let written: Result<Vec<u64>, Arc<sqlx::Error>> = written.await.map_err(Arc::new);
+    for (place, done) in waiting.into_iter().enumerate() {
+        let outcome = written.as_ref().map(|changed| changed[place]).map_err(Arc::clone);
+        match done {
+            // Whoever asked may be gone.
+            Some(done) => drop(done.send(outcome)),
+            None => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "what could wait is not written");
+                }
+            }
+        }
     }
 }
 

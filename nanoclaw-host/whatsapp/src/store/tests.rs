@@ -1,4 +1,11 @@
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -322,12 +329,14 @@ proptest! {
             let mut store = Store::open(&path).await.unwrap();
             for call in &calls {
                 if matches!(call, Call::Reopen) {
+                    store.settle().await.unwrap();
                     drop(store);
                     store = Store::open(&path).await.unwrap();
                 }
                 let (ours, theirs) = (make(&store, call).await, make(&memory, call).await);
                 prop_assert_eq!(ours, theirs, "{:?}", call);
             }
+            store.settle().await.unwrap();
             drop(store);
             let store = Store::open(&path).await.unwrap();
             prop_assert_eq!(told(&store).await, told(&memory).await);
@@ -375,6 +384,118 @@ async fn a_write_is_not_undone_by_one_who_does_not_wait_for_it() {
     while store.get_session("ann").await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn writes_that_come_at_the_same_time_share_a_commit() {
+    let (_folder, path) = a_store();
+    let store = Store::open(&path).await.unwrap();
+    let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    let held = store.0.connection.lock().await;
+    let puts = futures_util::future::join_all(names.iter().map(|name| store.put_session(name, name.as_bytes())));
+    let let_go = async {
+        // All of them have asked.
+        while store.0.waiting().len() < names.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    };
+    let (puts, ()) = tokio::join!(puts, let_go);
+    assert!(puts.iter().all(Result::is_ok));
+    assert_eq!(store.0.commits.load(Ordering::Relaxed), 1);
+    for name in names {
+        assert_eq!(store.get_session(&name).await.unwrap().unwrap(), name);
+    }
+}
+
+#[tokio::test]
+async fn of_writes_that_fail_together_each_is_told_and_none_is_done() {
+    let (_folder, path) = a_store();
+    let store = Store::open(&path).await.unwrap();
+    let held = store.0.connection.lock().await;
+    let (good, bad) = (store.put_session("ann", b"1"), store.write(vec![statement("INSERT INTO nowhere VALUES (1)")]));
+    let (good, bad, ()) = tokio::join!(good, bad, async {
+        while store.0.waiting().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    });
+    assert!(good.is_err() && bad.is_err(), "{good:?} {bad:?}");
+    assert_eq!(store.get_session("ann").await.unwrap(), None);
+    store.put_session("ann", b"1").await.unwrap();
+    assert!(store.get_session("ann").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_the_host_has_goes_with_the_next_write_and_is_gone_for_who_asks_before() {
+    let (_folder, path) = a_store();
+    let store = Store::open(&path).await.unwrap();
+    for (id, asked_before) in [("m1", false), ("m2", true)] {
+        store.store_pending_inbound("c", "s", id, b"hello").await.unwrap();
+        let before = store.0.commits.load(Ordering::Relaxed);
+        store.delete_pending_inbound("c", "s", id).await.unwrap();
+        assert_eq!(store.0.commits.load(Ordering::Relaxed), before, "it is no write of its own");
+        if asked_before {
+            assert_eq!(store.get_pending_inbound("c", "s", id).await.unwrap(), None);
+        } else {
+            store.put_session("ann", b"1").await.unwrap();
+        }
+        assert_eq!(store.0.commits.load(Ordering::Relaxed), before + 1);
+        assert_eq!(copy_of(&path).await.get_pending_inbound("c", "s", id).await.unwrap(), None);
+    }
+}
+
+/// What a process would find that begins where this one is killed now.
+async fn copy_of(path: &Path) -> Store {
+    let to = path.with_file_name(format!("{}-copy.db", COPIES.fetch_add(1, Ordering::Relaxed)));
+    std::fs::copy(path, &to).unwrap();
+    // To this nothing but commits is added, and one that is half there does not count.
+    std::fs::copy(path.with_extension("db-wal"), to.with_extension("db-wal")).unwrap();
+    Store::open(&to).await.unwrap()
+}
+
+static COPIES: AtomicU64 = AtomicU64::new(0);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ratchet_that_was_used_is_never_forgotten_wherever_the_process_is_killed() {
+    let (_folder, path) = a_store();
+    let store = Store::open(&path).await.unwrap();
+    {
+        let mut connection = store.0.connection.lock().await;
+        let synced: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(synced, 2, "each commit is synced");
+        // So that a copy that is made in the middle is one of a moment.
+        sqlx::query("PRAGMA wal_autocheckpoint = 0").execute(&mut *connection).await.unwrap();
+    }
+    // How far each was used: what came out of it may be on the wire.
+    let used: Arc<[AtomicU64; 8]> = Arc::default();
+    let turning: Vec<_> = (0..used.len())
+        .map(|n| {
+            let (store, used) = (store.clone(), used.clone());
+            tokio::spawn(async move {
+                for step in 1..=60_u64 {
+                    store.put_session(&n.to_string(), &step.to_le_bytes()).await.unwrap();
+                    used[n].store(step, Ordering::SeqCst);
+                    store.delete_pending_inbound("c", "s", "m").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut killed = 0;
+    while killed == 0 || turning.iter().any(|turning| !turning.is_finished()) {
+        let before = used.each_ref().map(|used| used.load(Ordering::SeqCst));
+        let found = copy_of(&path).await;
+        for (n, used) in before.into_iter().enumerate() {
+            let found = found.get_session(&n.to_string()).await.unwrap();
+            let found = found.map_or(0, |bytes| u64::from_le_bytes(bytes.as_ref().try_into().unwrap()));
+            assert!(found >= used, "{n} was used up to {used} and is remembered up to {found}");
+        }
+        killed += 1;
+    }
+    for turning in turning {
+        turning.await.unwrap();
+    }
+    assert!(store.0.commits.load(Ordering::Relaxed) < 8 * 60, "they shared commits");
 }
 
 #[tokio::test]
