@@ -10,7 +10,7 @@
 //! * [`channel`], [`runtime`], [`store`] and [`launch`] are the ports: what the outside world must be able to do.
 //! * [`protocol`] is the container contract (wire types, marker blocks); [`mailbox`] the files shared with a container.
 //! * [`orchestrator`] decides (a plain state machine) and acts (workers that own one run or one chat each).
-//! * [`causes`] tells an error with what it came from.
+//! * [`steps`] are lines of the log that tell where a message is; [`causes`] tells an error with what it came from.
 //! * `testing`, behind the feature of that name, has fakes and the contract suites of the ports; the runtimes' suite alone is
 //!   behind `conformance`.
 //!
@@ -39,6 +39,7 @@ pub mod schedule;
 pub mod secret;
 pub mod senders;
 pub mod session;
+pub mod steps;
 pub mod store;
 pub mod tasks;
 #[cfg(feature = "conformance")]

@@ -21,6 +21,7 @@ use crate::{
     group::{Group, GroupRole},
     message::{InboundMessage, Seq, Wakes},
     senders::SenderVerdict,
+    steps::STEPS,
     store::{Accepted, Store, StoreError},
     time::Timestamp,
     trigger,
@@ -142,6 +143,7 @@ impl Inbox {
             // It was registered a moment ago and no longer is.
             Accepted::Unregistered => Ok(Receipt::Unregistered),
             Accepted::Stored(seq) => {
+                tracing::debug!(target: STEPS, chat = %message.chat, id = %message.id, seq = seq.0, "committed");
                 self.tell(&group, seq, wakes).await;
                 Ok(Receipt::Stored { seq, wakes })
             }

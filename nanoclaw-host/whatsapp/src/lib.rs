@@ -5,3 +5,6 @@ pub mod cli;
 pub mod client;
 mod panics;
 pub mod store;
+
+/// The target of the log's lines that name the steps which a message takes (`RUST_LOG=info,nanoclaw::steps=debug`), as the host's do.
+pub(crate) const STEPS: &str = "nanoclaw::steps";

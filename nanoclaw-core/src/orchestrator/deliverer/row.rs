@@ -10,6 +10,7 @@ use crate::{
     channel::{Channel, ChannelCapabilities, Repeat, SendError},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     orchestrator::retry::Delays,
+    steps::STEPS,
     store::{AfterTry, DeliveryState, StoreError, StoredDelivery},
     time::Timestamp,
 };
@@ -85,6 +86,7 @@ impl Attempt<'_> {
             self.record(|| store.delivery_begun(delivery.id)).await?;
         }
         let (chat, key) = (&delivery.chat, &delivery.key);
+        tracing::debug!(target: STEPS, %chat, %key, "handed to the channel");
         match self.in_time(channel, channel.send(delivery)).await {
             Ok(sent) => self.sent(&sent).await,
             Err(SendError::NotConnected { reason }) => {
@@ -145,6 +147,7 @@ impl Attempt<'_> {
 
     async fn sent(&self, sent: &Sent) -> Result<Next, Stopped> {
         let (id, at) = (self.row.delivery.id, Timestamp::now());
+        tracing::debug!(target: STEPS, chat = %self.row.delivery.chat, key = %self.row.delivery.key, "sent");
         self.record(|| self.of.store.delivery_sent(id, sent, at)).await?;
         Ok(Next::Row)
     }

@@ -12,6 +12,7 @@ use crate::{
     },
     protocol::input::{CLOSE_FILE, FollowUp, follow_up_name},
     run::Handed,
+    steps::STEPS,
     time::Timestamp,
 };
 
@@ -171,6 +172,8 @@ impl Live<'_> {
         let name = staged.name.clone();
         match self.with_folders(move |folders| folders.input.publish(&name)).await {
             Ok(true) => {
+                let through = staged.handed.last.0;
+                tracing::debug!(target: STEPS, run = %self.id, through, "follow-up written");
                 self.typing.show(staged.thread);
                 Ok(Done::Said(RunWord::Handed { through: staged.handed.last }))
             }

@@ -40,6 +40,7 @@ use crate::{
     run::{Retry, RunEnding, RunId, RunKind},
     runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, ExitWatch, Output},
     session::SessionId,
+    steps::STEPS,
     store::SessionContext,
     time::Timestamp,
 };
@@ -310,6 +311,8 @@ impl<'a> Live<'a> {
         match stdin.send(&json, self.context.settings.stdin_limit).await {
             Ok(()) => {
                 stdin.close().await;
+                let through = input.last_seq.map(|seq| seq.0);
+                tracing::debug!(target: STEPS, run = %self.id, through, "prompt written");
                 Taken::Yes
             }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {

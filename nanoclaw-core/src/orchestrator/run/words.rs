@@ -18,6 +18,7 @@ use crate::{
         output::{Block, FailureKind, JournalEntry, Status},
     },
     run::{BlockNumber, Retry, Trouble},
+    steps::STEPS,
     store::{BlockCommit, BlockOutcome, SessionContext, Store, StoreError},
     time::Timestamp,
 };
@@ -120,6 +121,7 @@ impl Live<'_> {
         if !self.blocks.is_new(number) || self.lost.is_some() {
             return;
         }
+        tracing::debug!(target: STEPS, run = %self.id, block = number.0, "reply decoded");
         self.ledger.note_taken(|name| self.folders.input.has(name).unwrap_or(true));
         self.block_pace.spend(cost(&block));
         if block.status == Status::Error {
@@ -147,7 +149,8 @@ impl Live<'_> {
                 }
                 // It could not have said that without its prompt.
                 self.prompt_in_doubt &= block.status == Status::Error;
-                if commit.reply.is_some() {
+                if let Some(reply) = &commit.reply {
+                    tracing::debug!(target: STEPS, run = %self.id, block = number.0, key = %reply.key, "reply committed");
                     self.context.nudges.chat(&self.group.chat);
                 }
                 if commit.firing.is_some() {

@@ -8,6 +8,7 @@ use nanoclaw_core::{
     delivery::{DeliveryKey, Sent},
     message::PlatformMessageId,
     orchestrator::{HeardLate, Receipt},
+    steps::STEPS,
     time::Timestamp,
 };
 use tokio::net::UnixStream;
@@ -163,6 +164,7 @@ impl Connection {
 
     async fn take_message(&self, channel: &BridgeChannel, message: Message) {
         let (chat, id) = (message.chat().clone(), message.id().clone());
+        tracing::debug!(target: STEPS, %chat, %id, "told by a bridge");
         let about = About { chat: Some(&chat), id: Some(&id), retry: false };
         if !channel.claim.covers(&chat) {
             return self.refuse(&outside(channel, &chat), about).await;

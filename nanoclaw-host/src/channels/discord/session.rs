@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::FutureExt as _;
-use nanoclaw_core::{causes::with_causes, secret::Secret, time::Timestamp};
+use nanoclaw_core::{causes::with_causes, secret::Secret, steps::STEPS, time::Timestamp};
 use reqwest::Url;
 use serde_json::Value;
 use tokio::{
@@ -297,6 +297,7 @@ impl Running<'_> {
                 None
             }
             Meaning::Said(said) => {
+                tracing::debug!(target: STEPS, chat = format!("{PREFIX}{}", said.channel), id = said.id, "seen");
                 self.so_far.begin(seq);
                 let lane = said.channel.clone();
                 let work = async move { discord.take_in(client, &me, *said).await };

@@ -11,6 +11,7 @@ use nanoclaw_core::{
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
     orchestrator::Receipt,
     secret::Secret,
+    steps::STEPS,
     time::Timestamp,
 };
 use serde_json::Value;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Slack,
+    PREFIX, Slack,
     catch_up::ASKED_AT_ONCE,
     chat_of,
     client::{Client, Conversation, Identity},
@@ -83,7 +84,10 @@ impl<'a> Receiver<'a> {
                 self.lanes.put(format!("envelope {id}"), Some(id), std::future::ready(Ok(())).boxed());
                 return;
             }
-            Meaning::Said(said) => said.conversation.clone(),
+            Meaning::Said(said) => {
+                tracing::debug!(target: STEPS, chat = format!("{PREFIX}{}", said.conversation), id = said.id, "seen");
+                said.conversation.clone()
+            }
             Meaning::Joined { conversation }
             | Meaning::Left { conversation, .. }
             | Meaning::Renamed { conversation, .. } => conversation.clone(),

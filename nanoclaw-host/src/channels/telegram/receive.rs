@@ -21,6 +21,7 @@ use nanoclaw_core::{
     chat::ChatMetadata,
     message::{Author, InboundMessage, PlatformMessageId, Quote, SenderId},
     orchestrator::Receipt,
+    steps::STEPS,
     time::Timestamp,
 };
 
@@ -97,6 +98,9 @@ impl<'a> Receiver<'a> {
             .collect();
         let number = self.checkpoints.begin(meanings.len(), state);
         for (chat, meaning) in meanings {
+            if let Meaning::Said(said) = &meaning {
+                tracing::debug!(target: STEPS, chat = %Shown(chat), id = said.id, "seen");
+            }
             let (telegram, heard) = (self.telegram, self.heard.clone());
             let work = async move { telegram.act_in_any_case(&heard, &meaning).await };
             // There is room: how much waits in all is what is bounded.

@@ -20,6 +20,7 @@ use super::{
     names::Names,
 };
 use crate::{
+    STEPS,
     bridge::{
         Bridge,
         desk::Taken,
@@ -77,6 +78,7 @@ impl Receiver {
     /// Sees one message to its end: the host has it, or it is nothing for the host.
     pub async fn take(&self, client: &Client, item: &InboundMessage) {
         let source = &item.info.source;
+        tracing::debug!(target: STEPS, chat = %source.chat, id = item.info.id, "decrypted and kept");
         let phone = self.phone_of(&source.sender, source.sender_alt.as_ref()).await;
         for jid in [Some(&source.sender), source.sender_alt.as_ref(), phone.as_ref()].into_iter().flatten() {
             self.0.names.note(jid, &item.info.push_name);
@@ -96,7 +98,10 @@ impl Receiver {
             message.attachments.push(self.fetch(client, item, &message.chat, file).await);
         }
         let (chat, id) = (message.chat.clone(), message.id.clone());
-        match self.0.bridge.message(message).await {
+        tracing::debug!(target: STEPS, chat, id, "handed to the host");
+        let taken = self.0.bridge.message(message).await;
+        tracing::debug!(target: STEPS, chat, id, "taken by the host");
+        match taken {
             Taken::Accepted { registered: true } => {}
             Taken::Accepted { registered: false } => tracing::debug!(chat, "a message in a chat that is no group"),
             Taken::Refused(reason) => {

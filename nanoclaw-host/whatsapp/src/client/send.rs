@@ -31,6 +31,7 @@ use super::{
     receive::{hex, me},
 };
 use crate::{
+    STEPS,
     bridge::wire::{FileOut, ReplyTo, Send, ToHost},
     store::Store,
 };
@@ -164,6 +165,7 @@ impl Sender {
     /// Sends it; what is to be said to the host then.
     pub async fn send(&self, send: &Send) -> ToHost {
         let key = send.key.clone();
+        tracing::debug!(target: STEPS, chat = send.chat, key, "to be sent");
         match self.sent(send).await {
             Ok(platform_id) => ToHost::Sent { key, platform_id },
             Err(NotSent { reason, retry_after, permanent }) => {
@@ -257,6 +259,7 @@ impl Sender {
             self.0.words.forget(id);
             return Err(not_sent(&error));
         }
+        tracing::debug!(target: STEPS, key = send.key, id, "on the wire");
         let word = tokio::select! {
             biased;
             word = word => word.ok(),
@@ -266,7 +269,10 @@ impl Sender {
         };
         self.0.words.forget(id);
         match word {
-            Some(None) => Ok(()),
+            Some(None) => {
+                tracing::debug!(target: STEPS, key = send.key, id, "acknowledged");
+                Ok(())
+            }
             Some(Some(code)) => Err(refused(&code)),
             None => Err(NotSent::for_now("WhatsApp did not acknowledge it", None)),
         }

@@ -13,6 +13,7 @@ use wacore::{
     store::DevicePropsOverride,
     types::events::{ConnectFailureReason, Event, EventHandler, GroupUpdate, InboundMessage},
 };
+use wacore_binary::NodeRef;
 use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilder, BotHandle, Provided},
@@ -27,6 +28,7 @@ use super::{
     send::{Line, Sender, Words},
 };
 use crate::{
+    STEPS,
     bridge::{
         Bridge, Wanted,
         wire::{Chat, State, Status, ToHost},
@@ -194,6 +196,9 @@ impl Session<'_> {
         let bot = bot.with_inbound_durability_hook(self.receiver.clone());
         let bot = bot.with_event_handler(Events { words: self.words.clone(), heard: events }).build().await?;
         let client = bot.client();
+        // Every line of WhatsApp's is told then, which costs a little.
+        let _lines =
+            tracing::enabled!(target: STEPS, tracing::Level::DEBUG).then(|| client.acquire_raw_node_forwarding());
         let mut handle = bot.spawn();
         // What goes beside the connection ends with it.
         let mut beside = JoinSet::new();
@@ -389,6 +394,12 @@ impl EventHandler for Events {
                 }
                 return;
             }
+            Event::RawNode(node) => {
+                if let Some((chat, id)) = message_in(node.get()) {
+                    tracing::debug!(target: STEPS, chat, id, "seen");
+                }
+                return;
+            }
             Event::Connected(_) => Heard::Connected,
             Event::Disconnected(ended) => Heard::Disconnected(ended.reason.to_string()),
             Event::GroupUpdate(update) => Heard::Group(Box::new(update.clone())),
@@ -411,6 +422,12 @@ impl EventHandler for Events {
         // Nobody listens any more at the end only.
         let _ = self.heard.send(heard);
     }
+}
+
+/// The chat and the id of the message that a line of WhatsApp's is; `None`: it is something else.
+fn message_in(line: &NodeRef<'_>) -> Option<(String, String)> {
+    let attribute = |name: &str| Some(line.get_attr(name)?.as_str().into_owned());
+    if line.tag != "message" { None } else { Some((attribute("from")?, attribute("id")?)) }
 }
 
 /// What an event means, if it is one after which the library does not connect again.

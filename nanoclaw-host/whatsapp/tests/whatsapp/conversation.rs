@@ -33,6 +33,36 @@ async fn a_message_of_a_group_reaches_the_host_and_its_answer_the_group() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_steps_of_a_message_when_it_is_asked_to_and_never_a_text() {
+    let mut house = House::quiet().await;
+    house.tell("RUST_LOG", "info,nanoclaw::steps=debug");
+    house.link().await;
+    house.start();
+    house.ready().await;
+    let heard = house.said(FAMILY, ANN, "a secret").await;
+    let id = heard["id"].as_str().unwrap();
+    house.whatsapp.wait_until("it is acknowledged", |seen| seen.received(id) == 1).await;
+    let sent = house.send(json!({"type": "send", "key": "k", "chat": FAMILY, "text": "a secret too"})).await;
+    assert_eq!(sent["type"], "sent", "{sent}");
+    house.close_stdin();
+    let (_, log) = house.ended().await;
+    let steps = log.lines().filter_map(|line| line.split_once("nanoclaw::steps: "));
+    let mut steps = steps.map(|(_, step)| step.replace('"', ""));
+    for step in [
+        &format!("seen chat={FAMILY} id={id}"),
+        &format!("decrypted and kept chat={FAMILY} id={id}"),
+        &format!("handed to the host chat={FAMILY} id={id}"),
+        &format!("taken by the host chat={FAMILY} id={id}"),
+        &format!("to be sent chat={FAMILY} key=k"),
+        "on the wire key=k id=3EB0",
+        "acknowledged key=k id=3EB0",
+    ] {
+        assert!(steps.any(|line| line.starts_with(step)), "{step} is not in its place: {log}");
+    }
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test]
 async fn a_private_chat_is_known_by_the_number_and_the_name() {
     let house = House::begin().await;
     let heard = house.said(ANN, ANN, "hello").await;
