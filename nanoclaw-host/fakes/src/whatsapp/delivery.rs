@@ -85,6 +85,11 @@ impl Queue {
     pub(super) fn ids(&self) -> Vec<String> {
         self.waiting.iter().map(|waiting| waiting.id.clone()).collect()
     }
+
+    /// How many these are.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
 }
 
 impl World {

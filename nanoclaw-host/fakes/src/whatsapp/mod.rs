@@ -212,7 +212,7 @@ impl FakeWhatsApp {
         self.seen().posted(chat)
     }
 
-    /// Waits until what was seen is so.
+    /// Waits until what was seen is so. `so` must not ask the fake, which waits for it.
     ///
     /// # Panics
     /// When it is not so within 20 seconds; `what` is said then, with all that was seen. Also when the client asks for something that this
@@ -222,10 +222,12 @@ impl FakeWhatsApp {
         let waiting = async {
             loop {
                 changed.borrow_and_update();
-                let seen = self.seen();
-                assert!(seen.unknown.is_empty(), "the client asks what the fake does not know: {:?}", seen.unknown);
-                if so(&seen) {
-                    return;
+                {
+                    let seen = &self.state.world().seen;
+                    assert!(seen.unknown.is_empty(), "the client asks what the fake does not know: {:?}", seen.unknown);
+                    if so(seen) {
+                        return;
+                    }
                 }
                 // The sender lives in `self.state`, so the wait cannot fail.
                 let _ = changed.changed().await;
@@ -258,6 +260,7 @@ impl State {
         let mut world = self.world();
         let changed = change(&mut world);
         world.seen.keys_left = world.account.keys_left();
+        world.seen.waiting = world.queue.len();
         drop(world);
         self.changed.send_modify(|count| *count += 1);
         changed

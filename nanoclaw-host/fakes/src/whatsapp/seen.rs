@@ -43,6 +43,8 @@ pub struct Seen {
     pub presences: Vec<String>,
     /// How many of its one-time keys are left.
     pub keys_left: usize,
+    /// How many messages there are of which it has not said yet that it has them.
+    pub waiting: usize,
     /// What it asked for and this fake does not know.
     pub unknown: Vec<String>,
 }

@@ -144,7 +144,7 @@ async fn what_the_owner_writes_by_the_phone_is_heard_as_the_bots_own() {
         assert_eq!((heard.text(), &heard.id), ("from my phone", &id));
         assert!(heard.info.source.is_from_me, "{:?}", heard.info.source);
         assert_eq!(heard.info.source.chat.to_string(), chat);
-        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+        whatsapp.wait_until("it says that it has it", |seen| seen.waiting == 0).await;
     }
     bot.end().await;
 }
@@ -164,7 +164,7 @@ async fn what_people_tell_all_that_know_them_and_other_kinds_of_messages_are_hea
     let heard = bot.heard().await;
     let place = heard.message.location_message.as_option().and_then(|place| place.name.as_deref());
     assert_eq!(place, Some("Home"));
-    whatsapp.wait_until("it says that it has all", |_| whatsapp.waiting().is_empty()).await;
+    whatsapp.wait_until("it says that it has all", |seen| seen.waiting == 0).await;
     bot.end().await;
 }
 
@@ -258,7 +258,7 @@ async fn the_client_is_told_that_somebody_read_what_it_sent() {
             _ => None,
         };
         assert_eq!(bot.event("it is read", read).await, (chat.to_owned(), vec!["3EB0AA06".to_owned()]));
-        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+        whatsapp.wait_until("it says that it has it", |seen| seen.waiting == 0).await;
     }
     bot.end().await;
 }

@@ -36,7 +36,7 @@ async fn what_the_client_asked_for_in_vain_it_asks_for_again() {
         whatsapp.fail_next("receipt", fault.clone());
         let id = whatsapp.say(FAMILY, ANN, "hello");
         bot.hears_only("hello").await;
-        whatsapp.wait_until("it says that it has it", |_| whatsapp.waiting().is_empty()).await;
+        whatsapp.wait_until("it says that it has it", |seen| seen.waiting == 0).await;
         assert_eq!(whatsapp.seen().retries(&id), 1, "{fault:?}");
     }
     bot.end().await;
