@@ -412,16 +412,21 @@ async fn writes_that_come_at_the_same_time_share_a_commit() {
 async fn of_writes_that_fail_together_each_is_told_and_none_is_done() {
     let (_folder, path) = a_store();
     let store = Store::open(&path).await.unwrap();
-    let held = store.0.connection.lock().await;
-    let (good, bad) = (store.put_session("ann", b"1"), store.write(vec![statement("INSERT INTO nowhere VALUES (1)")]));
-    let (good, bad, ()) = tokio::join!(good, bad, async {
-        while store.0.waiting().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        drop(held);
-    });
-    assert!(good.is_err() && bad.is_err(), "{good:?} {bad:?}");
-    assert_eq!(store.get_session("ann").await.unwrap(), None);
+    // What is looked at when it is committed, and not before.
+    let late = "CREATE TABLE late (id INTEGER REFERENCES device (id) DEFERRABLE INITIALLY DEFERRED)";
+    store.write(vec![statement(late)]).await.unwrap();
+    for bad in ["INSERT INTO nowhere VALUES (1)", "INSERT INTO late VALUES (9)"] {
+        let held = store.0.connection.lock().await;
+        let (good, failing) = (store.put_session("ann", b"1"), store.write(vec![statement(bad)]));
+        let (good, failed, ()) = tokio::join!(good, failing, async {
+            while store.0.waiting().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(held);
+        });
+        assert!(good.is_err() && failed.is_err(), "{bad}: {good:?} {failed:?}");
+        assert_eq!(store.get_session("ann").await.unwrap(), None);
+    }
     store.put_session("ann", b"1").await.unwrap();
     assert!(store.get_session("ann").await.unwrap().is_some());
 }
