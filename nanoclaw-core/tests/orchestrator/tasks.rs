@@ -10,7 +10,7 @@ use std::{
 
 use nanoclaw_core::{
     delivery::DeliveryKey,
-    protocol::output::FailureKind,
+    protocol::{dollars::Dollars, output::FailureKind},
     run::{RunKind, TaskId},
     runtime::Exit,
     schedule::Schedule,
@@ -182,6 +182,29 @@ async fn a_silent_task_is_recorded_and_says_nothing_in_the_chat() {
     until_states(&house, &id, &[FiringState::Done]).await;
     assert_eq!(firings(&house, &id).await[0].text.as_deref(), Some("done: water the plants"));
     assert_eq!(house.channel.texts(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_script_lets_the_agent_sleep_is_done_and_what_others_cost_is_recorded() {
+    let house = house(|mut agent: Agent| async move {
+        let mut said = block(agent.input.script.is_none().then_some("done"));
+        match agent.input.script {
+            Some(_) => said.0.woke = Some(false),
+            None => said.0.cost_usd = Some(Dollars::from_millionths(1250)),
+        }
+        agent.say(1, &said).await;
+        Exit::Code(0)
+    })
+    .await;
+    let sleeps = add(&house, &NewTask { script: Some("true".to_owned()), ..every_five_minutes() }).await;
+    let key = DeliveryKey::new("two").unwrap();
+    let wakes = add(&house, &NewTask { key, ..every_five_minutes() }).await;
+    until_states(&house, &sleeps, &[FiringState::Done]).await;
+    until_states(&house, &wakes, &[FiringState::Done]).await;
+    let asleep = &firings(&house, &sleeps).await[0];
+    assert_eq!((asleep.text.as_deref(), asleep.remark.as_deref()), (None, Some("its script let the agent sleep")));
+    assert_eq!(firings(&house, &wakes).await[0].cost_micros, Some(1250));
+    assert_eq!(house.channel.texts(), ["done"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,6 +44,7 @@ mod service;
 mod skills;
 mod standby;
 #[cfg(all(feature = "slack", feature = "telegram"))]
+mod tasks;
 mod threads;
 mod trouble;
 mod whatsapp;

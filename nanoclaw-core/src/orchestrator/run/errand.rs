@@ -24,6 +24,9 @@ const AFTER_ANSWER: Duration = Duration::from_secs(10);
 /// The same of one that gives signs of life: it ends by itself when what it left in the background is done.
 const AFTER_ANSWER_OF_OURS: Duration = Duration::from_secs(11 * 60);
 
+/// What is to be known of a firing whose script said that there is nothing to do.
+const ASLEEP: &str = "its script let the agent sleep";
+
 /// What a run does that is not the chat's.
 #[derive(Debug, Clone)]
 pub(in crate::orchestrator) struct Errand {
@@ -49,8 +52,8 @@ impl Errand {
         if block.status == Status::Success {
             commit.firing = Some(FiringWord {
                 text: block.result.as_deref().and_then(visible_reply),
-                remark: None,
-                cost_micros: None,
+                remark: (block.woke == Some(false)).then(|| ASLEEP.to_owned()),
+                cost_micros: block.cost_usd.map(|cost| i64::try_from(cost.millionths()).unwrap_or(i64::MAX)),
             });
         }
     }
