@@ -3,7 +3,7 @@
 //!
 //! The client library says what is kept and when (its traits are in `signal`, `app_sync`, `protocol`, `secrets` and `device`); nothing
 //! here understands it. A commit is synced, which is what a write costs: writes that wait for the connection at the same time share one,
-//! and what may be forgotten goes along with the next ([`Store::write_later`]). The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
+//! and what may be forgotten goes along with the next (`Store::write_later`). The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
 
 mod app_sync;
 mod device;
