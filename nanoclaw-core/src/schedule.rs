@@ -1,7 +1,10 @@
 //! When a task is due: what people and agents write, checked, and the next time of it in a zone.
 //!
 //! Pure: the clock and the zone are given. Times are local to the zone. A local time that a change of the clock leaves out is
-//! due at the moment of the change; one that comes twice is due the first time.
+//! due at the moment of the change; one that comes twice is due the first time. Cron expressions for every hour name no local
+//! times: they are due at each hour that there is.
+
+mod calendar;
 
 use std::{fmt, str::FromStr as _, time::Duration};
 
@@ -20,8 +23,6 @@ use crate::time::Timestamp;
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest one: ten years.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-/// No change of a clock is larger.
-const CHANGE: Duration = Duration::from_secs(3 * 3600);
 /// The most bytes of what somebody writes as a schedule.
 const LONGEST_VALUE: usize = 200;
 
@@ -104,10 +105,7 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
-            Self::Cron(text) => {
-                let next = cron(text).ok()?.find_next_occurrence(&zoned(after, zone)?, false).ok()?;
-                Some(Timestamp::from_ms(next.timestamp().as_millisecond()))
-            }
+            Self::Cron(text) => calendar::next(&cron(text).ok()?, every_hour(text), after, zone),
             Self::Every(interval) => Some(after.plus(*interval)),
             Self::Once(time) => instant(*time, zone).filter(|at| *at > after),
         }
@@ -127,8 +125,7 @@ impl Schedule {
         Some(Timestamp::from_ms(next))
     }
 
-    /// The last time by `by`, by intervals that count from `anchor`; `None` when there is none. For cron it is one after which
-    /// [`next_from`](Self::next_from) finds none by then.
+    /// The last time by `by`, by intervals that count from `anchor`; `None` when there is none.
     #[must_use]
     pub fn last_by(&self, anchor: Timestamp, by: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
@@ -138,16 +135,7 @@ impl Schedule {
                 Some(Timestamp::from_ms(anchor.as_ms() + passed / interval * interval))
             }
             Self::Once(time) => instant(*time, zone).filter(|at| *at <= by),
-            Self::Cron(text) => {
-                let last = cron(text).ok()?.find_previous_occurrence(&zoned(by, zone)?, true).ok()?;
-                // What a change of the clock does to a time is decided one way only: forward. So a few steps from a little earlier.
-                let mut last =
-                    self.next_after(Timestamp::from_ms(last.timestamp().as_millisecond()).minus(CHANGE), zone)?;
-                while let Some(next) = self.next_after(last, zone).filter(|next| *next <= by) {
-                    last = next;
-                }
-                Some(last).filter(|last| *last <= by)
-            }
+            Self::Cron(text) => calendar::last(&cron(text).ok()?, every_hour(text), by, zone),
         }
     }
 
@@ -271,6 +259,11 @@ fn once(text: &str) -> Result<civil::DateTime, BadSchedule> {
         return Err(bad("has no time of day"));
     }
     text.parse().map_err(|_| bad("is no time that there is"))
+}
+
+/// Whether the expression means every hour: then it goes on by the hour through a change of the clock, and names no local times.
+fn every_hour(text: &str) -> bool {
+    text.split_whitespace().nth(1).is_some_and(|hours| hours.starts_with('*'))
 }
 
 /// The moment of a local time.

@@ -79,3 +79,5 @@ fn a_local_time_that_is_left_out_is_due_at_the_change_and_one_that_comes_twice_t
     let autumn = next("once", "2026-10-25 02:30", "2026-10-01T00:00:00Z", "Europe/Berlin");
     assert_eq!(autumn, Some(at("2026-10-25T00:30:00Z")));
 }
+
+mod oracle;
