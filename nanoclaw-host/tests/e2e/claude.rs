@@ -57,6 +57,21 @@ fn the_real_claude_uses_every_tool_and_is_told_what_came_of_it_in_docker() {
 }
 
 #[test]
+fn what_the_real_claude_is_asked_to_remind_of_it_says_in_time_in_the_sandbox() {
+    reminds(On::Sandbox);
+}
+
+#[test]
+fn what_the_real_claude_is_asked_to_remind_of_it_says_in_time_in_docker() {
+    reminds(On::Docker);
+}
+
+#[test]
+fn what_the_real_claude_is_asked_to_remind_of_it_says_in_time_in_podman() {
+    reminds(On::Podman);
+}
+
+#[test]
 fn the_real_claude_is_up_before_anybody_asks_in_the_sandbox() {
     is_up_before_anybody_asks(On::Sandbox);
 }
@@ -158,6 +173,35 @@ fn uses_every_tool(on: On) {
     }
     assert_eq!(bench.place.rows("SELECT folder FROM groups ORDER BY folder"), ["garden", "main"]);
     bench.the_key_is_nowhere();
+}
+
+/// Somebody asks for a reminder in the chat; the agent makes a task of it by its tool, and says it there when it is due.
+fn reminds(on: On) {
+    let Some(bench) = Bench::on(on) else { return };
+    let place = &bench.place;
+    place.run(["init"]).succeeded();
+    register(place);
+    let service = place.service();
+    let (mut bridge, mut chat) = (Bridge::connect(place), Chat::default());
+    // Far enough for any machine; brought forward below.
+    let call = r#"schedule_task {"prompt": "say that the cake is ready", "schedule_type": "interval", "schedule_value": "2h"}"#;
+    bridge.message("1", &format!("use: mcp__nanoclaw__{call}"));
+    let answer = bridge.show(&mut chat);
+    assert!(answer.contains("scheduled as task task-1") && answer.contains("(context group)"), "{answer}");
+    place.run(["tasks", "update", "task-1", "--when", "in 1s"]).succeeded();
+    let reminder = bridge.show(&mut chat);
+    assert!(reminder.starts_with("echo: ") && reminder.contains("the cake is ready"), "{reminder}");
+    let log = until("it is done", || {
+        Some(place.json(["tasks", "log", "task-1", "--json"])).filter(|log| log[0]["state"] == "done")
+    });
+    assert_eq!((log.as_array().unwrap().len(), log[0]["text"].as_str()), (1, Some(reminder.as_str())), "{log}");
+    // It went on with the group's conversation.
+    assert!(bench.last_request().contains("mcp__nanoclaw__schedule_task"));
+    assert_eq!(place.rows("SELECT kind FROM runs"), ["chat", "task"]);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code, Some(0));
+    bench.the_key_is_nowhere();
+    place.nothing_is_left();
 }
 
 fn works_where_hosts_are_allowed(on: On) {
