@@ -19,23 +19,25 @@ mod program;
 mod programs;
 mod support;
 mod telegram_state;
+mod whatsapp_account;
 
 use std::path::Path;
 
 use crowd::{Outcome, Plan, ledger::Ledger};
 
 #[test]
-fn nothing_is_lost_doubled_or_displaced_on_five_channels_at_once_while_their_services_fail() {
+fn nothing_is_lost_doubled_or_displaced_on_six_channels_at_once_while_their_services_fail() {
     let wanted = support::wanted("sandbox");
     if wanted.or_skip("sandbox", Ok::<(), String>(())).is_none() {
         return;
     }
     programs::runner();
+    programs::whatsapp();
     let plan = Plan { groups: 6, messages: 8, cap: 10, at_once: 20, breaks: 2, seed: 1 };
     let Some(outcome) = wanted.or_skip("sandbox", crowd::run(Path::new(programs::NANOCLAW), &plan)) else { return };
     println!("{outcome:#?}");
     assert!(outcome.is_clean(), "see above");
-    assert_eq!(outcome.said, 5 * 6 * 8);
+    assert_eq!(outcome.said, 6 * 6 * 8);
 }
 
 #[test]

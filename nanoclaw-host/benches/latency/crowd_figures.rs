@@ -3,19 +3,17 @@
 use std::path::Path;
 
 use crate::{
-    crowd::{Plan, run},
+    crowd::{Outcome, Plan, run},
     figures::{Figure, Unit},
 };
 
 pub(crate) fn measure(program: &Path, plan: &Plan) -> Vec<Figure> {
     let Plan { groups, messages, cap, .. } = plan;
-    eprintln!(
-        "five channels, {groups} groups each, {messages} messages a group, {cap} containers at once, with faults"
-    );
+    eprintln!("six channels, {groups} groups each, {messages} messages a group, {cap} containers at once, with faults");
     let outcome = match run(program, plan) {
         Ok(outcome) => outcome,
         Err(error) => {
-            eprintln!("skipped: needs the sandbox, and agent-runner beside nanoclaw: {error}");
+            eprintln!("skipped: needs the sandbox, and agent-runner and nanoclaw-whatsapp beside nanoclaw: {error}");
             return Vec::new();
         }
     };
@@ -27,6 +25,8 @@ pub(crate) fn measure(program: &Path, plan: &Plan) -> Vec<Figure> {
     }
     #[expect(clippy::cast_precision_loss, reason = "small")]
     let count = |name: &str, count: usize| Figure::new(format!("crowd: {name}"), Unit::Count, vec![count as f64]);
+    let memory = |what: &str, mib| Figure::new(format!("crowd: {what}"), Unit::Mebibytes, vec![mib]);
+    let Outcome { host, whatsapp, .. } = outcome;
     vec![
         count("messages said", outcome.said),
         count("lost", outcome.lost).under(1.0),
@@ -38,8 +38,11 @@ pub(crate) fn measure(program: &Path, plan: &Plan) -> Vec<Figure> {
             "seconds from the first message to the last answer",
             usize::try_from(outcome.took.as_secs()).unwrap_or(0),
         ),
-        Figure::new("crowd: the most memory that the host had", Unit::Mebibytes, vec![outcome.peak_mib]).under(60.0),
-        Figure::new("crowd: its memory in the end", Unit::Mebibytes, vec![outcome.resident_mib]),
-        Figure::new("crowd: of that, memory of its own (not files)", Unit::Mebibytes, vec![outcome.own_mib]),
+        memory("the most memory that the host had", host.peak_mib).under(60.0),
+        memory("its memory in the end", host.resident_mib),
+        memory("of that, memory of its own (not files)", host.own_mib),
+        memory("the most memory that nanoclaw-whatsapp had", whatsapp.peak_mib).under(60.0),
+        memory("its memory in the end", whatsapp.resident_mib),
+        memory("of that, memory of its own (not files)", whatsapp.own_mib),
     ]
 }

@@ -81,16 +81,15 @@ const MAIN: usize = 0;
 impl House {
     /// A running host with one group, and a channel that sends nothing. The store is real and on disk, and so are mailbox, folders and log.
     pub(crate) async fn new(config: &str, agent: Agent) -> Self {
-        let house = Self::of(config, agent, &chat(MAIN)).await;
+        let house = Self::of(installation(config), config, agent, &chat(MAIN)).await;
         let marks = house.marking.clone();
         house.orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
         house
     }
 
-    /// The same with this chat's group, and without a channel.
-    pub(crate) async fn of(config: &str, agent: Agent, chat: &ChatId) -> Self {
+    /// The same in a home that is there, with this chat's group, and without a channel.
+    pub(crate) async fn of(installation: Installation, config: &str, agent: Agent, chat: &ChatId) -> Self {
         tls::install_provider();
-        let installation = Installation::new(Path::new(env!("CARGO_BIN_EXE_nanoclaw")), config);
         let home = installation.home.clone();
         let store = Arc::new(SqliteStore::open(&home.database()).await.unwrap());
         let (marking, marks) = mpsc::unbounded_channel();
@@ -141,6 +140,11 @@ impl House {
         self.running.shut_down(std::time::Duration::from_secs(10), AtShutdown::Stop).await;
         self.store.close().await;
     }
+}
+
+/// A home with this configuration, to build a house in.
+pub(crate) fn installation(config: &str) -> Installation {
+    Installation::new(Path::new(env!("CARGO_BIN_EXE_nanoclaw")), config)
 }
 
 /// A group; number 0 is the main group.

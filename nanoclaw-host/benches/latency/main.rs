@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner && cargo bench -p nanoclaw-host -- [--json] [messages|services|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
+//! cargo build --release -p agent-runner -p nanoclaw-whatsapp && cargo bench -p nanoclaw-host -- [--json] [messages|services|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -16,7 +16,7 @@
 //! * [`containers`]: the real program with real containers, for context;
 //! * [`standby`]: until the first byte of a prompt is inside, to containers that were started ahead and to such that were not;
 //! * [`native`]: our own small agent, beside the engine's own start of the same image; its memory, beside Claude Code's;
-//! * [`crowd`]: the real program with 250 groups on five channels at once whose services fail, and its memory;
+//! * [`crowd`]: the real program with 300 groups on six channels at once whose services fail, and its memory;
 //! * [`hostile`]: the real program with an agent that attacks its mailbox, and what another group feels of it;
 //! * [`restart`]: the real program after `kill -9`, with containers of its predecessor.
 
@@ -49,10 +49,15 @@ mod service;
 #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
 mod services;
 mod standby;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+mod steps;
 #[cfg(feature = "telegram")]
 #[path = "../../tests/telegram_state/mod.rs"]
 mod telegram_state;
 mod throughput;
+#[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
+#[path = "../../tests/whatsapp_account/mod.rs"]
+mod whatsapp_account;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -170,7 +175,7 @@ fn main() {
     }
     #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
     if wanted(Part::Services) {
-        all.extend(services::measure(args.samples));
+        all.extend(services::measure(&args.program.with_file_name(crowd::WHATSAPP), args.samples));
     }
     if wanted(Part::Gateway) {
         all.extend(gateway::measure(args.samples));

@@ -1,142 +1,152 @@
 //! What a message costs on its way from a chat service to the agent, and a reply on its way back, with the service's real client
-//! and a fake of the service on loopback, which runs by itself, on a thread of its own.
+//! and a fake of the service on loopback, which runs by itself, on a thread of its own. WhatsApp's client is the program
+//! `nanoclaw-whatsapp`, which speaks to the host over the bridge's socket.
 //!
-//! More is in the figures than the host's own work: on the way in, what the fake does from the moment when somebody writes, the
-//! socket, and what the agent does to see it; on the way out, the block's way from the agent, the socket, and what the fake does
-//! to take the call in.
+//! The first rows of each service are the host's own work, by the steps that it logs: from the moment when the client of the service has
+//! a message in its hands to its prompt, and from the moment when a reply is read to its request at the service, which is later than on the
+//! wire. In the other rows is more: on the way in, what the fake does from the moment when somebody writes, the socket, and what the
+//! agent does to see it; on the way out, the block's way from the agent, with the file in its journal.
 
-use std::{collections::BTreeMap, ffi::OsString, sync::Arc, time::Duration};
+mod clients;
 
-use async_trait::async_trait;
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
 use nanoclaw_core::chat::ChatId;
-use nanoclaw_fakes::{discord::FakeDiscord, slack::FakeSlack, telegram::FakeTelegram};
-use nanoclaw_host::{
-    channels::{
-        discord::{self, DiscordSettings},
-        ports::ServiceParts,
-        slack::{self, SlackSettings},
-        status::{ChannelState, ChannelWatch},
-        telegram::{self, TelegramSettings},
-    },
-    config::CredentialsConfig,
-    credentials::Credentials,
-    home::Home,
-};
-use tokio::{
-    runtime::{Handle, Runtime},
-    sync::mpsc,
-    task::{JoinHandle, block_in_place},
-    time::Instant,
-};
+use nanoclaw_host::{channels::ports::ServiceParts, config::CredentialsConfig, credentials::Credentials};
+use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::clients::Client;
 use crate::{
+    crowd::services::{discord::Discord, slack::Slack, telegram::Telegram, whatsapp::WhatsApp},
     figures::Figure,
-    house::{Agent, House, Mark},
-    telegram_state,
+    house::{Agent, House, Mark, installation},
+    program::Installation,
+    steps::Steps,
 };
 
 /// Samples that are thrown away: the first ones meet cold caches and new files.
 const WARM_UP: usize = 20;
 const CONFIG: &str = "[agent]\nprovider = \"offline\"\n";
+/// The chat that is written in.
+const CHAT: usize = 0;
 
-pub(crate) fn measure(samples: usize) -> Vec<Figure> {
+/// `whatsapp` is the program that WhatsApp is reached by.
+pub(crate) fn measure(whatsapp: &Path, samples: usize) -> Vec<Figure> {
+    let steps = Steps::install();
     let mut figures = Vec::new();
-    figures.extend(of::<Slack>(samples));
-    figures.extend(of::<Discord>(samples));
-    figures.extend(of::<Telegram>(samples));
+    figures.extend(of::<Slack>(whatsapp, samples, &steps));
+    figures.extend(of::<Discord>(whatsapp, samples, &steps));
+    figures.extend(of::<Telegram>(whatsapp, samples, &steps));
+    if whatsapp.is_file() {
+        figures.extend(of::<WhatsApp>(whatsapp, samples, &steps));
+    } else {
+        eprintln!("skipped: WhatsApp needs {}", whatsapp.display());
+    }
     figures
 }
 
-fn of<S: Service>(samples: usize) -> Vec<Figure> {
-    let name = S::NAME;
+fn of<C: Client>(whatsapp: &Path, samples: usize, steps: &Steps) -> Vec<Figure> {
+    let name = C::NAME;
     eprintln!("{samples} runs and {samples} follow-ups by {name}");
-    let fakes = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // What `nanoclaw` itself runs on.
-    let runtime = nanoclaw_host::cli::event_loop().unwrap();
-    let runs = runtime.block_on(turns::<S>(&fakes, Agent::Once, samples));
-    let follow_ups = runtime.block_on(turns::<S>(&fakes, Agent::StaysWithJournal, samples));
+    let runs = turns::<C>(whatsapp, Agent::Once, samples, steps);
+    let follow_ups = turns::<C>(whatsapp, Agent::StaysWithJournal, samples, steps);
+    let row = |what: &str, samples: &[Duration]| Figure::times(format!("{name}: {what}"), samples).under(3.0);
     vec![
-        Figure::times(format!("{name}: somebody writes to prompt whole in a new container"), &runs.seen).under(3.0),
-        Figure::times(format!("{name}: somebody writes to follow-up file seen by the live agent"), &follow_ups.seen)
-            .under(3.0),
-        Figure::times(format!("{name}: block written to journal and stream to post at the service"), &follow_ups.reply)
-            .under(3.0),
+        row("seen by the client to prompt written, new container", &runs.written),
+        row("seen by the client to follow-up written, live agent", &follow_ups.written),
+        row("reply decoded to request at the service", &follow_ups.replied),
+        row("somebody writes to prompt whole in a new container", &runs.inside),
+        row("somebody writes to follow-up file seen by the live agent", &follow_ups.inside),
+        row("block written to journal and stream to post at the service", &follow_ups.posted),
     ]
-}
-
-/// A service, its fake, and the host's client of it.
-#[async_trait]
-trait Service: Send + Sync + Sized + 'static {
-    const NAME: &'static str;
-    const CHAT: &'static str;
-    const SECRETS: &'static [(&'static str, &'static str)];
-
-    /// The fake alone, with the chat.
-    async fn start() -> Self;
-
-    /// The client begins; the watch tells when it is connected.
-    async fn connect(
-        &self,
-        parts: ServiceParts<()>,
-        home: &Home,
-        stop: CancellationToken,
-    ) -> (ChannelWatch, JoinHandle<()>);
-
-    /// Somebody writes in the chat.
-    fn say(&self, text: &str);
-
-    /// Waits until there are so many posts.
-    async fn posts(&self, count: usize);
 }
 
 #[derive(Default)]
 struct Turns {
-    seen: Vec<Duration>,
-    reply: Vec<Duration>,
+    /// From a message that the client sees to what is written for the agent.
+    written: Vec<Duration>,
+    /// From the decoded reply to the post at the service.
+    replied: Vec<Duration>,
+    /// From somebody who writes to the agent that sees it.
+    inside: Vec<Duration>,
+    /// From the agent that speaks to the post at the service.
+    posted: Vec<Duration>,
 }
 
 /// A message and its answer, again and again: for an agent that answers once, each starts a container.
-async fn turns<S: Service>(fakes: &Runtime, agent: Agent, samples: usize) -> Turns {
-    let (seen_first, rests) = match agent {
-        Agent::Once => (Mark::Prompted, "idle"),
-        Agent::Stays | Agent::StaysWithJournal => (Mark::FollowedUp, "resting"),
+fn turns<C: Client>(whatsapp: &Path, agent: Agent, samples: usize, steps: &Steps) -> Turns {
+    let fakes = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let installation = installation(CONFIG);
+    let service = fakes.block_on(C::start(&installation.home, whatsapp));
+    let posts = arrivals(&fakes, &service);
+    // What `nanoclaw` itself runs on.
+    let runtime = nanoclaw_host::cli::event_loop().unwrap();
+    runtime.block_on(talk(installation, service, posts, agent, samples, steps))
+}
+
+async fn talk<C: Client>(
+    installation: Installation,
+    mut service: C,
+    mut posts: mpsc::UnboundedReceiver<(Instant, SystemTime)>,
+    agent: Agent,
+    samples: usize,
+    steps: &Steps,
+) -> Turns {
+    let (seen_first, written_as, rests) = match agent {
+        Agent::Once => (Mark::Prompted, "prompt written", "idle"),
+        Agent::Stays | Agent::StaysWithJournal => (Mark::FollowedUp, "follow-up written", "resting"),
     };
-    let mut house = House::of(CONFIG, agent, &ChatId::new(S::CHAT).unwrap()).await;
-    let service = Arc::new(fakes.spawn(S::start()).await.unwrap());
+    let chat = service.address(CHAT);
+    let mut house = House::of(installation, CONFIG, agent, &ChatId::new(&chat).unwrap()).await;
     let stop = CancellationToken::new();
-    let (watch, client) = service.connect(parts(&house, S::SECRETS), house.home(), stop.clone()).await;
-    watch.wait_for(ChannelState::is_connected).await.unwrap();
-    let mut posts = arrivals(fakes, service.clone());
+    let client = service.connect(parts(&house, C::SECRETS), house.home(), steps, stop.clone()).await;
 
     let mut turns = Turns::default();
     for number in 0..=WARM_UP + samples {
+        steps.begin();
         let said = Instant::now();
-        service.say(&format!("What is on my list for today? #{number}#"));
+        service.say(CHAT, &format!("What is on my list for today? #{number}#"));
         // The first message of all is the prompt of the agent that stays.
         let mark = if number == 0 { Mark::Prompted } else { seen_first };
-        let seen = house.marked(mark).await;
+        let inside = house.marked(mark).await;
         let spoke = house.marked(Mark::Speaks).await;
-        let posted = posts.recv().await.unwrap();
+        let (posted, posted_at) = posts.recv().await.unwrap();
         house.state(rests).await;
-        if number > WARM_UP {
-            turns.seen.push(seen - said.into_std());
-            turns.reply.push(posted.into_std() - spoke);
+        if number <= WARM_UP {
+            continue;
         }
+        turns.inside.push(inside - said);
+        turns.posted.push(posted - spoke);
+        let seen = steps.first("seen", ("chat", &chat)).await;
+        let committed = steps.first("committed", ("id", seen.field("id"))).await;
+        let written = steps.first(written_as, ("through", committed.field("seq"))).await;
+        let decoded = steps.first("reply decoded", ("run", written.field("run"))).await;
+        // By one clock of the machine, which nothing sets back meanwhile.
+        turns.written.push(written.at.duration_since(seen.at).unwrap());
+        turns.replied.push(posted_at.duration_since(decoded.at).unwrap());
     }
+    steps.end();
     stop.cancel();
     client.await.unwrap();
     house.end().await;
     turns
 }
 
-/// When each post arrived, by the clock of the fake's own thread.
-fn arrivals<S: Service>(fakes: &Runtime, service: Arc<S>) -> mpsc::UnboundedReceiver<Instant> {
+/// When each post arrived, by the clocks of the fake's own thread.
+fn arrivals<C: Client>(fakes: &Runtime, service: &C) -> mpsc::UnboundedReceiver<(Instant, SystemTime)> {
     let (told, arrivals) = mpsc::unbounded_channel();
+    let fake = service.fake();
     fakes.spawn(async move {
         for count in 1.. {
-            service.posts(count).await;
-            if told.send(Instant::now()).is_err() {
+            C::posts(&fake, count).await;
+            if told.send((Instant::now(), SystemTime::now())).is_err() {
                 return;
             }
         }
@@ -152,121 +162,4 @@ fn parts(house: &House, secrets: &[(&'static str, &'static str)]) -> ServicePart
     let orchestrator = house.orchestrator();
     let intake = Arc::new(orchestrator.inbox());
     ServiceParts { settings: (), credentials, intake, host: Arc::new(orchestrator.clone()), files: None }
-}
-
-fn with<S>(parts: ServiceParts<()>, settings: S) -> ServiceParts<S> {
-    let ServiceParts { settings: (), credentials, intake, host, files } = parts;
-    ServiceParts { settings, credentials, intake, host, files }
-}
-
-struct Slack(FakeSlack);
-
-#[async_trait]
-impl Service for Slack {
-    const NAME: &'static str = "Slack";
-    const CHAT: &'static str = "slack:C1";
-    const SECRETS: &'static [(&'static str, &'static str)] =
-        &[(slack::BOT_TOKEN, FakeSlack::BOT_TOKEN), (slack::APP_TOKEN, FakeSlack::APP_TOKEN)];
-
-    async fn start() -> Self {
-        let fake = FakeSlack::start().await.unwrap();
-        fake.conversation("C1", "general");
-        Self(fake)
-    }
-
-    async fn connect(
-        &self,
-        parts: ServiceParts<()>,
-        _: &Home,
-        stop: CancellationToken,
-    ) -> (ChannelWatch, JoinHandle<()>) {
-        let settings = SlackSettings { required: true, api_url: self.0.api_url().parse().unwrap() };
-        let (watch, client) = slack::start(with(parts, settings), stop);
-        (watch, tokio::spawn(client))
-    }
-
-    fn say(&self, text: &str) {
-        self.0.say("C1", "U1", text);
-    }
-
-    async fn posts(&self, count: usize) {
-        self.0.wait_until("a post", |seen| seen.posts.len() >= count).await;
-    }
-}
-
-struct Discord(FakeDiscord);
-
-#[async_trait]
-impl Service for Discord {
-    const NAME: &'static str = "Discord";
-    const CHAT: &'static str = "dc:20";
-    const SECRETS: &'static [(&'static str, &'static str)] = &[("DISCORD_BOT_TOKEN", FakeDiscord::BOT_TOKEN)];
-
-    async fn start() -> Self {
-        let fake = FakeDiscord::start().await.unwrap();
-        fake.channel("20", "general");
-        Self(fake)
-    }
-
-    async fn connect(
-        &self,
-        parts: ServiceParts<()>,
-        _: &Home,
-        stop: CancellationToken,
-    ) -> (ChannelWatch, JoinHandle<()>) {
-        let settings = DiscordSettings { required: true, api_url: self.0.api_url().parse().unwrap() };
-        let (watch, client) = discord::start(with(parts, settings), stop);
-        (watch, tokio::spawn(client))
-    }
-
-    fn say(&self, text: &str) {
-        self.0.say("20", "11", text);
-    }
-
-    async fn posts(&self, count: usize) {
-        self.0.wait_until("a post", |seen| seen.posts.len() >= count).await;
-    }
-}
-
-struct Telegram(FakeTelegram);
-
-const CLUB: i64 = FakeTelegram::SUPERGROUP - 55;
-
-#[async_trait]
-impl Service for Telegram {
-    const NAME: &'static str = "Telegram";
-    const CHAT: &'static str = "tg:-1000000000055";
-    const SECRETS: &'static [(&'static str, &'static str)] = &[
-        ("TELEGRAM_API_ID", "12345"),
-        ("TELEGRAM_API_HASH", FakeTelegram::API_HASH),
-        ("TELEGRAM_BOT_TOKEN", FakeTelegram::BOT_TOKEN),
-    ];
-
-    async fn start() -> Self {
-        let fake = FakeTelegram::start().await.unwrap();
-        fake.chat(CLUB, "Club");
-        Self(fake)
-    }
-
-    async fn connect(
-        &self,
-        parts: ServiceParts<()>,
-        home: &Home,
-        stop: CancellationToken,
-    ) -> (ChannelWatch, JoinHandle<()>) {
-        let state = home.auth().join("telegram.db");
-        // What it awaits cannot be moved between threads.
-        let access = self.0.access();
-        block_in_place(|| Handle::current().block_on(telegram_state::know(&state, &access)));
-        let (watch, client) = telegram::start(with(parts, TelegramSettings { required: true, state }), stop);
-        (watch, tokio::spawn(client))
-    }
-
-    fn say(&self, text: &str) {
-        self.0.say(CLUB, 1001, text);
-    }
-
-    async fn posts(&self, count: usize) {
-        self.0.wait_until("a message", |seen| seen.sent.len() >= count).await;
-    }
 }

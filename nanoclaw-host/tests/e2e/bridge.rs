@@ -135,6 +135,44 @@ pub fn register(place: &Place) {
 }
 
 #[test]
+fn the_log_names_the_steps_of_a_message_when_it_is_asked_to_and_never_a_text() {
+    let Some(place) = Place::on(On::Sandbox) else { return };
+    place.configure("[log]\nlevel = \"info,nanoclaw::steps=debug\"\n");
+    register(&place);
+    let service = place.service();
+    let mut bridge = Bridge::connect(&place);
+    let mut chat = Chat::default();
+    for (id, sent) in [("m1", 1), ("m2", 2)] {
+        bridge.message(id, "a secret");
+        assert_eq!(bridge.show(&mut chat), "heard a secret");
+        until("the reply counts as sent", || {
+            (place.rows("SELECT state FROM outbox") == vec!["sent"; sent]).then_some(())
+        });
+    }
+    service.signal(Signal::TERM);
+    let log = service.ended().stderr;
+    let steps: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("nanoclaw::steps: ")).map(|(_, step)| step).collect();
+    let mut rest = steps.iter();
+    for step in [
+        "told by a bridge chat=net:-1 id=m1",
+        "committed chat=net:-1 id=m1 seq=1",
+        "prompt written run=net_family#1 through=1",
+        "reply decoded run=net_family#1 block=1",
+        "reply committed run=net_family#1 block=1 key=",
+        "handed to the channel chat=net:-1 key=",
+        "sent chat=net:-1 key=",
+        "told by a bridge chat=net:-1 id=m2",
+        "committed chat=net:-1 id=m2 seq=2",
+        "follow-up written run=net_family#1 through=2",
+        "reply decoded run=net_family#1 block=2",
+    ] {
+        assert!(rest.any(|line| line.starts_with(step)), "{step} is not in its place: {steps:#?}");
+    }
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[test]
 fn a_message_of_an_unregistered_chat_is_kept_as_metadata_only_until_it_is_registered() {
     // What runs the containers makes no difference to it.
     let Some(place) = Place::on(On::Sandbox) else { return };

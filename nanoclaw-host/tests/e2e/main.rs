@@ -15,9 +15,11 @@
 mod lines;
 #[path = "../support/mod.rs"]
 mod support;
-#[cfg(feature = "telegram")]
 #[path = "../telegram_state/mod.rs"]
 mod telegram_state;
+#[cfg(feature = "telegram")]
+#[path = "../whatsapp_account/mod.rs"]
+mod whatsapp_account;
 
 mod place;
 mod process;

@@ -5,15 +5,15 @@
 //! their answers at a time. While they are said, calls fail by chance, and each service loses its connections some times; then nothing
 //! fails any more, and everything must have been answered once, in each chat in the order in which it was said.
 //!
-//! * `services`: the five services, with their faults; WhatsApp joins there as the sixth;  * `ledger`: what was said and shown.
+//! * `services`: the six services, with their faults;  * `ledger`: what was said and shown.
 
 pub(crate) mod ledger;
-mod services;
+pub(crate) mod services;
 
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_millis(10);
 const STUCK: Duration = Duration::from_secs(150);
 /// One message in so many comes with a fault of a call.
 const FAULT_ONE_IN: u64 = 8;
+/// The program that WhatsApp is reached by, beside `nanoclaw`.
+pub(crate) const WHATSAPP: &str = "nanoclaw-whatsapp";
 /// The most messages that are said in another order than they are told in.
 const REORDERED: usize = 5;
 
@@ -78,11 +80,19 @@ pub(crate) struct Outcome {
     pub(crate) runs: usize,
     /// From the first message to the last answer.
     pub(crate) took: Duration,
-    /// The most memory that the host ever had, in MiB (`VmHWM`).
+    pub(crate) host: Memory,
+    /// Of the program `nanoclaw-whatsapp`.
+    pub(crate) whatsapp: Memory,
+}
+
+/// A process's memory in the end, in MiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// The most that it ever had (`VmHWM`).
     pub(crate) peak_mib: f64,
-    /// What it has in the end, in MiB (`VmRSS`).
+    /// What it has (`VmRSS`).
     pub(crate) resident_mib: f64,
-    /// Of that, what is no file, in MiB (`RssAnon`).
+    /// Of that, what is no file (`RssAnon`).
     pub(crate) own_mib: f64,
 }
 
@@ -96,11 +106,15 @@ impl Outcome {
 /// Does all that.
 ///
 /// # Errors
-/// When the host does not start: there is no sandbox, or no agent-runner beside it.
+/// When the host does not start: there is no sandbox, or no agent-runner beside it; or there is no nanoclaw-whatsapp there.
 pub(crate) fn run(program: &Path, plan: &Plan) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let installation = Installation::new(program, "");
-    let mut services = runtime.block_on(all_services(&installation.home, plan.groups));
+    let whatsapp = program.with_file_name(WHATSAPP);
+    if !whatsapp.is_file() {
+        return Err(format!("there is no {}", whatsapp.display()));
+    }
+    let mut services = runtime.block_on(all_services(&installation.home, &whatsapp, plan.groups));
     let limits = format!("[limits]\nmax_concurrent_containers = {}\n", plan.cap);
     let all = "[container]\nruntime = \"sandbox\"\n[agent]\nprovider = \"offline\"\n";
     fs::write(installation.home.config_file(), format!("{all}{limits}{}", configuration(&services))).unwrap();
@@ -122,7 +136,9 @@ pub(crate) fn run(program: &Path, plan: &Plan) -> Result<Outcome, String> {
     let took = crowd.settle(begun);
     // An answer that was shown and not confirmed is still to be sent again: that is when it could be doubled.
     let unsent = crowd.sends_all(|| runtime.block_on(count(&installation, UNSENT)));
-    let mut outcome = Outcome { took, faults: crowd.faults.clone(), ..memory(&host) };
+    let memory = [Memory::of(&host.proc()), Memory::of(&child_of(&host, WHATSAPP))];
+    let mut outcome =
+        Outcome { took, faults: crowd.faults.clone(), host: memory[0], whatsapp: memory[1], ..Outcome::default() };
     drop(host);
     crowd.look();
     crowd.ledger.judge(&mut outcome);
@@ -279,13 +295,28 @@ fn until_connected(installation: &Installation, services: &[Box<dyn Service>]) {
     }
 }
 
-fn memory(host: &Host) -> Outcome {
-    let status = fs::read_to_string(host.proc().join("status")).unwrap();
-    let mib = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
-        line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+impl Memory {
+    /// Of the process with this folder in `/proc`.
+    fn of(process: &Path) -> Self {
+        let status = fs::read_to_string(process.join("status")).unwrap();
+        let mib = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+            line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+        };
+        Self { peak_mib: mib("VmHWM"), resident_mib: mib("VmRSS"), own_mib: mib("RssAnon") }
+    }
+}
+
+/// The folder in `/proc` of the child of the host's that became this program.
+fn child_of(host: &Host, program: &str) -> PathBuf {
+    let processes = fs::read_dir("/proc").unwrap().map(|process| process.unwrap().path());
+    let parent = format!("PPid:\t{}", host.proc().file_name().unwrap().to_string_lossy());
+    let is_it = |process: &PathBuf| {
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let program_of = fs::read_link(process.join("exe")).unwrap_or_default();
+        program_of.ends_with(program) && status.lines().any(|line| line == parent)
     };
-    Outcome { peak_mib: mib("VmHWM"), resident_mib: mib("VmRSS"), own_mib: mib("RssAnon"), ..Outcome::default() }
+    processes.into_iter().find(is_it).unwrap_or_else(|| panic!("the host does not run {program}"))
 }
 
 /// The number that a query on the database gives.

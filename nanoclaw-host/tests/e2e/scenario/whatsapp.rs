@@ -1,13 +1,10 @@
 //! WhatsApp, as its fake has it, and its client, which the host runs.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
-
-use nanoclaw_fakes::whatsapp::{Device, DeviceStore as _, FakeWhatsApp, File, Said as SaidThere};
-use nanoclaw_whatsapp::store::Store;
+use nanoclaw_fakes::whatsapp::{FakeWhatsApp, File, Said as SaidThere};
 use tokio::runtime::Runtime;
 
 use super::{ANDY, Chat, Person, Said, Stage, dropped, runtime};
-use crate::{place::Place, programs};
+use crate::{place::Place, programs, whatsapp_account};
 
 pub(crate) struct WhatsApp {
     pub(crate) fake: FakeWhatsApp,
@@ -24,15 +21,7 @@ impl WhatsApp {
         // It is told where WhatsApp is by its environment, which no configuration says.
         let script = place.home().root().join("nanoclaw-whatsapp");
         place.configure(&format!("[channels.whatsapp]\nprogram = {:?}\n", script.to_str().unwrap()));
-        let url = fake.url();
-        let media_url = url.replace("ws://", "http://");
-        let (program, exports) =
-            (programs::whatsapp().display(), "export NANOCLAW_WHATSAPP_URL NANOCLAW_WHATSAPP_MEDIA_URL");
-        let lines = format!(
-            "#!/bin/sh\nNANOCLAW_WHATSAPP_URL={url}\nNANOCLAW_WHATSAPP_MEDIA_URL={media_url}\n{exports}\nexec '{program}' \"$@\"\n"
-        );
-        fs::write(&script, lines).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        whatsapp_account::script(&script, programs::whatsapp(), &fake);
         runtime.block_on(link(place, &fake));
         Self { fake, on: runtime }
     }
@@ -40,12 +29,7 @@ impl WhatsApp {
 
 /// A phone links the account.
 pub(crate) async fn link(place: &Place, fake: &FakeWhatsApp) {
-    let store = Store::open(&place.home().auth().join("whatsapp.db")).await.unwrap();
-    store.forget().await.unwrap();
-    let mut device = Device::new();
-    fake.link(&mut device);
-    device.push_name = FakeWhatsApp::BOT_NAME.to_owned();
-    store.save(&device).await.unwrap();
+    whatsapp_account::link(&place.home().auth().join("whatsapp.db"), fake).await;
 }
 
 impl Stage for WhatsApp {
