@@ -166,6 +166,15 @@ pub(super) fn is_dangerous(c: char) -> bool {
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
+/// Text on one line, of at most this many characters.
+pub(super) fn shortened(text: &str, chars: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= chars {
+        return line;
+    }
+    line.chars().take(chars - 1).chain(['…']).collect()
+}
+
 /// A moment in `zone`, to the minute.
 pub(super) fn time(at: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(at.as_ms()) {

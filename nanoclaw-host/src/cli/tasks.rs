@@ -281,7 +281,7 @@ fn list(tasks: &[TaskView]) -> anyhow::Result<()> {
             status(task),
             when(task),
             task.next_times.first().cloned().unwrap_or_else(|| "-".to_owned()),
-            shortened(&output::clean(&task.prompt), 60),
+            output::shortened(&output::clean(&task.prompt), 60),
         ]);
     }
     columns.print()?;
@@ -368,13 +368,4 @@ fn log(firings: &[FiringView]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Text on one line, of at most this many characters.
-fn shortened(text: &str, chars: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= chars {
-        return line;
-    }
-    line.chars().take(chars - 1).chain(['…']).collect()
 }

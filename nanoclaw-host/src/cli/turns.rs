@@ -113,7 +113,7 @@ fn list(turns: &[TurnView], zone: &TimeZone) -> anyhow::Result<()> {
             state(turn),
             turn.tries.to_string(),
             turn.next_try_at_ms.map_or_else(|| "-".to_owned(), |at| moment(at, zone)),
-            turn.reason.as_deref().map_or_else(|| "-".to_owned(), |reason| shortened(reason, 160)),
+            turn.reason.as_deref().map_or_else(|| "-".to_owned(), |reason| output::shortened(reason, 160)),
         ]);
     }
     columns.print()?;
@@ -173,13 +173,4 @@ fn moment(at: Timestamp, zone: &TimeZone) -> String {
         (Ok(moment), _) => moment.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         (Err(_), _) => at.to_string(),
     }
-}
-
-/// Text on one line, of at most this many characters.
-fn shortened(text: &str, chars: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= chars {
-        return line;
-    }
-    line.chars().take(chars - 1).chain(['…']).collect()
 }
