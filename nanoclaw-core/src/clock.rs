@@ -1,7 +1,5 @@
 //! The port to the wall clock: waiting until it shows a time.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use crate::time::Timestamp;
@@ -22,10 +20,7 @@ pub struct SteadyClock;
 impl WallClock for SteadyClock {
     async fn until(&self, at: Option<Timestamp>) {
         match at {
-            Some(at) => {
-                let ms = u64::try_from(at.as_ms().saturating_sub(Timestamp::now().as_ms())).unwrap_or(0);
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-            }
+            Some(at) => tokio::time::sleep(at.since(Timestamp::now())).await,
             None => std::future::pending().await,
         }
     }
