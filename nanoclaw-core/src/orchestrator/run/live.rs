@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use futures_util::TryFutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     errand::Errand,
     files::Folders,
     hand::Feeding,
+    launch,
     leftover::{Fate, Leftover, Stopping, sleep_until},
     limits_of, not_started,
     requests::{Unanswered, request_pace},
@@ -127,9 +129,10 @@ impl<'a> Live<'a> {
         id: &'a RunId,
         prompt: PromptSize,
         batch: Batch,
+        launch: Launch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
-        let (mut live, spec) = Self::prepare(context, group, id, &RunKind::Chat, words).await?;
+        let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
         // Before anything is noted: the batch may have to be made anew, and the folder is there only now.
         let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
         let batch = match bring_files(context, wanted, batch).await {
@@ -137,11 +140,14 @@ impl<'a> Live<'a> {
             Ok(None) => return Err(not_started(&"what was to be answered waits no longer", Retry::Later)),
             Err(error) => return Err(not_started(&error, HOST)),
         };
-        live.ledger = Ledger::new(batch.handed, named_before(context, group).await?);
+        // The session is looked up after the run was opened: who ends it from now on marks the run.
+        let (named, session, ()) = tokio::try_join!(
+            named_before(context, group),
+            context.store.session(&group.folder, &SessionContext::Chat).map_err(|error| not_started(&error, HOST)),
+            context.store.hand_over(id, batch.handed, Timestamp::now()).map_err(|error| not_started(&error, HOST)),
+        )?;
+        live.ledger = Ledger::new(batch.handed, named);
         live.prompt = prompt;
-        let session = context.store.session(&group.folder, &SessionContext::Chat).await;
-        let session = session.map_err(|error| not_started(&error, HOST))?;
-        context.store.hand_over(id, batch.handed, Timestamp::now()).await.map_err(|error| not_started(&error, HOST))?;
         let mut container = start_container(context, &spec).await?;
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
         let _ = live.hand_prompt(stdin, batch, session).await;
@@ -158,7 +164,8 @@ impl<'a> Live<'a> {
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
         let kind = RunKind::Task(errand.task.id.clone());
-        let (mut live, spec) = Self::prepare(context, group, id, &kind, words).await?;
+        let launch = launch(context, group, id, &kind).await?;
+        let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
         let session = match errand.session_context() {
             Some(conversation) => context.store.session(&group.folder, &conversation).await,
             None => Ok(None),
@@ -195,14 +202,9 @@ impl<'a> Live<'a> {
         context: &'a RunContext,
         group: &'a Group,
         id: &'a RunId,
-        kind: &RunKind,
+        launch: Launch,
         words: &'a Words,
     ) -> Result<(Self, ContainerSpec), RunEnding> {
-        let launch = context
-            .launcher
-            .prepare(group, id, kind)
-            .await
-            .map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
         let Launch { spec, mailbox, log, guard, notices } = launch;
         context.tell(group, notices).await;
         let in_house = |error: MailboxError| not_started(&error, HOST);

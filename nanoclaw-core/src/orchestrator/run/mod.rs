@@ -46,7 +46,7 @@ use super::{
 use crate::{
     delivery::DeliveryKey,
     group::Group,
-    launch::{LaunchNotice, Launcher},
+    launch::{Launch, LaunchNotice, Launcher},
     mailbox::Watcher,
     message::Seq,
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
@@ -190,19 +190,28 @@ async fn start_and_serve(
         Err(error) => return Left::Ended(not_started(&error, HOST)),
     };
     let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), at: Timestamp::now() };
-    if let Err(error) = context.store.open_run(&new_run).await {
+    // Neither needs the other. What is made ready for a run that cannot be opened is made ready anew for the next.
+    let (opened, launch) = tokio::join!(context.store.open_run(&new_run), launch(context, group, id, &new_run.kind));
+    if let Err(error) = opened {
         let ending = not_started(&error, HOST);
         // It may be open all the same. When this fails too, whoever opens the group's next run closes it, or the next host.
         let _ = context.store.close_run(id, &ending, Timestamp::now()).await;
         return Left::Ended(ending);
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, standby = false, "run opened");
-    let left = match Live::start(context, group, id, prompt, batch, words).await {
+    let started = async { Live::start(context, group, id, prompt, batch, launch?, words).await };
+    let left = match started.await {
         Ok((live, container)) => live.serve(container, commands).await,
         Err(ending) => Left::Ended(ending),
     };
     leave(&*context.store, id, &left).await;
     left
+}
+
+/// Has everything made ready around the run of `id`.
+async fn launch(context: &RunContext, group: &Group, id: &RunId, kind: &RunKind) -> Result<Launch, RunEnding> {
+    let prepared = context.launcher.prepare(group, id, kind).await;
+    prepared.map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })
 }
 
 /// Closes the run if it is over.

@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::{
-    Command, RunContext, Words, bring_files, leave,
+    Command, RunContext, Words, bring_files, launch, leave,
     leftover::{Fate, Leftover},
     limits_of,
     live::{Held, Left, Live, Taken, known_ahead, named_before, start_container},
@@ -62,8 +62,8 @@ pub(in crate::orchestrator) async fn stand_by(
     let new_run = NewRun { id: id.clone(), kind: RunKind::Chat, runtime: context.runtime.kind(), at: Timestamp::now() };
     if let Err(error) = context.store.open_run(&new_run).await {
         tracing::warn!(run = %id, error = with_causes(&error), "cannot start a container ahead");
-        // It may be open all the same.
-        let _ = context.store.close_run(&id, &RunEnding::Stopped, Timestamp::now()).await;
+        // It may be open all the same, and the group's next run, which would close it, may be long in coming.
+        note_closed(&*context.store, &id, &RunEnding::Stopped).await;
         return RunWord::Unused { failed: true };
     }
     let left = match wait_and_serve(&context, &group, &id, &mut commands, &words).await {
@@ -114,7 +114,11 @@ async fn wait_and_serve(
         Ok(made_of) => made_of,
         Err(reason) => return not_started(id, &reason),
     };
-    let (mut live, mut spec) = match Live::prepare(context, group, id, &RunKind::Chat, words).await {
+    let prepared = async {
+        let launch = launch(context, group, id, &RunKind::Chat).await?;
+        Live::prepare(context, group, id, launch, words).await
+    };
+    let (mut live, mut spec) = match prepared.await {
         Ok(prepared) => prepared,
         Err(ending) => return not_started(id, &ending.to_string()),
     };
