@@ -9,6 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
     routing::{any, get, post},
+    serve::ListenerExt as _,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -28,6 +29,10 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
         .route("/kept/{token}", get(download))
         .layer(DefaultBodyLimit::max(LARGEST_UPLOAD))
         .with_state(state);
+    let listener = listener.tap_io(|stream| {
+        // What is said is sent at once.
+        let _ = stream.set_nodelay(true);
+    });
     // It ends by being aborted, never by itself.
     let _ = axum::serve(listener, router).await;
 }

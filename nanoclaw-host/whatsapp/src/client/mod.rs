@@ -1,5 +1,5 @@
 //! Our side of WhatsApp: what people write (`receive`, `meaning`, `names`), what goes out (`send`), files either way (`http`), and
-//! the connection with all that can become of it (`session`).
+//! the connection with all that can become of it (`session`, over `transport`).
 
 pub mod http;
 pub mod meaning;
@@ -7,3 +7,4 @@ pub mod names;
 pub mod receive;
 pub mod send;
 pub mod session;
+mod transport;

@@ -17,7 +17,6 @@ use wacore_binary::NodeRef;
 use whatsapp_rust::{
     Client,
     bot::{Bot, BotBuilder, BotHandle, Provided},
-    transport::TokioWebSocketTransportFactory,
     types::durability_hook::InboundDurabilityHook,
 };
 
@@ -26,6 +25,7 @@ use super::{
     meaning::Me,
     receive::{Receiver, me},
     send::{Line, Sender, Words},
+    transport::Sockets,
 };
 use crate::{
     STEPS,
@@ -72,13 +72,9 @@ impl Reach {
     /// # Errors
     /// When TLS cannot be had.
     pub fn client(&self, store: &Store) -> anyhow::Result<BotBuilder<Provided, Provided, Provided, Provided>> {
-        let mut transport = TokioWebSocketTransportFactory::new();
-        if let Some(url) = &self.url {
-            transport = transport.with_url(url.as_str());
-        }
         let bot = Bot::builder()
             .with_backend(store.clone())
-            .with_transport_factory(transport)
+            .with_transport_factory(Sockets::to(self.url.as_ref())?)
             .with_http_client(Http::new(self.media_url.clone())?)
             .with_device_props(DevicePropsOverride::new().with_os("NanoClaw"))
             .skip_history_sync();
