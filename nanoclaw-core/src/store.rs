@@ -92,6 +92,8 @@ pub struct NewRun {
     pub kind: RunKind,
     /// Which runtime will run it.
     pub runtime: RuntimeKind,
+    /// What it is handed as its first turn, noted in the same moment; `None`: it is handed that [later](Store::hand_over), or nothing.
+    pub handed: Option<Handed>,
     /// When.
     pub at: Timestamp,
 }
@@ -526,7 +528,7 @@ pub trait Store: Send + Sync + 'static {
 
     // --- runs, turns, sessions --------------------------------------------------------------------------------------
 
-    /// Opens a run. An older run of the group that is still open is closed as lost ([`superseded`]), its unanswered turns
+    /// Opens a run, and notes its first turn if it is given one. An older run of the group that is still open is closed as lost ([`superseded`]), its unanswered turns
     /// likewise: from now on its words are late.
     ///
     /// # Errors

@@ -549,7 +549,7 @@ impl Store for MemoryStore {
             return Err(StoreError::Failed { action, reason });
         }
         state.close_open_runs_of(&run.id.group, run.at);
-        let NewRun { id, kind, runtime, at } = run.clone();
+        let NewRun { id, kind, runtime, handed, at } = run.clone();
         state.runs.push(StoredRun {
             id,
             kind,
@@ -561,6 +561,10 @@ impl Store for MemoryStore {
             names_messages: None,
             session_ended: false,
         });
+        if let Some(handed) = handed {
+            let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
+            state.turns.push((run.id.clone(), turn));
+        }
         Ok(())
     }
 

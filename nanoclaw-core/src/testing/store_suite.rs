@@ -60,6 +60,7 @@ macro_rules! store_suite {
             run_numbers_rise
             run_numbers_rise_across_a_new_registration
             a_run_of_no_group_is_refused
+            a_run_is_opened_with_its_first_turn_or_not_at_all
             f24_opening_a_run_closes_the_one_before_as_lost
             messages_are_handed_to_the_open_run_only
             handing_the_same_messages_over_again_is_the_same_turn
@@ -610,6 +611,25 @@ pub async fn f24_opening_a_run_closes_the_one_before_as_lost(store: &dyn Store) 
     let turns = store.turns(&first).await.unwrap();
     assert_eq!((turns[0].state, turns[0].ended_at), (TurnState::Unanswered, Some(at(60))));
     assert_eq!(store.recover().await.unwrap()[0].failures, 0, "an end that nobody saw is not the messages' fault");
+}
+
+/// See [`Store::open_run`] and [`NewRun::handed`].
+pub async fn a_run_is_opened_with_its_first_turn_or_not_at_all(store: &dyn Store) {
+    registered(store, "one").await;
+    let seq = told(store, "one", "m-1").await;
+    let handed = Handed { first: seq, last: seq };
+    let run = NewRun { handed: Some(handed), ..new_run("one", 2) };
+    store.open_run(&run).await.unwrap();
+    let turns = store.turns(&run.id).await.unwrap();
+    assert_eq!(turns.len(), 1);
+    assert_eq!((turns[0].handed, turns[0].handed_at, turns[0].state), (handed, run.at, TurnState::Handed));
+    // The same range handed over again is the same turn.
+    store.hand_over(&run.id, handed, at(9)).await.unwrap();
+    assert_eq!(store.turns(&run.id).await.unwrap(), turns);
+
+    let late = NewRun { handed: Some(handed), ..new_run("one", 1) };
+    assert!(store.open_run(&late).await.is_err());
+    assert!(store.turns(&late.id).await.unwrap().is_empty());
 }
 
 /// See [`Store::hand_over`].
@@ -1899,7 +1919,7 @@ fn run_id(group: &str, number: u32) -> RunId {
 }
 
 fn new_run(group: &str, number: u32) -> NewRun {
-    NewRun { id: run_id(group, number), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: at(2) }
+    NewRun { id: run_id(group, number), kind: RunKind::Chat, runtime: RuntimeKind::Fake, handed: None, at: at(2) }
 }
 
 fn block(number: u32) -> BlockCommit {

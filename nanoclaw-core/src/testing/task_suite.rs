@@ -124,7 +124,10 @@ fn run(number: u32) -> RunId {
 
 async fn opened(store: &dyn TaskStore, task: &TaskId, number: u32) -> RunId {
     let kind = RunKind::Task(task.clone());
-    store.open_run(&NewRun { id: run(number), kind, runtime: RuntimeKind::Fake, at: at(5) }).await.unwrap();
+    store
+        .open_run(&NewRun { id: run(number), kind, runtime: RuntimeKind::Fake, handed: None, at: at(5) })
+        .await
+        .unwrap();
     run(number)
 }
 

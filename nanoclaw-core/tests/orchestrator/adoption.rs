@@ -619,7 +619,13 @@ async fn f24_a_run_of_another_runtime_is_fenced_when_it_is_finished() {
     empty.store.accept(&message, wakes, Timestamp::now()).await.unwrap();
     // The last host had Docker, and nobody asks that now whether the container lives.
     let run = run_of("main", 1);
-    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Docker, at: Timestamp::now() };
+    let opened = NewRun {
+        id: run.clone(),
+        kind: RunKind::Chat,
+        runtime: RuntimeKind::Docker,
+        handed: None,
+        at: Timestamp::now(),
+    };
     empty.store.open_run(&opened).await.unwrap();
     let handed = Handed { first: Seq(1), last: Seq(1) };
     empty.store.hand_over(&run, handed, Timestamp::now()).await.unwrap();

@@ -97,7 +97,8 @@ async fn a_request_that_a_dead_host_had_stored_and_not_removed_is_not_sent_again
     store.add_group(&main_group()).await.unwrap();
     store.accept(&house.message("test:main", "one"), Wakes::Yes, Timestamp::now()).await.unwrap();
     let run = RunId { group: folder("main"), number: RunNumber(1) };
-    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: Timestamp::now() };
+    let opened =
+        NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, handed: None, at: Timestamp::now() };
     store.open_run(&opened).await.unwrap();
     store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::now()).await.unwrap();
     let (name, chat) = ("7.json", "test:main".parse().unwrap());

@@ -567,7 +567,8 @@ async fn f5_what_a_run_said_while_no_host_was_there_is_committed_at_the_next_sta
         store.accept(&house.message("test:main", text), Wakes::Yes, Timestamp::now()).await.unwrap();
     }
     let run = RunId { group: group.clone(), number: RunNumber(1) };
-    let opened = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, at: Timestamp::now() };
+    let opened =
+        NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Fake, handed: None, at: Timestamp::now() };
     store.open_run(&opened).await.unwrap();
     for seq in [1, 2] {
         store.hand_over(&run, Handed { first: Seq(seq), last: Seq(seq) }, Timestamp::now()).await.unwrap();

@@ -541,7 +541,13 @@ async fn what_a_container_asked_for_before_it_died_with_its_host_is_done_once_in
     let house = house.with_tasks();
     // The main group's run, whose container and host are gone.
     let run = RunId { group: folder("main"), number: RunNumber(1) };
-    let new = NewRun { id: run.clone(), kind: RunKind::Chat, runtime: RuntimeKind::Sandbox, at: Timestamp::now() };
+    let new = NewRun {
+        id: run.clone(),
+        kind: RunKind::Chat,
+        runtime: RuntimeKind::Sandbox,
+        handed: None,
+        at: Timestamp::now(),
+    };
     let message = house.message("test:main", "go");
     house.store.accept(&message, nanoclaw_core::message::Wakes::Yes, Timestamp::now()).await.unwrap();
     house.store.open_run(&new).await.unwrap();

@@ -703,7 +703,11 @@ async fn what_an_agent_has_in_its_hands_is_neither_retried_nor_dropped() {
     let group = with_messages(&handler, 2).await;
     let run = RunId { group, number: RunNumber(1) };
     let (kind, runtime) = (RunKind::Chat, RuntimeKind::Sandbox);
-    handler.store.open_run(&NewRun { id: run.clone(), kind, runtime, at: Timestamp::from_ms(3) }).await.unwrap();
+    handler
+        .store
+        .open_run(&NewRun { id: run.clone(), kind, runtime, handed: None, at: Timestamp::from_ms(3) })
+        .await
+        .unwrap();
     handler.store.hand_over(&run, Handed { first: Seq(1), last: Seq(1) }, Timestamp::from_ms(4)).await.unwrap();
     let turns = handler.turns(Some("tg:1"), false).await.unwrap();
     let states: Vec<_> = turns.iter().map(|turn| (&*turn.id, turn.state)).collect();
@@ -723,7 +727,11 @@ async fn what_was_handed_over_what_an_agent_has_taken_and_what_nobody_knows_of_a
     let group = with_messages(&handler, 3).await;
     let run = RunId { group, number: RunNumber(1) };
     let (kind, runtime) = (RunKind::Chat, RuntimeKind::Docker);
-    handler.store.open_run(&NewRun { id: run.clone(), kind, runtime, at: Timestamp::from_ms(3) }).await.unwrap();
+    handler
+        .store
+        .open_run(&NewRun { id: run.clone(), kind, runtime, handed: None, at: Timestamp::from_ms(3) })
+        .await
+        .unwrap();
     for (seq, at) in [(Seq(1), 4), (Seq(2), 5)] {
         handler.store.hand_over(&run, Handed { first: seq, last: seq }, Timestamp::from_ms(at)).await.unwrap();
     }

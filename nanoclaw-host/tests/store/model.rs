@@ -231,7 +231,8 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
         Operation::OpenRun { run, task, at: ms } => {
             let kind = if task { RunKind::Task(the_task()) } else { RunKind::Chat };
             let id = picked(store, run).await;
-            told(store.open_run(&NewRun { id, kind, runtime: RuntimeKind::Sandbox, at: at(ms) }).await)
+            let handed = (ms % 2 == 0).then_some(Handed { first: Seq(1), last: Seq(2) });
+            told(store.open_run(&NewRun { id, kind, runtime: RuntimeKind::Sandbox, handed, at: at(ms) }).await)
         }
         Operation::HandOver { run, first, last } => {
             let handed = Handed { first: Seq(first.min(last)), last: Seq(first.max(last)) };

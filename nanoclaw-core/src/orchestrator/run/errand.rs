@@ -80,7 +80,7 @@ pub(super) async fn start_and_serve(
         return Left::Ended(RunEnding::NotStarted { reason, retry: Retry::Never });
     };
     let kind = RunKind::Task(task.clone());
-    let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), at: Timestamp::now() };
+    let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), handed: None, at: Timestamp::now() };
     let begun = match context.store.open_run(&new_run).await {
         Ok(()) => agenda.tasks.begin(&task, id, Timestamp::now()).await,
         Err(error) => Err(error),

@@ -134,18 +134,21 @@ impl<'a> Live<'a> {
     ) -> Result<(Self, Held), RunEnding> {
         let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
         // Before anything is noted: the batch may have to be made anew, and the folder is there only now.
+        let noted = batch.files.is_empty();
         let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
         let batch = match bring_files(context, wanted, batch).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Err(not_started(&"what was to be answered waits no longer", Retry::Later)),
             Err(error) => return Err(not_started(&error, HOST)),
         };
-        // The session is looked up after the run was opened: who ends it from now on marks the run.
-        let (named, session, ()) = tokio::try_join!(
-            named_before(context, group),
-            context.store.session(&group.folder, &SessionContext::Chat).map_err(|error| not_started(&error, HOST)),
-            context.store.hand_over(id, batch.handed, Timestamp::now()).map_err(|error| not_started(&error, HOST)),
-        )?;
+        // After the run was opened: who ends the session from now on marks the run.
+        let session = context.store.session(&group.folder, &SessionContext::Chat);
+        let session = session.map_err(|error| not_started(&error, HOST));
+        let (named, session) = tokio::try_join!(named_before(context, group), session)?;
+        if !noted {
+            let handed = context.store.hand_over(id, batch.handed, Timestamp::now()).await;
+            handed.map_err(|error| not_started(&error, HOST))?;
+        }
         live.ledger = Ledger::new(batch.handed, named);
         live.prompt = prompt;
         let mut container = start_container(context, &spec).await?;

@@ -189,7 +189,10 @@ async fn start_and_serve(
         }
         Err(error) => return Left::Ended(not_started(&error, HOST)),
     };
-    let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), at: Timestamp::now() };
+    // A batch with files may have to be made anew, which is known later.
+    let first_turn = batch.files.is_empty().then_some(batch.handed);
+    let new_run =
+        NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), handed: first_turn, at: Timestamp::now() };
     // Neither needs the other. What is made ready for a run that cannot be opened is made ready anew for the next.
     let (opened, launch) = tokio::join!(context.store.open_run(&new_run), launch(context, group, id, &new_run.kind));
     if let Err(error) = opened {

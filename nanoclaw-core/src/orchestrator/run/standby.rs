@@ -59,7 +59,13 @@ pub(in crate::orchestrator) async fn stand_by(
     events: mpsc::Sender<Input>,
 ) -> RunWord {
     let words = Words { run: id.clone(), events };
-    let new_run = NewRun { id: id.clone(), kind: RunKind::Chat, runtime: context.runtime.kind(), at: Timestamp::now() };
+    let new_run = NewRun {
+        id: id.clone(),
+        kind: RunKind::Chat,
+        runtime: context.runtime.kind(),
+        handed: None,
+        at: Timestamp::now(),
+    };
     if let Err(error) = context.store.open_run(&new_run).await {
         tracing::warn!(run = %id, error = with_causes(&error), "cannot start a container ahead");
         // It may be open all the same, and the group's next run, which would close it, may be long in coming.

@@ -45,9 +45,12 @@ pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(
     .bind(task)
     .bind(new.runtime.word())
     .bind(new.at.as_ms())
-    .execute(write)
+    .execute(&mut *write)
     .await?;
-    Ok(())
+    match new.handed {
+        Some(handed) => hand_over(write, &new.id, handed, new.at).await,
+        None => Ok(()),
+    }
 }
 
 /// Of group $1.
