@@ -105,7 +105,7 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
-            Self::Cron(text) => calendar::next(&cron(text).ok()?, every_hour(text), after, zone),
+            Self::Cron(text) => calendar::next(&cron(text).ok()?, after, zone),
             Self::Every(interval) => Some(after.plus(*interval)),
             Self::Once(time) => instant(*time, zone).filter(|at| *at > after),
         }
@@ -135,7 +135,7 @@ impl Schedule {
                 Some(Timestamp::from_ms(anchor.as_ms() + passed / interval * interval))
             }
             Self::Once(time) => instant(*time, zone).filter(|at| *at <= by),
-            Self::Cron(text) => calendar::last(&cron(text).ok()?, every_hour(text), by, zone),
+            Self::Cron(text) => calendar::last(&cron(text).ok()?, by, zone),
         }
     }
 
@@ -259,11 +259,6 @@ fn once(text: &str) -> Result<civil::DateTime, BadSchedule> {
         return Err(bad("has no time of day"));
     }
     text.parse().map_err(|_| bad("is no time that there is"))
-}
-
-/// Whether the expression means every hour: then it goes on by the hour through a change of the clock, and names no local times.
-fn every_hour(text: &str) -> bool {
-    text.split_whitespace().nth(1).is_some_and(|hours| hours.starts_with('*'))
 }
 
 /// The moment of a local time.

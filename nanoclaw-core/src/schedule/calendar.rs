@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 const CHANGE_HOURS: i64 = 25;
 
 /// The first time after `after`; `None` when there is none.
-pub(super) fn next(cron: &Cron, every_hour: bool, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+pub(super) fn next(cron: &Cron, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let every_hour = every_hour(cron);
     let mut local = local(after, zone)?;
     if change_is_near(after, zone) {
         local = local.checked_sub(Span::new().hours(CHANGE_HOURS)).ok()?;
@@ -35,7 +36,8 @@ pub(super) fn next(cron: &Cron, every_hour: bool, after: Timestamp, zone: &TimeZ
 }
 
 /// The last time by `by`; `None` when there is none.
-pub(super) fn last(cron: &Cron, every_hour: bool, by: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+pub(super) fn last(cron: &Cron, by: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let every_hour = every_hour(cron);
     let mut local = local(by, zone)?.checked_add(Span::new().seconds(1)).ok()?;
     if change_is_near(by, zone) {
         local = local.checked_add(Span::new().hours(CHANGE_HOURS)).ok()?;
@@ -52,6 +54,12 @@ pub(super) fn last(cron: &Cron, every_hour: bool, by: Timestamp, zone: &TimeZone
         }
     }
     best
+}
+
+/// Whether the expression means every hour: then it goes on by the hour through a change of the clock, and names no local times.
+fn every_hour(cron: &Cron) -> bool {
+    // As the parser has it, where `@hourly` has become five fields.
+    cron.as_str().split_whitespace().nth(1).is_some_and(|hours| hours.starts_with('*'))
 }
 
 /// When a local time is: once, twice, or not at all.
