@@ -364,6 +364,8 @@ pub struct FiringWord {
     pub cost_micros: Option<i64>,
 }
 
+/// How many firings of a task are kept, the latest ones; those that are open besides.
+pub const MOST_KEPT: u32 = 1000;
 /// The most bytes of what an agent said that a firing keeps.
 pub const MOST_TEXT_BYTES: usize = 64 * 1024;
 
@@ -399,7 +401,7 @@ pub struct Claim {
     pub task: TaskId,
     /// The due time that the task has now: if it is another by then, somebody else claimed it, and nothing changes.
     pub due: Timestamp,
-    /// In the order of their times.
+    /// In the order of their times; none, to have it due at another time.
     pub firings: Vec<NewFiring>,
     /// What becomes of those that wait when an earlier firing of the task is open.
     pub overlap: Overlap,
@@ -462,6 +464,9 @@ pub trait Tasks: Send + Sync + 'static {
 
     /// All firings that wait, oldest first.
     async fn waiting(&self) -> Result<Vec<Firing>, StoreError>;
+
+    /// What waits for a later time than `now` waits for `now`: the clock has been set back, so that time may be far away.
+    async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Whether a firing of the task waits, be it for a later time.
     async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError>;

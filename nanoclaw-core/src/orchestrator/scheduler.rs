@@ -15,7 +15,7 @@ use crate::{
     group::GroupFolder,
     run::{RunEnding, RunId, RunNumber, TaskId},
     store::{Store, StoreError},
-    tasks::{Firing, Task, TaskChange, claim::claim_of},
+    tasks::{Claim, Firing, MOST_KEPT, Task, TaskChange, TaskStatus, claim::claim_of},
     time::Timestamp,
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Scheduler {
     ended: Vec<(RunId, RunEnding)>,
     /// What an earlier host left was seen to.
     recovered: bool,
+    /// The latest time that the clock has shown, since it was last set back.
+    seen: Timestamp,
 }
 
 impl Scheduler {
@@ -43,7 +45,8 @@ impl Scheduler {
         clock: Arc<dyn WallClock>,
         pokes: mpsc::UnboundedReceiver<Poke>,
     ) -> Self {
-        Self { agenda, store, clock, pokes, later: BTreeSet::new(), ended: Vec::new(), recovered: false }
+        let (later, ended, seen) = (BTreeSet::new(), Vec::new(), Timestamp::now());
+        Self { agenda, store, clock, pokes, later, ended, recovered: false, seen }
     }
 
     /// Until `stop`. The runs that an earlier host left are taken over or closed by then.
@@ -95,6 +98,10 @@ impl Scheduler {
             self.ended.pop();
         }
         let now = Timestamp::now();
+        if now < self.seen {
+            self.set_back(now).await?;
+        }
+        self.seen = now;
         while let Some((at, task, group)) = self.later.pop_first() {
             if at > now {
                 self.later.insert((at, task, group));
@@ -149,9 +156,37 @@ impl Scheduler {
                 }
             }
         }
+        self.note_waiting().await
+    }
+
+    /// What waits in the store is not to be forgotten.
+    async fn note_waiting(&mut self) -> Result<(), StoreError> {
         for Firing { task, not_before, .. } in self.agenda.tasks.waiting().await? {
             if let Some(task) = self.agenda.tasks.task(&task).await? {
                 self.later.insert((not_before, task.id, task.group));
+            }
+        }
+        Ok(())
+    }
+
+    /// The clock was set back: nothing waits for a time that it showed before it was. No time is claimed again that was.
+    async fn set_back(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        tracing::warn!(%now, before = %self.seen, "the clock was set back; looking anew when tasks are due");
+        self.agenda.tasks.bring_forward(now).await?;
+        self.later.clear();
+        self.note_waiting().await?;
+        for task in self.agenda.tasks.list(None, u32::MAX).await? {
+            let Some(due) = task.next_due.filter(|_| task.status == TaskStatus::Active) else { continue };
+            if task.next_after(now).is_none_or(|next| next >= due) {
+                continue;
+            }
+            // Where the record begins, times before that were claimed too.
+            let record = self.agenda.tasks.firings(&task.id, MOST_KEPT).await?;
+            let begins = record.last().filter(|_| record.len() >= MOST_KEPT as usize).map_or(now, |oldest| oldest.due);
+            let next_due = task.next_after(begins.max(now)).filter(|next| *next < due);
+            if next_due.is_some() {
+                let (overlap, firings) = (task.terms.overlap, Vec::new());
+                self.agenda.tasks.claim(&Claim { task: task.id, due, firings, overlap, next_due }, now).await?;
             }
         }
         Ok(())

@@ -44,6 +44,7 @@ macro_rules! task_suite {
             what_was_claimed_is_begun_by_an_open_run_of_the_task_and_once
             what_an_agent_says_is_kept_with_its_firing
             what_is_tried_again_waits_for_its_time
+            what_waits_for_a_later_time_is_brought_forward_when_the_clock_was_set_back
             a_task_that_was_due_for_the_last_time_is_completed_when_that_is_done
             the_end_of_a_run_is_told_with_it_and_once
             f59_a_task_that_is_cancelled_keeps_its_record_and_nothing_of_it_runs_any_more
@@ -324,6 +325,24 @@ pub async fn what_is_tried_again_waits_for_its_time(store: &dyn TaskStore) {
     assert_eq!(store.begin(&id, &run, at(7)).await.unwrap(), None);
     let (_, firing) = store.begin(&id, &run, at(8)).await.unwrap().unwrap();
     assert_eq!((firing.tries, firing.started_at), (2, Some(at(5))), "when the first run of it began");
+}
+
+/// See [`Tasks::bring_forward`], and [`Claim::firings`].
+pub async fn what_waits_for_a_later_time_is_brought_forward_when_the_clock_was_set_back(store: &dyn TaskStore) {
+    let id = added(store).await;
+    store.claim(&claim(&id, at(5), Some(at(500))), at(5)).await.unwrap();
+    store.bring_forward(at(2)).await.unwrap();
+    let run = opened(store, &id, 1).await;
+    let (_, firing) = store.begin(&id, &run, at(2)).await.unwrap().unwrap();
+    assert_eq!((firing.due, firing.not_before), (at(5), at(2)));
+    store.bring_forward(at(1)).await.unwrap();
+    assert_eq!(store.running().await.unwrap()[0].not_before, at(2), "it does not wait");
+    // The task itself is due earlier again, but not for a time that was claimed.
+    let earlier = Claim { firings: Vec::new(), ..claim(&id, at(500), Some(at(5))) };
+    assert_eq!(store.claim(&earlier, at(2)).await.unwrap(), Some(Vec::new()));
+    assert_eq!(task(store, &id).await.next_due, Some(at(5)));
+    assert_eq!(store.claim(&claim(&id, at(5), Some(at(10))), at(5)).await.unwrap(), Some(Vec::new()));
+    assert_eq!(states(store, &id).await, [FiringState::Running]);
 }
 
 /// See [`Tasks::end`].

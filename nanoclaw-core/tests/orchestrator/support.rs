@@ -17,7 +17,7 @@ use nanoclaw_core::{
     attachment::{ATTACHMENTS_DIR, NewFile, OutgoingFile, SpoolName, SpooledFile},
     channel::{Channel, ChannelCapabilities, Repeat, SendError, Typing},
     chat::{ChannelName, ChatId},
-    clock::SteadyClock,
+    clock::{SteadyClock, WallClock},
     delivery::{Delivery, Sent},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     launch::{KeptFile, Launch, LaunchError, LaunchNotice, Launcher, Rejoined, Tuning},
@@ -42,8 +42,9 @@ use nanoclaw_core::{
         FakeRuntime, MemoryStore,
         fake_runtime::{FakeContainer, FakeOutput},
     },
-    time::Timestamp,
+    time::{Timestamp, test_clock},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn folder(name: &str) -> GroupFolder {
@@ -67,6 +68,32 @@ pub(crate) async fn waiting(what: &str, condition: impl AsyncFn() -> bool) {
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+// --- the clock --------------------------------------------------------------------------------------------------------
+
+thread_local! {
+    static CLOCK_IS_SET: Arc<Notify> = Arc::default();
+}
+
+/// Sets the clock of this test, of which houses are told as the kernel tells hosts.
+pub(crate) fn set_clock(at: Timestamp) {
+    test_clock::set(Some(at));
+    CLOCK_IS_SET.with(|set| set.notify_waiters());
+}
+
+/// The clock of this test.
+struct TestClock;
+
+#[async_trait]
+impl WallClock for TestClock {
+    async fn until(&self, at: Option<Timestamp>) {
+        let set = CLOCK_IS_SET.with(Arc::clone);
+        tokio::select! {
+            () = set.notified() => {}
+            () = SteadyClock.until(at) => {}
+        }
     }
 }
 
@@ -648,7 +675,7 @@ impl EmptyHouse {
             store: self.store.clone(),
             runtime: self.runtime.clone(),
             launcher: Arc::new(launcher),
-            scheduling: self.schedules.then(|| Scheduling { tasks: self.store.clone(), clock: Arc::new(SteadyClock) }),
+            scheduling: self.schedules.then(|| Scheduling { tasks: self.store.clone(), clock: Arc::new(TestClock) }),
             senders: self.senders.clone().map(|senders| senders as Arc<dyn Senders>),
         };
         let dispatch = DispatchSettings {

@@ -16,15 +16,17 @@ use nanoclaw_core::{
     schedule::Schedule,
     store::{SessionContext, Store},
     tasks::{
-        Firing, FiringState, NewTask, Overlap, Task, TaskChange, TaskContext, TaskStatus, TaskTerms, Tasks,
-        verdict::MOST_FAILURES,
+        CatchUp, Firing, FiringState, NewTask, Overlap, Task, TaskChange, TaskContext, TaskStatus, TaskTerms, Tasks,
+        claim::MOST_CAUGHT_UP, verdict::MOST_FAILURES,
     },
     time::{Timestamp, test_clock},
 };
 
-use crate::support::{Agent, House, block, folder, main_group, waiting};
+use crate::support::{Agent, House, block, folder, main_group, set_clock, waiting};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A task of the main group that is due every five minutes.
 fn every_five_minutes() -> NewTask {
@@ -447,4 +449,97 @@ async fn a_store_that_fails_for_a_while_costs_no_due_time() {
     house.store.mend();
     until_states(&house, &id, &[FiringState::Done]).await;
     assert_eq!(house.channel.texts(), ["done: water the plants"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_clock_jumps_ahead_by_a_year_what_passed_is_made_up_for_as_each_task_was_made() {
+    use FiringState::{Done, Skipped};
+    let house = house(obliging).await;
+    let new = every_five_minutes();
+    let mut ids = Vec::new();
+    for catch_up in [CatchUp::Once, CatchUp::Skip, CatchUp::All] {
+        let key = DeliveryKey::new(catch_up.word()).unwrap();
+        ids.push(
+            add(&house, &NewTask { key, terms: TaskTerms { catch_up, ..TaskTerms::default() }, ..new.clone() }).await,
+        );
+    }
+    for id in &ids {
+        until_states(&house, id, &[Done]).await;
+    }
+    set_clock(new.first_due.plus(YEAR + 2 * MINUTE));
+    until_states(&house, &ids[0], &[Done, Done]).await;
+    until_states(&house, &ids[1], &[Done, Skipped]).await;
+    until_states(&house, &ids[2], &[Done; 1 + MOST_CAUGHT_UP]).await;
+    let latest = new.first_due.plus(YEAR);
+    for id in &ids {
+        let due: Vec<_> = firings(&house, id).await.into_iter().map(|firing| firing.due).collect();
+        assert!(due.is_sorted() && due.last() == Some(&latest), "{due:?}");
+        assert_eq!(task(&house, id).await.next_due, Some(latest.plus(5 * MINUTE)));
+    }
+    // And on it goes.
+    for (id, past) in ids.iter().zip([vec![Done, Done], vec![Done, Skipped], vec![Done; 1 + MOST_CAUGHT_UP]]) {
+        until_states(&house, id, &[past, vec![Done]].concat()).await;
+    }
+    assert_eq!(house.channel.texts().len(), 3 + 1 + MOST_CAUGHT_UP + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_clock_is_set_back_by_a_day_no_time_is_run_for_twice() {
+    let house = house(obliging).await;
+    let new = every_five_minutes();
+    let id = add(&house, &new).await;
+    until_states(&house, &id, &[FiringState::Done; 3]).await;
+    set_clock(Timestamp::now().minus(DAY));
+    tokio::time::sleep(DAY - MINUTE).await;
+    assert_eq!(states(&house, &id).await, [FiringState::Done; 3], "all of it was before");
+    until_states(&house, &id, &[FiringState::Done; 4]).await;
+    let due = firings(&house, &id).await.into_iter().map(|firing| firing.due);
+    assert!(due.eq((0..4).map(|times| new.first_due.plus(times * 5 * MINUTE))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_a_year_ahead_for_a_while_does_not_hold_tasks_up_for_a_year() {
+    let house = house(obliging).await;
+    let new = every_five_minutes();
+    let id = add(&house, &new).await;
+    until_states(&house, &id, &[FiringState::Done]).await;
+    let right = Timestamp::now();
+    set_clock(right.plus(YEAR));
+    until_states(&house, &id, &[FiringState::Done; 2]).await;
+    set_clock(right);
+    until_states(&house, &id, &[FiringState::Done; 4]).await;
+    let due: Vec<_> = firings(&house, &id).await.into_iter().map(|firing| firing.due).collect();
+    let expected = [Duration::ZERO, YEAR, 5 * MINUTE, 10 * MINUTE].map(|after| new.first_due.plus(after));
+    assert_eq!(due, expected);
+    assert_eq!(house.channel.texts().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_not_held_up_by_a_clock_that_is_set_back() {
+    let tries = Arc::new(AtomicU32::new(0));
+    let house = house(move |agent: Agent| {
+        let tries = tries.clone();
+        async move {
+            if agent.input.is_scheduled_task != Some(true) {
+                return agent.thinks_for(10 * MINUTE).await;
+            }
+            if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Exit::Code(3);
+            }
+            obliging(agent).await
+        }
+    })
+    .await;
+    let id = add(&house, &every_five_minutes()).await;
+    // For its group.
+    house.write("one").await;
+    until_states(&house, &id, &[FiringState::Waiting]).await;
+    set_clock(Timestamp::now().minus(DAY));
+    house.shown(&["heard one"]).await;
+    // For the next try.
+    waiting("it was tried", async || firings(&house, &id).await[0].faults == 1).await;
+    set_clock(Timestamp::now().minus(DAY));
+    house.shown_last("done: water the plants").await;
+    until_states(&house, &id, &[FiringState::Done]).await;
+    assert_eq!(firings(&house, &id).await[0].tries, 2);
 }

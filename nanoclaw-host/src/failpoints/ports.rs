@@ -124,6 +124,7 @@ pass_on! {
         async fn claim(&self, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, StoreError>;
         async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError>;
         async fn waiting(&self) -> Result<Vec<Firing>, StoreError>;
+        async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError>;
         async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError>;
         async fn running(&self) -> Result<Vec<Firing>, StoreError>;
         async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError>;

@@ -242,6 +242,16 @@ impl Tasks for MemoryStore {
         Ok(waiting.cloned().collect())
     }
 
+    async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.write("bring tasks forward")?;
+        for firing in &mut state.scheduled.firings {
+            if firing.state == FiringState::Waiting {
+                firing.not_before = firing.not_before.min(now);
+            }
+        }
+        Ok(())
+    }
+
     async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError> {
         Ok(self.read().scheduled.of(task).any(|firing| firing.state == FiringState::Waiting))
     }

@@ -6,8 +6,8 @@ use nanoclaw_core::{
     run::{RunId, RunNumber, TaskId},
     store::StoreError,
     tasks::{
-        Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange,
-        Tasks,
+        Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, MOST_KEPT, NewFiring, NewTask, Overlap, Task,
+        TaskChange, Tasks,
     },
     time::Timestamp,
 };
@@ -21,8 +21,6 @@ use super::{
     tasks,
 };
 
-/// How many firings of a task are kept that are over.
-const MOST_KEPT: i64 = 1000;
 /// What a firing says that was skipped, and one that somebody asked for.
 const STILL_AT_IT: &str = "an earlier time of the task was not done yet";
 const BY_HAND: &str = "asked for by hand";
@@ -110,6 +108,17 @@ pub(super) const IN_STATE: &str =
 
 async fn in_state(pool: &SqlitePool, state: FiringState) -> Result<Vec<Firing>, Problem> {
     sqlx::query(IN_STATE).bind(Word::word(state)).fetch_all(pool).await?.iter().map(stored).collect()
+}
+
+async fn bring_forward(write: &mut SqliteConnection, now: Timestamp) -> Result<(), Problem> {
+    sqlx::query(
+        "UPDATE firings SET not_before_ms = $1
+         WHERE state IN ('waiting', 'running') AND state = 'waiting' AND not_before_ms > $1",
+    )
+    .bind(now.as_ms())
+    .execute(write)
+    .await?;
+    Ok(())
 }
 
 async fn begin(
@@ -295,6 +304,12 @@ impl Tasks for SqliteStore {
 
     async fn waiting(&self) -> Result<Vec<Firing>, StoreError> {
         self.told("see which tasks wait", in_state(&self.readers, FiringState::Waiting).await)
+    }
+
+    async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut write = SqliteStore::begin(self, "bring tasks forward").await?;
+        let done = bring_forward(&mut write.transaction, now).await;
+        write.finish(done).await
     }
 
     async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError> {
