@@ -19,10 +19,13 @@ use jiff::{
 
 use crate::time::Timestamp;
 
-/// The shortest interval.
-pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest interval that there is. How often a task may be due is decided where it is
+/// [asked for](crate::tasks::asked).
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest one: ten years.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// How many of its next times are looked at to tell how often it is due.
+const GAPS_LOOKED_AT: usize = 24;
 /// The most bytes of what somebody writes as a schedule.
 const LONGEST_VALUE: usize = 200;
 
@@ -153,6 +156,26 @@ impl Schedule {
         times
     }
 
+    /// The times from `first` on, at most `count`, by intervals that count from `anchor`.
+    #[must_use]
+    pub fn times_from(&self, anchor: Timestamp, first: Timestamp, zone: &TimeZone, count: usize) -> Vec<Timestamp> {
+        std::iter::successors(Some(first), |last| self.next_from(anchor, *last, zone)).take(count).collect()
+    }
+
+    /// The shortest time between two of its next times, as far as one looks ahead: 24 of them; `None` when it is due once.
+    #[must_use]
+    pub fn shortest_gap(&self, after: Timestamp, zone: &TimeZone) -> Option<Duration> {
+        match self {
+            Self::Every(interval) => Some(*interval),
+            Self::Once(_) => None,
+            Self::Cron(_) => {
+                let times = self.times_after(after, zone, GAPS_LOOKED_AT);
+                let gaps = times.windows(2).map(|pair| pair[1].as_ms().saturating_sub(pair[0].as_ms()));
+                gaps.min().map(|gap| Duration::from_millis(gap.unsigned_abs()))
+            }
+        }
+    }
+
     /// The first time after `now`, or why there is none.
     ///
     /// # Errors
@@ -191,7 +214,10 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cron(text) => write!(f, "the cron expression {text:?}"),
-            Self::Every(interval) => write!(f, "every {interval:?}"),
+            Self::Every(interval) => match jiff::SignedDuration::try_from(*interval) {
+                Ok(interval) => write!(f, "every {interval:#}"),
+                Err(_) => write!(f, "every {interval:?}"),
+            },
             Self::Once(time) => write!(f, "{}", time.strftime("%Y-%m-%d %H:%M:%S")),
         }
     }
@@ -222,9 +248,7 @@ fn cron(text: &str) -> Result<Cron, BadSchedule> {
 
 fn interval(text: &str) -> Result<Duration, BadSchedule> {
     let bad = |what: &str| {
-        BadSchedule(format!(
-            "{text:?} {what}; an interval is a number of milliseconds, or a span such as 5m or 1h 30m, of one minute at least"
-        ))
+        BadSchedule(format!("{text:?} {what}; an interval is a number of milliseconds, or a span such as 5m or 1h 30m"))
     };
     let text = text.strip_prefix("every ").unwrap_or(text).trim();
     let interval = match text.parse::<u64>() {

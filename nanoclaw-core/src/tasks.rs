@@ -10,10 +10,13 @@
 //!                   └──▶ skipped, cancelled
 //! ```
 //!
-//! [`claim`] decides which times are made up for, [`verdict`] what a run that ended means.
+//! [`asked`] checks what is asked for, [`claim`] decides which times are made up for, [`verdict`] what a run that ended means.
 
+pub mod asked;
 pub mod claim;
 pub mod verdict;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
@@ -27,6 +30,24 @@ use crate::{
     store::StoreError,
     time::Timestamp,
 };
+
+/// The numbers that tasks go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskSettings {
+    /// No task may be asked for that is due more often. Those that are there stay.
+    pub shortest_interval: Duration,
+    /// How many runs of a firing may fail before it is given up; at least one.
+    pub tries: u32,
+    /// After how many firings in a row that failed a task is put to rest; at least one.
+    pub failures_before_rest: u32,
+}
+
+impl Default for TaskSettings {
+    /// One minute, three runs, five firings.
+    fn default() -> Self {
+        Self { shortest_interval: Duration::from_secs(60), tries: 3, failures_before_rest: 5 }
+    }
+}
 
 /// Which conversation a task's runs go on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -255,6 +276,8 @@ pub struct TaskUpdate {
     pub prompt: Option<String>,
     /// When, and for the first time when. A task that was completed is active again.
     pub schedule: Option<(Schedule, Timestamp)>,
+    /// The zone in which that is meant; one that has a name. When local times move with it, they are in `schedule`.
+    pub zone: Option<TimeZone>,
     /// What runs before; `Some(None)` is nothing any more.
     pub script: Option<Option<String>>,
     /// How.

@@ -31,6 +31,9 @@ impl Definition {
     }
 }
 
+const SCHEDULE: &str = "When, as people write it: `every 5m`, `every 1h 30m`, `in 2h`, a local time such as `2026-12-01 09:00`, or five fields \
+    of cron, minute, hour, day of the month, month, day of the week (`0 9 * * 1-5` is weekdays at nine).";
+
 const SCHEDULE_VALUE: &str = "For cron: five fields, minute, hour, day of the month, month, day of the week, by the local clock \
     (`0 9 * * 1-5` is weekdays at nine). For interval: milliseconds or a span, one minute at least (`300000`, `5m`, `2h`). For \
     once: a local time without a zone, in the future (`2026-12-01T09:00:00`).";
@@ -49,8 +52,34 @@ pub(super) fn of(role: GroupRole) -> Vec<Definition> {
     };
     let schedule_type = json!({
         "type": "string", "enum": ["cron", "interval", "once"],
-        "description": "cron: at times of the clock; interval: again and again, so far apart; once: one time.",
+        "description": "With schedule_value, instead of schedule. cron: at times of the clock; interval: again and again, so far \
+            apart; once: one time.",
     });
+    // What can be said of a task besides.
+    let task = |prompt: &str, script: &str, context: &str| {
+        json!({
+            "prompt": text(prompt),
+            "schedule": text(SCHEDULE),
+            "schedule_type": schedule_type,
+            "schedule_value": text(SCHEDULE_VALUE),
+            "timezone": text("The name of the zone in which those times are meant, such as America/New_York, when it is not the usual one."),
+            "context_mode": {"type": "string", "enum": ["group", "isolated", "own"], "description": context},
+            "catch_up": {
+                "type": "string", "enum": ["skip", "once", "all"],
+                "description": "What is done about times that pass while the host is off. once (default): it runs for the latest; \
+                    skip: not at all; all: for each of them.",
+            },
+            "overlap": {
+                "type": "string", "enum": ["skip", "queue"],
+                "description": "What is done when it is due while it still runs. skip (default): that time is left out; queue: it waits.",
+            },
+            "silent": {
+                "type": "boolean",
+                "description": "true: what you answer then is kept in the task's record and not sent to the chat. Default: false.",
+            },
+            "script": text(script),
+        })
+    };
     let mut tools = vec![
         Definition::new(
             "send_message",
@@ -86,23 +115,20 @@ pub(super) fn of(role: GroupRole) -> Vec<Definition> {
             "schedule_task",
             "Schedules a task: at its times you are given the prompt, with all your tools, and what you then answer is sent to the \
              group's chat (words in <internal> tags are not). The result has the task's id and its next times, which you should \
-             tell the user; or why it was not scheduled.",
+             tell the user; or why it was not scheduled. Say when by `schedule`.",
             with(
-                json!({
-                    "prompt": text("What is to be done, with all that is needed to know: by then this conversation may be long ago."),
-                    "schedule_type": schedule_type,
-                    "schedule_value": text(SCHEDULE_VALUE),
-                    "context_mode": {
-                        "type": "string", "enum": ["group", "isolated"],
-                        "description": "group (default): with the memory of the group's conversation; isolated: without.",
-                    },
-                    "script": text("Optional, for bash: runs before, 30 seconds at most, in the group's folder. Its last line is JSON: \
-                        {\"wakeAgent\": true, \"data\": …} wakes you and shows you the data, {\"wakeAgent\": false} does not wake you."),
-                }),
+                task(
+                    "What is to be done, with all that is needed to know: by then this conversation may be long ago.",
+                    "Optional, for bash: runs before, 30 seconds at most, in the group's folder. Its last line is JSON: \
+                     {\"wakeAgent\": true, \"data\": …} wakes you and shows you the data, {\"wakeAgent\": false} does not wake you.",
+                    "group (default): with the memory of the group's conversation; isolated: without; own: with a conversation of \
+                     the task's own, which goes on from run to run.",
+                ),
                 "target_group_jid",
                 "The id of the chat whose group is to do it; absent: this chat's.",
             ),
-            &["prompt", "schedule_type", "schedule_value"],
+            // And one of schedule, or schedule_type and schedule_value: the host says so.
+            &["prompt"],
         ),
         Definition::new(
             "list_tasks",
@@ -118,15 +144,23 @@ pub(super) fn of(role: GroupRole) -> Vec<Definition> {
         Definition::new("resume_task", "Lets a task that rests go on, from its next time on.", task_id(), &["task_id"]),
         Definition::new("cancel_task", "Ends a task for good.", task_id(), &["task_id"]),
         Definition::new(
+            "run_task_now",
+            "Has a task run now, beside its times, as soon as its group may: not before you are done with this turn.",
+            task_id(),
+            &["task_id"],
+        ),
+        Definition::new(
             "update_task",
-            "Changes a task; what is not passed stays as it is.",
-            json!({
-                "task_id": task_id()["task_id"],
-                "prompt": text("What is to be done from now on."),
-                "schedule_type": schedule_type,
-                "schedule_value": text(SCHEDULE_VALUE),
-                "script": text("As in schedule_task; the empty text removes it."),
-            }),
+            "Changes a task; what is not passed stays as it is. The result has its next times, which you should tell the user.",
+            {
+                let mut properties = task(
+                    "What is to be done from now on.",
+                    "As in schedule_task; the empty text removes it.",
+                    "As in schedule_task.",
+                );
+                properties["task_id"] = task_id()["task_id"].clone();
+                properties
+            },
             &["task_id"],
         ),
         Definition::new(

@@ -23,7 +23,7 @@ use nanoclaw_core::{
     mailbox::{Mailbox, MailboxError, Watcher},
     protocol::{
         environment::guest,
-        requests::{Answer, MOST_REQUEST_BYTES, MessageRequest, TaskRequest},
+        requests::{Answer, MOST_REQUEST_BYTES, MessageRequest, TaskFields, TaskRequest},
     },
 };
 use serde_json::Value;
@@ -121,26 +121,23 @@ impl ChatTools {
                 let (chat_jid, path, caption) = (chat(&mut given)?, given.text("path")?, given.optional("caption")?);
                 Request::Message(MessageRequest::File { chat_jid, path: self.in_group(&path), caption })
             }
-            "schedule_task" => Request::Task(TaskRequest::ScheduleTask {
-                prompt: given.text("prompt")?,
-                schedule_type: given.text("schedule_type")?,
-                schedule_value: given.text("schedule_value")?,
+            "schedule_task" => {
+                let prompt = Some(given.text("prompt")?);
+                let mut task = TaskFields { prompt, ..task_fields(&mut given)? };
                 // Said though it is the default, because a v1 host has another one (fault F63).
-                context_mode: Some(given.optional("context_mode")?.unwrap_or_else(|| "group".to_owned())),
-                target_jid: Some(given.optional("target_group_jid")?.unwrap_or_else(|| self.chat.clone())),
-                script: given.optional("script")?,
-            }),
+                task.context_mode.get_or_insert_with(|| "group".to_owned());
+                let target = given.optional("target_group_jid")?.unwrap_or_else(|| self.chat.clone());
+                Request::Task(TaskRequest::ScheduleTask { task, target_jid: Some(target) })
+            }
             "list_tasks" => Request::Task(TaskRequest::ListTasks {}),
             "pause_task" => Request::Task(TaskRequest::PauseTask { task_id: given.text("task_id")? }),
             "resume_task" => Request::Task(TaskRequest::ResumeTask { task_id: given.text("task_id")? }),
             "cancel_task" => Request::Task(TaskRequest::CancelTask { task_id: given.text("task_id")? }),
-            "update_task" => Request::Task(TaskRequest::UpdateTask {
-                task_id: given.text("task_id")?,
-                prompt: given.optional("prompt")?,
-                schedule_type: given.optional("schedule_type")?,
-                schedule_value: given.optional("schedule_value")?,
-                script: given.optional("script")?,
-            }),
+            "run_task_now" => Request::Task(TaskRequest::RunTaskNow { task_id: given.text("task_id")? }),
+            "update_task" => {
+                let (task_id, task) = (given.text("task_id")?, task_fields(&mut given)?);
+                Request::Task(TaskRequest::UpdateTask { task_id, task })
+            }
             "register_group" => Request::Task(TaskRequest::RegisterGroup {
                 jid: given.text("jid")?,
                 name: given.text("name")?,
@@ -193,6 +190,22 @@ impl ChatTools {
             Err(error) => cannot_ask(&error),
         }
     }
+}
+
+/// What is said of a task.
+fn task_fields(given: &mut Arguments) -> Result<TaskFields, String> {
+    Ok(TaskFields {
+        prompt: given.optional("prompt")?,
+        schedule: given.optional("schedule")?,
+        schedule_type: given.optional("schedule_type")?,
+        schedule_value: given.optional("schedule_value")?,
+        timezone: given.optional("timezone")?,
+        context_mode: given.optional("context_mode")?,
+        catch_up: given.optional("catch_up")?,
+        overlap: given.optional("overlap")?,
+        silent: given.optional_bool("silent")?,
+        script: given.optional("script")?,
+    })
 }
 
 fn cannot_ask(error: &MailboxError) -> Outcome {

@@ -121,7 +121,22 @@ async fn each_tool_is_the_request_that_v1_knows_and_the_hosts_answer_is_its_resu
             json!({"type": "schedule_task", "prompt": "p", "schedule_type": "cron", "schedule_value": "0 9 * * *",
                 "context_mode": "group", "targetJid": "tg:1"}),
         ),
+        (
+            "schedule_task",
+            json!({"prompt": "p", "schedule": "every 2h", "timezone": "UTC", "catch_up": "all", "overlap": "queue",
+                "silent": true, "context_mode": "own"}),
+            "tasks",
+            json!({"type": "schedule_task", "prompt": "p", "schedule": "every 2h", "timezone": "UTC", "catch_up": "all",
+                "overlap": "queue", "silent": true, "context_mode": "own", "targetJid": "tg:1"}),
+        ),
         ("list_tasks", json!({}), "tasks", json!({"type": "list_tasks"})),
+        ("run_task_now", json!({"task_id": "t"}), "tasks", json!({"type": "run_task_now", "taskId": "t"})),
+        (
+            "update_task",
+            json!({"task_id": "t", "silent": false, "context_mode": "isolated"}),
+            "tasks",
+            json!({"type": "update_task", "taskId": "t", "silent": false, "context_mode": "isolated"}),
+        ),
         ("pause_task", json!({"task_id": "t"}), "tasks", json!({"type": "pause_task", "taskId": "t"})),
         ("resume_task", json!({"task_id": "t"}), "tasks", json!({"type": "resume_task", "taskId": "t"})),
         ("cancel_task", json!({"task_id": "t"}), "tasks", json!({"type": "cancel_task", "taskId": "t"})),
@@ -187,6 +202,13 @@ async fn a_call_that_makes_no_sense_is_told_what_would_and_asks_nobody() {
         (&main, "send_message", json!({"txt": "hi"}), r#"takes no argument "txt"; it takes chat, sender, text"#),
         (&main, "send_message", json!(["hi"]), "are an object, not a list"),
         (&main, "list_tasks", json!({"all": true}), "it takes none"),
+        (
+            &main,
+            "schedule_task",
+            json!({"schedule": "every 5m"}),
+            r#"schedule_task needs the argument "prompt", a text"#,
+        ),
+        (&main, "schedule_task", json!({"prompt": "p", "silent": "yes"}), "true or false, not a text"),
         (
             &main,
             "register_group",
@@ -304,6 +326,12 @@ async fn a_v1_host_gets_files_that_it_understands_and_its_silence_is_said() {
     let (_, (_, request)) = tokio::join!(tools.call("schedule_task", arguments), taken);
     assert_eq!(request["schedule_value"], "7200000", "v1 reads milliseconds");
 
+    let arguments = json!({"prompt": "p", "schedule": "0 9 * * 1-5"});
+    let taken = async { house.request("tasks").await };
+    let (_, (_, request)) = tokio::join!(tools.call("schedule_task", arguments), taken);
+    let kind_and_value = (&request["schedule_type"], &request["schedule_value"], &request["schedule"]);
+    assert_eq!(kind_and_value, (&json!("cron"), &json!("0 9 * * 1-5"), &Value::Null), "v1 reads no other");
+
     let outcome = tools.call("pause_task", json!({"task_id": "t"})).await;
     assert!(
         matches!(&outcome, Outcome::NotKnown(known) if known.contains("has not taken it within 3s")),
@@ -325,6 +353,12 @@ async fn what_a_v1_host_would_drop_in_silence_is_refused_and_its_lists_are_read(
             "has passed",
         ),
         ("update_task", json!({"task_id": "t", "schedule_type": "interval", "schedule_value": "0"}), "too short"),
+        ("schedule_task", json!({"prompt": "p"}), "it was not said when"),
+        ("schedule_task", json!({"prompt": "p", "schedule": "daily"}), "is no schedule"),
+        ("schedule_task", json!({"prompt": "p", "schedule": "in 2h", "timezone": "UTC"}), "does not know timezone"),
+        ("schedule_task", json!({"prompt": "p", "schedule": "in 2h", "context_mode": "own"}), "context_mode own"),
+        ("update_task", json!({"task_id": "t", "context_mode": "own"}), "make a new task"),
+        ("run_task_now", json!({"task_id": "t"}), "at their times only"),
     ] {
         let outcome = tools.call(name, arguments).await;
         assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains(part)), "{outcome:?}");
@@ -362,6 +396,7 @@ fn the_main_group_is_offered_more_and_every_schema_is_an_object_that_says_what_i
         "pause_task",
         "resume_task",
         "cancel_task",
+        "run_task_now",
         "update_task",
         "list_groups",
     ];

@@ -5,7 +5,7 @@ use std::{io::Read as _, time::Duration};
 
 use nanoclaw_core::{
     mailbox::{Mailbox, MailboxError},
-    protocol::requests::{MessageRequest, TaskRequest},
+    protocol::requests::{MessageRequest, TaskFields, TaskRequest},
     schedule::Schedule,
     time::Timestamp,
 };
@@ -52,25 +52,53 @@ pub(super) async fn ask(mailbox: &Mailbox, request: &Request) -> Result<Outcome,
     Ok(Outcome::Done(said.to_owned()))
 }
 
-/// A schedule is checked here, since nobody else says what is wrong with it, and written as v1 reads it.
+/// What a request says of a task is checked here, since nobody else says what is wrong with it, and written as v1 reads it.
 fn checked(request: TaskRequest) -> Result<TaskRequest, String> {
-    let zone = jiff::tz::TimeZone::system();
-    let check = |kind: &str, value: &str| -> Result<String, String> {
-        let schedule = Schedule::parse(kind, value).map_err(|error| error.to_string())?;
-        schedule.first_after(Timestamp::now(), &zone).map_err(|error| error.to_string())?;
-        Ok(schedule.value())
-    };
     Ok(match request {
-        TaskRequest::ScheduleTask { prompt, schedule_type, schedule_value, context_mode, target_jid, script } => {
-            let schedule_value = check(&schedule_type, &schedule_value)?;
-            TaskRequest::ScheduleTask { prompt, schedule_type, schedule_value, context_mode, target_jid, script }
+        TaskRequest::ScheduleTask { task, target_jid } => {
+            let task = in_terms_of_v1(task)?;
+            if task.schedule_value.is_none() {
+                return Err("it was not said when: give schedule, or schedule_type and schedule_value".to_owned());
+            }
+            TaskRequest::ScheduleTask { task, target_jid }
         }
-        TaskRequest::UpdateTask { task_id, prompt, schedule_type: Some(kind), schedule_value: Some(value), script } => {
-            let schedule_value = Some(check(&kind, &value)?);
-            TaskRequest::UpdateTask { task_id, prompt, schedule_type: Some(kind), schedule_value, script }
+        TaskRequest::UpdateTask { task_id, task: TaskFields { context_mode: Some(_), .. } } => {
+            return Err(format!("this host (NanoClaw v1) cannot change the context of {task_id}; make a new task"));
+        }
+        TaskRequest::UpdateTask { task_id, task } => TaskRequest::UpdateTask { task_id, task: in_terms_of_v1(task)? },
+        TaskRequest::RunTaskNow { .. } => {
+            return Err(
+                "this host (NanoClaw v1) runs tasks at their times only; schedule one for in a minute".to_owned()
+            );
         }
         other => other,
     })
+}
+
+fn in_terms_of_v1(task: TaskFields) -> Result<TaskFields, String> {
+    let unknown = [
+        ("timezone", task.timezone.is_some()),
+        ("catch_up", task.catch_up.is_some()),
+        ("overlap", task.overlap.is_some()),
+        ("silent", task.silent.is_some()),
+        ("the context_mode own", task.context_mode.as_deref() == Some("own")),
+    ];
+    if let Some((what, _)) = unknown.into_iter().find(|(_, said)| *said) {
+        return Err(format!("this host (NanoClaw v1) does not know {what}; leave it out"));
+    }
+    let (zone, now) = (jiff::tz::TimeZone::system(), Timestamp::now());
+    let schedule = match (&task.schedule, &task.schedule_type, &task.schedule_value) {
+        (Some(written), None, None) => Schedule::read(written, now, &zone),
+        (None, Some(kind), Some(value)) => Schedule::parse(kind, value),
+        (Some(_), ..) => return Err("say when by schedule, or by schedule_type and schedule_value".to_owned()),
+        (None, Some(_), None) => return Err("a schedule_type needs a schedule_value".to_owned()),
+        // The kind is the host's to know.
+        (None, None, _) => return Ok(task),
+    };
+    let schedule = schedule.map_err(|error| error.to_string())?;
+    schedule.first_after(now, &zone).map_err(|error| error.to_string())?;
+    let (kind, value) = (Some(schedule.kind().to_owned()), Some(schedule.value()));
+    Ok(TaskFields { schedule: None, schedule_type: kind, schedule_value: value, ..task })
 }
 
 /// The lines of a list that the host keeps in a file.

@@ -11,7 +11,7 @@ use crate::{
     run::{RunEnding, RunId, TaskId},
     store::StoreError,
     tasks::{
-        Firing, FiringState, NewTask, Task, TaskChange, Tasks,
+        Firing, FiringState, NewTask, Task, TaskChange, TaskSettings, Tasks,
         verdict::{end_of, verdict},
     },
     time::Timestamp,
@@ -35,6 +35,7 @@ pub(super) const AFTER_FAILURE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Agenda {
     pub(super) tasks: Arc<dyn Tasks>,
+    pub(super) settings: TaskSettings,
     pub(super) directory: Directory,
     pub(super) nudges: Nudges,
     pub(super) events: mpsc::Sender<Input>,
@@ -46,6 +47,12 @@ impl Agenda {
     #[must_use]
     pub fn tasks(&self) -> &dyn Tasks {
         &*self.tasks
+    }
+
+    /// The numbers that tasks go by.
+    #[must_use]
+    pub fn settings(&self) -> &TaskSettings {
+        &self.settings
     }
 
     /// Keeps a task; its id.
@@ -103,7 +110,7 @@ impl Agenda {
     pub(super) async fn run_ended(&self, run: &RunId, group: &Group, ending: &RunEnding) -> Result<(), StoreError> {
         let Some((task, firing)) = self.tasks.firing_of(run).await? else { return Ok(()) };
         let now = Timestamp::now();
-        let end = end_of(&task, &firing, verdict(&firing, ending), &group.chat, now);
+        let end = end_of(&task, &firing, verdict(&firing, ending, &self.settings), &group.chat, &self.settings, now);
         let ended = self.tasks.end(&end, now).await?;
         if let (true, Some(notice)) = (ended, &end.notice) {
             self.nudges.chat(&notice.chat);

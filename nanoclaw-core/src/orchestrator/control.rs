@@ -43,7 +43,7 @@ use crate::{
         DeliveryState, GiveUp, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, TurnResolution,
         TurnResolved,
     },
-    tasks::Tasks,
+    tasks::{TaskSettings, Tasks},
     time::Timestamp,
 };
 
@@ -80,6 +80,8 @@ pub struct Settings {
     pub delivery: DeliverySettings,
     /// What strangers are told.
     pub unknown_private: UnknownPrivate,
+    /// What scheduled tasks go by.
+    pub tasks: TaskSettings,
 }
 
 /// Why an orchestrator could not start.
@@ -177,6 +179,7 @@ impl Orchestrator {
         let (tasks, clock) = parts.scheduling.map(|Scheduling { tasks, clock }| (tasks, clock)).unzip();
         let agenda = tasks.map(|tasks| Agenda {
             tasks,
+            settings: settings.tasks,
             directory: directory.clone(),
             nudges: nudges.clone(),
             events: events.clone(),

@@ -40,27 +40,53 @@ pub enum MessageRequest {
     },
 }
 
+/// What is said of a task that is to be, or to be another. Those that v1 has are v1's; the others are ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskFields {
+    /// What the agent is told when it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Ours: when, as people write it ([`Schedule::read`](crate::schedule::Schedule::read)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// `cron`, `interval` or `once`; not with `schedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_type: Option<String>,
+    /// See [`Schedule::parse`](crate::schedule::Schedule::parse).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_value: Option<String>,
+    /// Ours: the name of the zone in which that is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// `group`, `isolated`, or `own`, which is ours; absent is `group` for a new one (fault F63).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_mode: Option<String>,
+    /// Ours: what becomes of times that were missed: `skip`, `once` or `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<String>,
+    /// Ours: what becomes of times that come too early: `skip` or `queue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// Ours: whether what it says is kept in its record and not sent to the chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<bool>,
+    /// What runs before the agent and decides whether it wakes; the empty text is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+}
+
 /// The content of `tasks/<name>.json`: whatever is asked of the host besides messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TaskRequest {
     /// Schedule a task.
     ScheduleTask {
-        /// What the agent is told when it is due.
-        prompt: String,
-        /// `cron`, `interval` or `once`.
-        schedule_type: String,
-        /// See [`Schedule`](crate::schedule::Schedule).
-        schedule_value: String,
-        /// `group` or `isolated`; absent is `group` (fault F63).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        context_mode: Option<String>,
+        /// The task: its prompt and when it is due, at least.
+        #[serde(flatten)]
+        task: TaskFields,
         /// The chat whose group is to do it; absent is the asking group's own.
         #[serde(default, rename = "targetJid", skip_serializing_if = "Option::is_none")]
         target_jid: Option<String>,
-        /// What runs before the agent and decides whether it wakes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        script: Option<String>,
     },
     /// Ours: which tasks there are. A v1 host has them in `current_tasks.json`.
     ListTasks {},
@@ -82,23 +108,20 @@ pub enum TaskRequest {
         /// Which.
         task_id: String,
     },
+    /// Ours: have a task run now, beside its times.
+    #[serde(rename_all = "camelCase")]
+    RunTaskNow {
+        /// Which.
+        task_id: String,
+    },
     /// Change a task; what is absent stays.
     UpdateTask {
         /// Which.
         #[serde(rename = "taskId")]
         task_id: String,
-        /// As in [`ScheduleTask`](Self::ScheduleTask).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        prompt: Option<String>,
-        /// The same; with [`schedule_value`](Self::UpdateTask::schedule_value) or not at all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        schedule_type: Option<String>,
-        /// The same.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        schedule_value: Option<String>,
-        /// The same; the empty text removes it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        script: Option<String>,
+        /// What it is to be.
+        #[serde(flatten)]
+        task: TaskFields,
     },
     /// Register a chat as a group.
     #[serde(rename_all = "camelCase")]
@@ -124,12 +147,13 @@ pub enum TaskRequest {
 
 impl TaskRequest {
     /// The words for `type` that there are.
-    pub const KINDS: [&str; 9] = [
+    pub const KINDS: [&str; 10] = [
         "schedule_task",
         "list_tasks",
         "pause_task",
         "resume_task",
         "cancel_task",
+        "run_task_now",
         "update_task",
         "register_group",
         "refresh_groups",

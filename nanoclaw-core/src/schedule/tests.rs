@@ -46,11 +46,11 @@ fn cron_that_never_fires_says_so() {
 }
 
 #[test]
-fn intervals_are_milliseconds_or_spans_and_not_too_short() {
+fn intervals_are_milliseconds_or_spans_of_a_second_at_least() {
     assert_eq!(Schedule::parse("interval", "300000").unwrap(), Schedule::Every(Duration::from_secs(300)));
     assert_eq!(Schedule::parse("interval", "1h 30m").unwrap(), Schedule::Every(Duration::from_secs(5400)));
     assert_eq!(Schedule::parse("interval", "5m").unwrap().value(), "300000");
-    for text in ["0", "59999", "1s", "-5m", "-1", "five minutes", "", "1e9", "99999999999999999999", "99999999999999"] {
+    for text in ["0", "999", "0s", "-5m", "-1", "five minutes", "", "1e9", "99999999999999999999", "99999999999999"] {
         refused("interval", text, "an interval is a number of milliseconds");
     }
 }

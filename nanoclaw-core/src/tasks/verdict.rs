@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Firing, FiringEnd, FiringState, Task, TaskHealth};
+use super::{Firing, FiringEnd, FiringState, Task, TaskHealth, TaskSettings};
 use crate::{
     chat::ChatId,
     delivery::{DeliveryKey, NewDelivery},
@@ -11,11 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many runs of a firing may fail before it is given up.
-pub const MOST_FAULTS: u32 = 3;
-/// After how many firings in a row that failed a task is put to rest.
-pub const MOST_FAILURES: u32 = 5;
-/// The pauses before a firing is tried again.
+/// The pauses before a firing is tried again: after its first failure, and after any more.
 const PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(5 * 60)];
 /// How often the host's own trouble is met before people are told: most of it passes by itself.
 const QUIET_TRIES: u32 = 3;
@@ -47,14 +43,14 @@ pub enum Verdict {
 
 /// What it means for `firing` that its run ended like this. `tries` and `faults` of the firing are those before this run's end.
 #[must_use]
-pub fn verdict(firing: &Firing, ending: &RunEnding) -> Verdict {
+pub fn verdict(firing: &Firing, ending: &RunEnding, settings: &TaskSettings) -> Verdict {
     if firing.answered {
         return Verdict::Done;
     }
     let again = |pause, fault, trouble| Verdict::Again { pause, reason: ending.to_string(), fault, trouble };
-    let later = |reason: String| match PAUSES.get(firing.faults as usize).filter(|_| firing.faults + 1 < MOST_FAULTS) {
-        Some(pause) => Verdict::Again { pause: *pause, reason, fault: true, trouble: None },
-        None => Verdict::Failed { reason },
+    let later = |reason: String| match firing.faults.saturating_add(1) < settings.tries {
+        true => Verdict::Again { pause: PAUSES[usize::from(firing.faults > 0)], reason, fault: true, trouble: None },
+        false => Verdict::Failed { reason },
     };
     match (ending, ending.retry()) {
         (RunEnding::Finished, _) => later("ended without an answer".to_owned()),
@@ -86,7 +82,14 @@ fn pause_of(trouble: Trouble, tries: u32) -> Duration {
 /// The same with all that follows: how the task is now, and what the people of its `chat` are told. They are told once of what
 /// goes wrong, until it goes well again, and once more when the task is put to rest.
 #[must_use]
-pub fn end_of(task: &Task, firing: &Firing, verdict: Verdict, chat: &ChatId, now: Timestamp) -> FiringEnd {
+pub fn end_of(
+    task: &Task,
+    firing: &Firing,
+    verdict: Verdict,
+    chat: &ChatId,
+    settings: &TaskSettings,
+    now: Timestamp,
+) -> FiringEnd {
     let end = |state, health| FiringEnd {
         firing: firing.id,
         state,
@@ -127,7 +130,7 @@ pub fn end_of(task: &Task, firing: &Firing, verdict: Verdict, chat: &ChatId, now
         }
         Verdict::Failed { reason } => {
             let health = TaskHealth { failures: failures.saturating_add(1), ..wrong };
-            let rests = health.failures >= MOST_FAILURES && task.next_due.is_some();
+            let rests = health.failures >= settings.failures_before_rest && task.next_due.is_some();
             let name = short(&task.prompt);
             let (what, words) = if rests {
                 let words = format!(

@@ -452,6 +452,9 @@ pub async fn a_task_that_is_changed_is_changed_in_what_was_said_only(store: &dyn
     assert_eq!(changed.script, None);
     let terms = TaskTerms { silent: true, ..TaskTerms::default() };
     assert_eq!(change(TaskUpdate { terms: Some(terms), ..TaskUpdate::default() }).await.terms, terms);
+    let tokyo = jiff::tz::TimeZone::get("Asia/Tokyo").unwrap();
+    let changed = change(TaskUpdate { zone: Some(tokyo.clone()), ..TaskUpdate::default() }).await;
+    assert_eq!((changed.zone, changed.next_due), (tokyo, before.next_due));
     let daily = Schedule::Cron("0 9 * * *".to_owned());
     let update = TaskUpdate { schedule: Some((daily.clone(), at(30))), ..TaskUpdate::default() };
     let changed = change(update.clone()).await;

@@ -36,6 +36,10 @@ async fn asking(asked: Asked) -> (EmptyHouse, Arc<Mutex<Vec<String>>>) {
 }
 
 async fn ask_all(mut agent: Agent, asked: Asked, told: Arc<Mutex<Vec<String>>>) -> Exit {
+    if agent.input.is_scheduled_task == Some(true) {
+        agent.answer(|_| None).await;
+        return Exit::Code(0);
+    }
     for (number, (tray, content)) in asked.iter().enumerate() {
         let name = format!("{number:03}.json");
         let answer = match *tray {
@@ -408,6 +412,57 @@ async fn the_main_group_schedules_for_another_and_sees_and_changes_every_task() 
     assert_says(&answers[9], "done", "there are no tasks");
     let task = Tasks::task(&*house.store, &"task-1".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(task.status, TaskStatus::Cancelled, "its record stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_asked_for_as_people_say_it_and_every_choice_can_be_made_and_changed() {
+    let (house, answers) = main_asks_for_tasks(&[
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"0 9 * * 1-5","timezone":"Asia/Tokyo","context_mode":"own",
+            "catch_up":"all","overlap":"queue","silent":true}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"in 2h"}"#),
+        ("tasks", r#"{"type":"update_task","taskId":"task-1","catch_up":"skip","silent":false}"#),
+        ("tasks", r#"{"type":"update_task","taskId":"task-1","timezone":"America/New_York"}"#),
+        ("tasks", r#"{"type":"update_task","taskId":"task-1","schedule":"every 90m","context_mode":"isolated"}"#),
+        ("tasks", r#"{"type":"list_tasks"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"every 5m","schedule_type":"cron"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"every 5m","timezone":"Mars/Olympus"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"every 5m","catch_up":"twice"}"#),
+        ("tasks", r#"{"type":"update_task","taskId":"task-1","overlap":"both"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p"}"#),
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"daily at nine"}"#),
+    ])
+    .await;
+    let own = "(context own, catch_up all, overlap queue, silent)";
+    assert_says(&answers[0], "done", &format!("scheduled as task task-1 for the group main {own}: due "));
+    assert_eq!(answers[0].matches("09:00 JST").count(), 3, "in its zone: {}", answers[0]);
+    assert_says(&answers[1], "done", "scheduled as task task-2 for the group main (context group): due ");
+    assert_says(&answers[2], "done", "cron 0 9 * * 1-5 (context own, catch_up skip, overlap queue), active");
+    assert_eq!(answers[3].matches("09:00 E").count(), 3, "its local times stay: {}", answers[3]);
+    assert_says(&answers[4], "done", "interval 5400000 (context isolated, catch_up skip, overlap queue), active");
+    assert_says(&answers[5], "done", "- [task-2] p (group main): once ");
+    assert_says(&answers[6], "refused", "not by both");
+    assert_says(&answers[7], "refused", "a zone has a name such as Europe/Berlin");
+    assert_says(&answers[8], "refused", "catch_up is skip, once or all");
+    assert_says(&answers[9], "refused", "overlap is skip or queue");
+    assert_says(&answers[10], "refused", "it was not said when");
+    assert_says(&answers[11], "refused", "is no schedule; it is `every 5m`, `in 2h`");
+    let task = Tasks::task(&*house.store, &"task-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((task.terms.context, task.zone.iana_name()), (TaskContext::Isolated, Some("America/New_York")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_an_agent_wants_to_run_now_runs_once_beside_its_times() {
+    let (house, answers) = main_asks_for_tasks(&[
+        ("tasks", r#"{"type":"schedule_task","prompt":"p","schedule":"0 9 1 1 *"}"#),
+        ("tasks", r#"{"type":"run_task_now","taskId":"task-1"}"#),
+        ("tasks", r#"{"type":"run_task_now","taskId":"task-1"}"#),
+        ("tasks", r#"{"type":"run_task_now","taskId":"task-9"}"#),
+    ])
+    .await;
+    assert_says(&answers[1], "done", "the task task-1 runs as soon as its group may, beside its times: cron 0 9 1 1 *");
+    assert_says(&answers[2], "refused", "waits to be run already");
+    assert_says(&answers[3], "refused", "there is no task");
+    assert_eq!(house.store.firings(&"task-1".parse().unwrap(), 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

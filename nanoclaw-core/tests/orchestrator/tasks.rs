@@ -16,8 +16,8 @@ use nanoclaw_core::{
     schedule::Schedule,
     store::{SessionContext, Store},
     tasks::{
-        CatchUp, Firing, FiringState, NewTask, Overlap, Task, TaskChange, TaskContext, TaskStatus, TaskTerms, Tasks,
-        claim::MOST_CAUGHT_UP, verdict::MOST_FAILURES,
+        CatchUp, Firing, FiringState, NewTask, Overlap, Task, TaskChange, TaskContext, TaskSettings, TaskStatus,
+        TaskTerms, Tasks, claim::MOST_CAUGHT_UP,
     },
     time::{Timestamp, test_clock},
 };
@@ -245,7 +245,7 @@ async fn f57_a_task_that_fails_is_tried_again_told_of_once_and_rests_in_the_end(
     assert!(texts[1].contains("failed 5 times in a row and rests now"), "{texts:?}");
     let failed: Vec<Firing> =
         firings(&house, &id).await.into_iter().filter(|one| one.state == FiringState::Failed).collect();
-    assert_eq!(failed.len(), MOST_FAILURES as usize);
+    assert_eq!(failed.len(), TaskSettings::default().failures_before_rest as usize);
     assert!(failed.iter().all(|firing| firing.tries == 3), "{failed:?}");
     assert!(task(&house, &id).await.paused_why.unwrap().contains("failed 5 times in a row"));
     assert_eq!(house.store.recover().await.unwrap()[0].failures, 0, "it says nothing about the chat");

@@ -390,11 +390,12 @@ impl AdminHandler for OnStore {
     /// Without a service a task waits until one runs.
     async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError> {
         let group = self.find(&new.group).await?;
-        tasks::add(&Unattended(self.tasks.clone()), new, group.folder, &self.config.time.zone.value).await
+        let (zone, settings) = (&self.config.time.zone.value, self.config.tasks.settings());
+        tasks::add(&Unattended(self.tasks.clone()), new, group.folder, zone, &settings).await
     }
 
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
-        tasks::change(&Unattended(self.tasks.clone()), id, wish).await
+        tasks::change(&Unattended(self.tasks.clone()), id, wish, &self.config.tasks.settings()).await
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

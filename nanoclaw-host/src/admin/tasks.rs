@@ -9,9 +9,12 @@ use nanoclaw_core::{
     group::GroupFolder,
     orchestrator::Agenda,
     run::{RunNumber, TaskId},
-    schedule::{Schedule, shown},
+    schedule::shown,
     store::StoreError,
-    tasks::{Firing, FiringState, NewTask, Task, TaskChange, TaskHealth, TaskStatus, TaskTerms, TaskUpdate, Tasks},
+    tasks::{
+        Firing, FiringState, NewTask, Task, TaskChange, TaskHealth, TaskSettings, TaskStatus, TaskTerms, Tasks,
+        asked::{Asked, TIMES_SHOWN, TermsAsked, When},
+    },
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -19,10 +22,6 @@ use serde::{Deserialize, Serialize};
 use super::types::{AdminError, ErrorKind};
 use crate::random;
 
-/// How many of its next times are shown, so that a person can check them.
-const TIMES_SHOWN: usize = 3;
-/// The most bytes of a prompt, and of a script; as agents may have.
-const LONGEST_TEXT: usize = 64 * 1024;
 /// How many tasks are listed at most.
 const MOST_LISTED: u32 = 10_000;
 
@@ -104,7 +103,7 @@ pub struct AddTask {
     pub group: String,
     /// What the agent is told.
     pub prompt: String,
-    /// When, as [`Schedule::read`] takes it.
+    /// When, as [`Schedule::read`](nanoclaw_core::schedule::Schedule::read) takes it.
     pub when: String,
     /// The name of the zone in which that is meant; `None`: the configured one.
     pub zone: Option<String>,
@@ -126,16 +125,19 @@ pub enum TaskWish {
     Cancel,
     /// It runs now, beside its times.
     Run,
-    /// What is `Some` takes the place of what was.
+    /// What was said takes the place of what was.
     Update {
         /// What the agent is told.
         prompt: Option<String>,
-        /// When, as [`Schedule::read`] takes it.
+        /// When, as [`Schedule::read`](nanoclaw_core::schedule::Schedule::read) takes it.
         when: Option<String>,
+        /// The name of the zone in which it is meant from now on.
+        #[serde(default)]
+        zone: Option<String>,
         /// What runs before; an empty one is none.
         script: Option<String>,
         /// How.
-        terms: Option<TaskTerms>,
+        terms: TermsAsked,
     },
 }
 
@@ -206,34 +208,28 @@ pub(crate) async fn add(
     new: AddTask,
     group: GroupFolder,
     zone: &TimeZone,
+    settings: &TaskSettings,
 ) -> Result<TaskView, AdminError> {
-    let zone = match &new.zone {
-        None => zone.clone(),
-        Some(name) => TimeZone::get(name).map_err(|_| {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-            bad(format!("there is no zone {shown:?}")).with_help("a zone has a name such as Europe/Berlin or UTC")
-        })?,
+    let AddTask { group: _, prompt, when, zone: named, terms, script } = new;
+    let TaskTerms { context, catch_up, overlap, silent } = terms;
+    let asked = Asked {
+        prompt: Some(prompt),
+        when: Some(When::Written(when)),
+        zone: named,
+        terms: TermsAsked {
+            context: Some(context),
+            catch_up: Some(catch_up),
+            overlap: Some(overlap),
+            silent: Some(silent),
+        },
+        script,
     };
-    let (schedule, first_due) = read(&new.when, &zone)?;
-    let prompt = checked("prompt", new.prompt)?;
-    if prompt.trim().is_empty() {
-        return Err(bad("the prompt is empty".to_owned()));
-    }
-    let script = new.script.map(|script| checked("script", script)).transpose()?.filter(|it| !it.trim().is_empty());
     // Each request of a person is another one.
     let key = random::random()
         .map_err(|error| AdminError::new(ErrorKind::Failed, format!("/dev/urandom cannot be read: {error}")))?;
-    let new = NewTask {
-        key: DeliveryKey::new(format!("asked/{key:032x}")).map_err(|error| bad(error.to_string()))?,
-        created_by: group.clone(),
-        group,
-        prompt,
-        schedule,
-        zone,
-        first_due,
-        terms: new.terms,
-        script,
-    };
+    let key = DeliveryKey::new(format!("asked/{key:032x}")).map_err(|error| bad(error.to_string()))?;
+    let new = asked.new_task(key, (group.clone(), group), zone, settings, Timestamp::now());
+    let new = new.map_err(|error| bad(error.to_string()))?;
     let id = keeper.keep(&new).await?;
     let task = find(keeper.kept(), id.as_str()).await?;
     Ok(TaskView::from(&task))
@@ -243,6 +239,7 @@ pub(crate) async fn change(
     keeper: &(impl TaskKeeper + ?Sized),
     id: &str,
     wish: TaskWish,
+    settings: &TaskSettings,
 ) -> Result<TaskView, AdminError> {
     let task = find(keeper.kept(), id).await?;
     let id = &task.id;
@@ -271,23 +268,10 @@ pub(crate) async fn change(
             })?;
             TaskChange::Resume { next_due }
         }
-        TaskWish::Update { prompt, when, script, terms } => {
-            let update = TaskUpdate {
-                prompt: prompt.map(|prompt| checked("prompt", prompt)).transpose()?,
-                schedule: when.map(|when| read(&when, &task.zone)).transpose()?,
-                script: script
-                    .map(|text| checked("script", text))
-                    .transpose()?
-                    .map(|text| Some(text).filter(|text| !text.trim().is_empty())),
-                terms,
-            };
-            if update.is_empty() {
-                return Err(bad("nothing was said that is to change".to_owned()));
-            }
-            if update.prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
-                return Err(bad("the prompt is empty".to_owned()));
-            }
-            TaskChange::Update(update)
+        TaskWish::Update { prompt, when, zone, script, terms } => {
+            let asked = Asked { prompt, when: when.map(When::Written), zone, terms, script };
+            let update = asked.update(&task, settings, Timestamp::now());
+            TaskChange::Update(update.map_err(|error| bad(error.to_string()))?)
         }
     };
     match keeper.alter(id, &change).await? {
@@ -311,30 +295,10 @@ fn bad(message: String) -> AdminError {
     AdminError::new(ErrorKind::BadRequest, message)
 }
 
-fn read(when: &str, zone: &TimeZone) -> Result<(Schedule, Timestamp), AdminError> {
-    let now = Timestamp::now();
-    let schedule = Schedule::read(when, now, zone).map_err(|error| bad(error.to_string()))?;
-    let first_due = schedule.first_after(now, zone).map_err(|error| bad(error.to_string()))?;
-    Ok((schedule, first_due))
-}
-
-fn checked(what: &str, text: String) -> Result<String, AdminError> {
-    match text.len() {
-        0..=LONGEST_TEXT => Ok(text),
-        bytes => Err(bad(format!("the {what} has {bytes} bytes; it may have {LONGEST_TEXT}"))
-            .with_help("keep the rest in a file of the group's folder and name it in the prompt")),
-    }
-}
-
 impl From<&Task> for TaskView {
     fn from(task: &Task) -> Self {
         let due = task.next_due.filter(|_| task.status == TaskStatus::Active);
-        let mut times: Vec<Timestamp> = due.into_iter().collect();
-        while let Some(next) =
-            times.last().and_then(|last| task.next_after(*last)).filter(|_| times.len() < TIMES_SHOWN)
-        {
-            times.push(next);
-        }
+        let times = due.map(|due| task.schedule.times_from(task.anchor, due, &task.zone, TIMES_SHOWN));
         let TaskHealth { failures, .. } = task.health;
         Self {
             id: task.id.clone(),
@@ -349,7 +313,7 @@ impl From<&Task> for TaskView {
             status: task.status,
             paused_why: task.paused_why.clone(),
             next_due_ms: due,
-            next_times: times.into_iter().map(|at| shown(at, &task.zone)).collect(),
+            next_times: times.into_iter().flatten().map(|at| shown(at, &task.zone)).collect(),
             failures,
             created_at_ms: task.created_at,
         }

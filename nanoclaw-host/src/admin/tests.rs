@@ -11,7 +11,7 @@ use nanoclaw_core::{
     run::{Handed, RunId, RunKind, RunNumber, Trouble},
     runtime::RuntimeKind,
     store::{AfterTry, DeliveryState, GiveUp, NewRun, Resolution, SetAsideState, Store as _},
-    tasks::{FiringState, TaskStatus, TaskTerms},
+    tasks::{FiringState, Overlap, TaskStatus, TaskTerms, asked::TermsAsked},
     testing::MemoryStore,
     time::Timestamp,
 };
@@ -522,9 +522,20 @@ async fn tasks_travel_by_the_socket_and_are_refused_with_what_would_do() {
     assert_eq!(client.tasks(None).await.unwrap(), []);
     assert_eq!(client.change_task(id, TaskWish::Resume).await.unwrap_err().kind, ErrorKind::Conflict);
     assert_eq!(client.task("task-9", 1).await.unwrap_err().kind, ErrorKind::NotFound);
-    let nothing = TaskWish::Update { prompt: None, when: None, script: None, terms: None };
-    let other = client.add_task(new("every 5m")).await.unwrap();
+    let wish = |zone: Option<&str>, terms| TaskWish::Update {
+        prompt: None,
+        when: None,
+        zone: zone.map(str::to_owned),
+        script: None,
+        terms,
+    };
+    let other = client.add_task(new("0 9 * * *")).await.unwrap();
+    let nothing = wish(None, TermsAsked::default());
     assert_eq!(client.change_task(other.id.as_str(), nothing).await.unwrap_err().kind, ErrorKind::BadRequest);
+    let queue = TermsAsked { overlap: Some(Overlap::Queue), ..TermsAsked::default() };
+    let moved = client.change_task(other.id.as_str(), wish(Some("Asia/Tokyo"), queue)).await.unwrap();
+    assert!(moved.next_times.iter().all(|time| time.contains(" 09:00 JST")), "{:?}", moved.next_times);
+    assert_eq!((moved.terms.overlap, moved.terms.silent), (Overlap::Queue, true), "what was not said stays");
     for (when, told) in [
         ("daily", "is no schedule"),
         ("every 0m", "is too short"),

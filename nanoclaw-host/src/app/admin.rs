@@ -271,12 +271,13 @@ impl AdminHandler for OnService {
 
     async fn add_task(&self, new: AddTask) -> Result<TaskView, AdminError> {
         let group = self.on_store.find(&new.group).await?;
-        let zone = &self.on_store.config.time.zone.value;
-        tasks::add(self.agenda()?, new, group.folder, zone).await
+        let (agenda, zone) = (self.agenda()?, &self.on_store.config.time.zone.value);
+        tasks::add(agenda, new, group.folder, zone, agenda.settings()).await
     }
 
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
-        tasks::change(self.agenda()?, id, wish).await
+        let agenda = self.agenda()?;
+        tasks::change(agenda, id, wish, agenda.settings()).await
     }
 
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {

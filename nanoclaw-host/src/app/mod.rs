@@ -174,6 +174,7 @@ pub async fn start_with(
         },
         delivery: DeliverySettings { when_unknown: *config.delivery.when_unknown, ..DeliverySettings::default() },
         unknown_private: *config.senders.unknown_private,
+        tasks: config.tasks.settings(),
     };
     let parts = Parts {
         store: store.clone(),

@@ -5,7 +5,7 @@ use std::{io::Read as _, path::PathBuf};
 use anyhow::Context as _;
 use nanoclaw_core::{
     schedule::shown,
-    tasks::{CatchUp, FiringState, Overlap, TaskContext, TaskStatus, TaskTerms},
+    tasks::{CatchUp, FiringState, Overlap, TaskContext, TaskStatus, TaskTerms, asked::TermsAsked},
     time::Timestamp,
 };
 
@@ -132,6 +132,9 @@ pub(super) struct UpdateArgs {
     /// When
     #[arg(long)]
     when: Option<String>,
+    /// The zone in which that is meant; its local times stay when nothing else is said
+    #[arg(long)]
+    zone: Option<String>,
     #[command(flatten)]
     terms: Terms,
     /// A file with the script that runs first
@@ -157,15 +160,9 @@ fn overlap(word: &str) -> Result<Overlap, String> {
     Overlap::of_word(word).ok_or_else(|| "it is skip or queue".to_owned())
 }
 
-impl Terms {
-    /// What was said, else what was.
-    fn over(&self, before: TaskTerms) -> TaskTerms {
-        TaskTerms {
-            context: self.context.unwrap_or(before.context),
-            catch_up: self.catch_up.unwrap_or(before.catch_up),
-            overlap: self.overlap.unwrap_or(before.overlap),
-            silent: self.silent.unwrap_or(before.silent),
-        }
+impl From<Terms> for TermsAsked {
+    fn from(Terms { context, catch_up, overlap, silent }: Terms) -> Self {
+        Self { context, catch_up, overlap, silent }
     }
 }
 
@@ -195,28 +192,25 @@ pub(super) async fn run(command: TasksCommand, place: &Place) -> anyhow::Result<
                 prompt: text(args.prompt)?,
                 when: args.when,
                 zone: args.zone,
-                terms: args.terms.over(TaskTerms::default()),
+                terms: TermsAsked::from(args.terms).over(TaskTerms::default()),
                 script: args.script.as_ref().map(file).transpose()?,
             };
             let task = home.add_task(new).await?;
             changed(&task, args.json, format!("{BOLD}{}{BOLD:#} of {} is due {}.", task.id, task.group, times(&task)))
         }
         TasksCommand::Update(args) => {
-            let said = args.terms.over(TaskTerms::default()) != TaskTerms::default()
-                || args.terms.context.is_some()
-                || args.terms.catch_up.is_some()
-                || args.terms.overlap.is_some()
-                || args.terms.silent.is_some();
-            let terms = match said {
-                true => Some(args.terms.over(home.task(&args.id, 0).await?.task.terms)),
-                false => None,
-            };
             let script = match (&args.script, args.no_script) {
                 (Some(path), _) => Some(file(path)?),
                 (None, true) => Some(String::new()),
                 (None, false) => None,
             };
-            let wish = TaskWish::Update { prompt: args.prompt.map(text).transpose()?, when: args.when, script, terms };
+            let wish = TaskWish::Update {
+                prompt: args.prompt.map(text).transpose()?,
+                when: args.when,
+                zone: args.zone,
+                script,
+                terms: args.terms.into(),
+            };
             let task = home.change_task(&args.id, wish).await?;
             changed(&task, args.json, format!("{BOLD}{}{BOLD:#} is changed; it is due {}.", task.id, times(&task)))
         }

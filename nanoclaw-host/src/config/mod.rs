@@ -27,6 +27,7 @@ mod reader;
 mod senders;
 mod setting;
 mod standby;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod thinking;
@@ -58,6 +59,7 @@ pub use mounts::MountsConfig;
 pub use senders::SendersConfig;
 pub use setting::{Setting, Source};
 pub use standby::StandbyConfig;
+pub use tasks::TasksConfig;
 pub use thinking::Thinking;
 pub use time::TimeConfig;
 pub use value::{show_duration, show_size};
@@ -83,6 +85,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[standby]`.
     pub standby: StandbyConfig,
+    /// `[tasks]`.
+    pub tasks: TasksConfig,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[files]`.
@@ -142,6 +146,7 @@ impl Config {
             images: ImagesConfig::read(&mut reader),
             limits: LimitsConfig::read(&mut reader),
             standby: StandbyConfig::read(&mut reader),
+            tasks: TasksConfig::read(&mut reader),
             delivery: DeliveryConfig::read(&mut reader),
             files: FilesConfig::read(&mut reader),
             channels: ChannelsConfig::read(&mut reader),

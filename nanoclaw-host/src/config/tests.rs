@@ -1,5 +1,7 @@
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
+use nanoclaw_core::tasks::TaskSettings;
+
 use super::*;
 
 fn load(text: &str, environment: &dyn Environment) -> Result<Config, ConfigErrors> {
@@ -96,6 +98,9 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.standby.groups.is_explicit() && from_sample.standby.within.is_explicit());
     assert!(from_sample.standby.memory.is_explicit());
     assert_eq!(from_sample.standby.settings(), default.standby.settings());
+    assert!(from_sample.tasks.shortest_interval.is_explicit() && from_sample.tasks.tries.is_explicit());
+    assert!(from_sample.tasks.failures_before_rest.is_explicit());
+    assert_eq!(from_sample.tasks.settings(), default.tasks.settings());
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert!(from_sample.files.max_size.is_explicit() && from_sample.files.max_waiting.is_explicit());
@@ -737,6 +742,18 @@ fn a_groups_image_has_packages_or_a_dockerfile_and_not_both() {
     }
     let told = errors("[images]\npull = \"sometimes\"\nbuild_network = \"bridge\"\n", &nothing());
     assert!(told.contains(r#""missing" or "always" or "never""#) && told.contains(r#""host""#), "{told}");
+}
+
+#[test]
+fn how_often_tasks_may_be_due_and_when_they_are_given_up_is_read_and_checked() {
+    let read = |text: &str| load(text, &nothing()).unwrap().tasks.settings();
+    assert_eq!(read(""), TaskSettings::default());
+    let settings = read("[tasks]\nshortest_interval = \"15m\"\ntries = 1\nfailures_before_rest = 20\n");
+    assert_eq!((settings.shortest_interval.as_secs(), settings.tries, settings.failures_before_rest), (900, 1, 20));
+    for wrong in ["shortest_interval = \"0s\"", "tries = 0", "failures_before_rest = 0", "zone = \"UTC\""] {
+        let told = errors(&format!("[tasks]\n{wrong}\n"), &nothing());
+        assert!(told.contains("tasks.") && told.contains(":2: "), "{wrong}: {told}");
+    }
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn uses_every_tool(on: On) {
         ("list_tasks {}", "- [task-1] p (group main): cron 0 9 * * 1-5, active, due next: "),
         (r#"pause_task {"task_id": "task-1"}"#, "the task task-1 rests"),
         (r#"resume_task {"task_id": "task-1"}"#, "the task task-1 goes on: cron 0 9 * * 1-5, active"),
-        (r#"update_task {"task_id": "task-1", "prompt": "q"}"#, "the task task-1 is changed"),
+        (r#"update_task {"task_id": "task-1", "prompt": "q", "catch_up": "all"}"#, "the task task-1 is changed"),
         (r#"cancel_task {"task_id": "task-1"}"#, "the task task-1 is cancelled"),
         ("list_tasks {}", "there are no tasks"),
         (
@@ -184,7 +184,7 @@ fn reminds(on: On) {
     let service = place.service();
     let (mut bridge, mut chat) = (Bridge::connect(place), Chat::default());
     // Far enough for any machine; brought forward below.
-    let call = r#"schedule_task {"prompt": "say that the cake is ready", "schedule_type": "interval", "schedule_value": "2h"}"#;
+    let call = r#"schedule_task {"prompt": "say that the cake is ready", "schedule": "every 2h"}"#;
     bridge.message("1", &format!("use: mcp__nanoclaw__{call}"));
     let answer = bridge.show(&mut chat);
     assert!(answer.contains("scheduled as task task-1") && answer.contains("(context group)"), "{answer}");

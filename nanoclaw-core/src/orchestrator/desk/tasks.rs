@@ -7,46 +7,35 @@ use crate::{
     chat::ChatId,
     delivery::DeliveryKey,
     group::Group,
-    protocol::requests::TaskRequest,
+    protocol::requests::{TaskFields, TaskRequest},
     run::TaskId,
-    schedule::{Schedule, shown},
-    tasks::{NewTask, Task, TaskChange, TaskContext, TaskStatus, TaskTerms, TaskUpdate},
+    schedule::shown,
+    tasks::{
+        CatchUp, NewTask, Overlap, Task, TaskChange, TaskContext, TaskSettings, TaskStatus, TaskTerms,
+        asked::{Asked, TIMES_SHOWN, TermsAsked, When},
+    },
     time::Timestamp,
 };
 
-/// The most bytes of a task's prompt, and of its script.
-const LONGEST_PROMPT: usize = 64 * 1024;
 /// How many tasks are listed.
 const TASKS_LISTED: u32 = 200;
 /// How many characters of a prompt a list shows.
 const PROMPT_SHOWN: usize = 80;
-/// How many of its next times are echoed, so that a person can check them.
-const TIMES_SHOWN: usize = 3;
 
 /// What agents are told by a host that keeps no tasks.
 const NO_SCHEDULER: &str = "this host does not run scheduled tasks yet";
 
 impl Desk<'_> {
     pub(super) async fn about_tasks(&self, key: DeliveryKey, request: TaskRequest) -> Result<String, No> {
-        use TaskRequest::{CancelTask, ListTasks, PauseTask, ResumeTask, ScheduleTask, UpdateTask};
+        use TaskRequest::{CancelTask, ListTasks, PauseTask, ResumeTask, RunTaskNow, ScheduleTask, UpdateTask};
         match request {
-            ScheduleTask { prompt, schedule_type, schedule_value, context_mode, target_jid, script } => {
-                let group = self.target(target_jid)?;
-                let schedule = Schedule::parse(&schedule_type, &schedule_value).map_err(|error| error.to_string())?;
-                let (first_due, context) = (self.first_due(&schedule)?, task_context(context_mode)?);
-                let (prompt, script) = (checked_prompt(prompt)?, script.map(checked_script).transpose()?.flatten());
-                let (group, created_by) = (group.folder.clone(), self.group.folder.clone());
-                let (zone, terms) = (self.context.settings.zone.clone(), TaskTerms { context, ..TaskTerms::default() });
-                let new = NewTask { key, group, created_by, prompt, schedule, zone, first_due, terms, script };
-                self.schedule(new).await
-            }
+            ScheduleTask { task, target_jid } => self.schedule(key, task, target_jid).await,
             ListTasks {} => self.list_tasks().await,
             PauseTask { task_id } => self.change(task_id, TaskChange::Pause { why: None }).await,
             ResumeTask { task_id } => self.resume(task_id).await,
             CancelTask { task_id } => self.change(task_id, TaskChange::Cancel).await,
-            UpdateTask { task_id, prompt, schedule_type, schedule_value, script } => {
-                self.update(task_id, prompt, schedule_type, schedule_value, script).await
-            }
+            RunTaskNow { task_id } => self.run_now(task_id).await,
+            UpdateTask { task_id, task } => self.update(task_id, task).await,
             // They are no tasks; who calls this has decided about them.
             TaskRequest::RegisterGroup { .. } | TaskRequest::RefreshGroups {} | TaskRequest::ListGroups {} => {
                 Err("this is not about tasks".into())
@@ -54,8 +43,14 @@ impl Desk<'_> {
         }
     }
 
-    async fn schedule(&self, new: NewTask) -> Result<String, No> {
-        let times = self.times(&new.schedule);
+    async fn schedule(&self, key: DeliveryKey, fields: TaskFields, chat: Option<String>) -> Result<String, No> {
+        let whose = (self.target(chat)?.folder.clone(), self.group.folder.clone());
+        let (zone, now) = (&self.context.settings.zone, Timestamp::now());
+        let new = asked(fields)?.new_task(key, whose, zone, &self.task_settings(), now);
+        let new = new.map_err(|error| error.to_string())?;
+        let NewTask { group, schedule, first_due, zone, terms, .. } = &new;
+        let times = schedule.times_from(*first_due, *first_due, zone, TIMES_SHOWN).into_iter();
+        let times = times.map(|at| shown(at, zone)).collect::<Vec<_>>().join(", then ");
         let Some(agenda) = &self.context.agenda else {
             return Err(format!(
                 "{NO_SCHEDULER}, so nothing was scheduled. The schedule itself is in order: it would be due {times}"
@@ -63,8 +58,7 @@ impl Desk<'_> {
             .into());
         };
         let id = agenda.add(&new).await?;
-        let (group, context) = (&new.group, new.terms.context.word());
-        Ok(format!("scheduled as task {id} for the group {group} (context {context}): due {times}"))
+        Ok(format!("scheduled as task {id} for the group {group} ({}): due {times}", described(*terms)))
     }
 
     async fn list_tasks(&self) -> Result<String, No> {
@@ -79,7 +73,7 @@ impl Desk<'_> {
                 task.prompt.chars().take(PROMPT_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
             let more = if task.prompt.chars().nth(PROMPT_SHOWN).is_some() { "…" } else { "" };
             let Task { id, group, .. } = task;
-            let _ = write!(text, "\n- [{id}] {begins}{more} (group {group}): {}", self.stands(task));
+            let _ = write!(text, "\n- [{id}] {begins}{more} (group {group}): {}", stands(task, 1));
         }
         if list.len() >= TASKS_LISTED as usize {
             let _ = write!(text, "\nThere may be more; the first {TASKS_LISTED} are shown.");
@@ -87,40 +81,32 @@ impl Desk<'_> {
         Ok(text)
     }
 
-    async fn update(
-        &self,
-        id: String,
-        prompt: Option<String>,
-        kind: Option<String>,
-        value: Option<String>,
-        script: Option<String>,
-    ) -> Result<String, No> {
+    async fn update(&self, id: String, fields: TaskFields) -> Result<String, No> {
         let task = self.own_task(id).await?;
-        let prompt = prompt.map(checked_prompt).transpose()?;
-        let script = script.map(checked_script).transpose()?;
-        let schedule = match (kind, value) {
-            (None, None) => None,
-            (Some(_), None) => return Err("a new schedule_type needs a schedule_value".into()),
-            (kind, Some(value)) => {
-                let kind = kind.unwrap_or_else(|| task.schedule.kind().to_owned());
-                let schedule = Schedule::parse(&kind, &value).map_err(|error| error.to_string())?;
-                let first_due = self.first_due(&schedule)?;
-                Some((schedule, first_due))
-            }
-        };
-        let update = TaskUpdate { prompt, schedule, script, terms: None };
-        if update.is_empty() {
-            return Err(
-                "nothing was said that is to change: prompt, schedule_type and schedule_value, or script".into()
-            );
-        }
+        let update = asked(fields)?.update(&task, &self.task_settings(), Timestamp::now());
+        let update = update.map_err(|error| error.to_string())?;
         self.change(task.id.to_string(), TaskChange::Update(update)).await
+    }
+
+    async fn run_now(&self, id: String) -> Result<String, No> {
+        let (task, agenda) = (self.own_task(id).await?, self.agenda()?);
+        let id = &task.id;
+        if agenda.tasks.has_waiting(id).await? {
+            return Err(format!("the task {id} waits to be run already; it is as soon as its group may").into());
+        }
+        match agenda.fire_now(id).await? {
+            Some(_) => Ok(format!(
+                "the task {id} runs as soon as its group may, beside its times: {}",
+                stands(&task, TIMES_SHOWN)
+            )),
+            None => Err(no_task(id.as_str())),
+        }
     }
 
     async fn resume(&self, id: String) -> Result<String, No> {
         let task = self.own_task(id).await?;
         if task.status == TaskStatus::Active {
-            return Err(format!("the task {} does not rest: {}", task.id, self.stands(&task)).into());
+            return Err(format!("the task {} does not rest: {}", task.id, stands(&task, TIMES_SHOWN)).into());
         }
         let Some(next_due) = task.next_after(Timestamp::now()) else {
             return Err(format!("the task {} is not due any more; give it a new time by update_task", task.id).into());
@@ -137,7 +123,7 @@ impl Desk<'_> {
         }
         let changed = self.agenda()?.change(&task.id, &change).await?;
         let Some(task) = changed else { return Err(no_task(task.id.as_str())) };
-        let (id, stands) = (&task.id, self.stands(&task));
+        let (id, stands) = (&task.id, stands(&task, TIMES_SHOWN));
         Ok(match change {
             TaskChange::Pause { .. } => format!("the task {id} rests until it is resumed"),
             TaskChange::Resume { .. } => format!("the task {id} goes on: {stands}"),
@@ -175,67 +161,95 @@ impl Desk<'_> {
         group.ok_or_else(|| format!("the chat {chat} is not registered as a group; list_groups shows which are").into())
     }
 
-    fn first_due(&self, schedule: &Schedule) -> Result<Timestamp, String> {
-        schedule.first_after(Timestamp::now(), &self.context.settings.zone).map_err(|error| error.to_string())
+    fn task_settings(&self) -> TaskSettings {
+        self.context.agenda.as_ref().map_or_else(TaskSettings::default, |agenda| agenda.settings)
     }
+}
 
-    fn times(&self, schedule: &Schedule) -> String {
-        let zone = &self.context.settings.zone;
-        let times = schedule.times_after(Timestamp::now(), zone, TIMES_SHOWN);
-        let times: Vec<String> = times.into_iter().map(|at| shown(at, zone)).collect();
-        times.join(", then ")
-    }
+/// What was said, as it is checked.
+fn asked(fields: TaskFields) -> Result<Asked, No> {
+    let TaskFields {
+        prompt,
+        schedule,
+        schedule_type,
+        schedule_value,
+        timezone,
+        context_mode,
+        catch_up,
+        overlap,
+        silent,
+        script,
+    } = fields;
+    let when = match (schedule, schedule_type, schedule_value) {
+        (None, None, None) => None,
+        (Some(written), None, None) => Some(When::Written(written)),
+        (None, kind, value) => Some(When::OfKind { kind, value }),
+        (Some(_), ..) => return Err("say when by schedule, or by schedule_type and schedule_value, not by both".into()),
+    };
+    let terms = TermsAsked {
+        context: word(context_mode, TaskContext::of_word, "context_mode is group, isolated or own")?,
+        catch_up: word(catch_up, CatchUp::of_word, "catch_up is skip, once or all")?,
+        overlap: word(overlap, Overlap::of_word, "overlap is skip or queue")?,
+        silent,
+    };
+    Ok(Asked { prompt, when, zone: timezone, terms, script })
+}
 
-    fn stands(&self, task: &Task) -> String {
-        let (kind, value, status) = (task.schedule.kind(), task.schedule.value(), task.status.word());
-        let next = match task.next_due {
-            Some(at) if task.status == TaskStatus::Active => shown(at, &self.context.settings.zone),
-            _ => "not".to_owned(),
-        };
-        format!("{kind} {value}, {status}, due next: {next}")
+fn word<T>(word: Option<String>, of_word: fn(&str) -> Option<T>, right: &str) -> Result<Option<T>, No> {
+    word.map(|word| of_word(&word).ok_or_else(|| right.into())).transpose()
+}
+
+/// When it is due, with so many of its next times, and how it is done, where that is not as usual.
+fn stands(task: &Task, times: usize) -> String {
+    let (kind, value, status) = (task.schedule.kind(), task.schedule.value(), task.status.word());
+    let next = match task.next_due {
+        Some(at) if task.status == TaskStatus::Active => {
+            let times = task.schedule.times_from(task.anchor, at, &task.zone, times).into_iter();
+            times.map(|at| shown(at, &task.zone)).collect::<Vec<_>>().join(", then ")
+        }
+        _ => "not".to_owned(),
+    };
+    let how = match task.terms == TaskTerms::default() {
+        true => String::new(),
+        false => format!(" ({})", described(task.terms)),
+    };
+    format!("{kind} {value}{how}, {status}, due next: {next}")
+}
+
+fn described(terms: TaskTerms) -> String {
+    let TaskTerms { context, catch_up, overlap, silent } = terms;
+    let mut text = format!("context {}", context.word());
+    if catch_up != CatchUp::default() {
+        let _ = write!(text, ", catch_up {}", catch_up.word());
     }
+    if overlap != Overlap::default() {
+        let _ = write!(text, ", overlap {}", overlap.word());
+    }
+    if silent {
+        text.push_str(", silent");
+    }
+    text
 }
 
 fn no_task(id: &str) -> No {
     format!("there is no task {id:?} of this group; list_tasks shows which there are").into()
 }
 
-fn task_context(word: Option<String>) -> Result<TaskContext, No> {
-    let Some(word) = word else { return Ok(TaskContext::default()) };
-    TaskContext::of_word(&word).ok_or_else(|| "context_mode is group, isolated or own".into())
-}
-
-fn checked_prompt(prompt: String) -> Result<String, No> {
-    if prompt.trim().is_empty() {
-        return Err("the prompt is empty".into());
-    }
-    bounded("prompt", prompt)
-}
-
-/// `None` for one that is to be no more.
-fn checked_script(script: String) -> Result<Option<String>, No> {
-    Ok(Some(bounded("script", script)?).filter(|script| !script.trim().is_empty()))
-}
-
-fn bounded(what: &str, text: String) -> Result<String, No> {
-    match text.len() {
-        0..=LONGEST_PROMPT => Ok(text),
-        bytes => Err(format!(
-            "the {what} has {bytes} bytes; it may have {LONGEST_PROMPT}. Keep the rest in a file of the group's folder and name it"
-        )
-        .into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(context_mode: Option<&str>) -> Result<Asked, No> {
+        asked(TaskFields { context_mode: context_mode.map(str::to_owned), ..TaskFields::default() })
+    }
+
     #[test]
     fn f63_a_task_goes_on_with_the_groups_conversation_unless_it_is_to_have_its_own() {
-        assert!(matches!(task_context(None), Ok(TaskContext::Group)));
-        assert!(matches!(task_context(Some("group".to_owned())), Ok(TaskContext::Group)));
-        assert!(matches!(task_context(Some("isolated".to_owned())), Ok(TaskContext::Isolated)));
-        assert!(matches!(task_context(Some("none".to_owned())), Err(No::Refused(_))));
+        let context = |said| of(said).ok().map(|asked| asked.terms.over(TaskTerms::default()).context);
+        assert_eq!(context(None), Some(TaskContext::Group));
+        assert_eq!(context(Some("group")), Some(TaskContext::Group));
+        assert_eq!(context(Some("isolated")), Some(TaskContext::Isolated));
+        assert_eq!(context(Some("own")), Some(TaskContext::Own));
+        assert!(matches!(of(Some("none")), Err(No::Refused(_))));
     }
 }

@@ -52,6 +52,16 @@ fn firing() -> Firing {
     }
 }
 
+/// By the usual numbers.
+fn verdict(firing: &Firing, ending: &RunEnding) -> Verdict {
+    super::verdict(firing, ending, &TaskSettings::default())
+}
+
+/// The same.
+fn end_of(task: &Task, firing: &Firing, verdict: Verdict, chat: &ChatId, now: Timestamp) -> FiringEnd {
+    super::end_of(task, firing, verdict, chat, &TaskSettings::default(), now)
+}
+
 fn crashed() -> RunEnding {
     RunEnding::Crashed { exit: Exit::Code(3), last_words: "no luck".to_owned() }
 }
@@ -91,6 +101,18 @@ fn a_failure_is_tried_twice_more_and_what_cannot_succeed_is_not() {
 }
 
 #[test]
+fn how_often_a_failure_is_tried_again_and_when_a_task_rests_is_the_operators_to_say() {
+    let settings = TaskSettings { tries: 5, failures_before_rest: 1, ..TaskSettings::default() };
+    let after = |faults| super::verdict(&Firing { faults, ..firing() }, &crashed(), &settings);
+    let pauses = [0, 1, 2, 3].map(|faults| pause(&after(faults)).0.unwrap().as_secs());
+    assert_eq!(pauses, [60, 300, 300, 300]);
+    assert!(matches!(after(4), Verdict::Failed { .. }));
+    assert!(super::end_of(&task(), &firing(), after(4), &chat(), &settings, at(0)).pause.is_some());
+    let once = TaskSettings { tries: 1, ..settings };
+    assert!(matches!(super::verdict(&firing(), &crashed(), &once), Verdict::Failed { .. }));
+}
+
+#[test]
 fn what_is_not_its_fault_does_not_count_against_it() {
     let login = verdict(&firing(), &waits_for(Trouble::Login, None));
     assert_eq!(pause(&login), (Some(Duration::from_secs(600)), false));
@@ -108,11 +130,12 @@ fn what_is_not_its_fault_does_not_count_against_it() {
 fn people_are_told_once_of_what_goes_wrong_until_it_goes_well_and_again_when_the_task_rests() {
     let mut task = task();
     let mut told = Vec::new();
-    for number in 1..=MOST_FAILURES {
+    let most = TaskSettings::default().failures_before_rest;
+    for number in 1..=most {
         let firing = Firing { due: at(i64::from(number) * 3600), faults: 2, ..firing() };
         let end = end_of(&task, &firing, verdict(&firing, &crashed()), &chat(), at(0));
         assert_eq!((end.state, end.health.failures), (FiringState::Failed, number));
-        assert_eq!(end.pause.is_some(), number == MOST_FAILURES);
+        assert_eq!(end.pause.is_some(), number == most);
         task.health = end.health;
         told.extend(end.notice);
     }

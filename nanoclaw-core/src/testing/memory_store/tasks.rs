@@ -112,10 +112,11 @@ impl Scheduled {
                 (task.next_due, task.health) = (Some(next_due), TaskHealth::default());
             }
             TaskChange::Cancel => (task.status, task.next_due) = (TaskStatus::Cancelled, None),
-            TaskChange::Update(TaskUpdate { prompt, schedule, script, terms }) => {
+            TaskChange::Update(TaskUpdate { prompt, schedule, zone, script, terms }) => {
                 task.prompt = prompt.unwrap_or_else(|| task.prompt.clone());
                 task.script = script.unwrap_or_else(|| task.script.clone());
                 task.terms = terms.unwrap_or(task.terms);
+                task.zone = zone.unwrap_or_else(|| task.zone.clone());
                 if let Some((schedule, first_due)) = schedule {
                     (task.schedule, task.anchor, task.next_due) = (schedule, first_due, Some(first_due));
                     if task.status == TaskStatus::Completed {

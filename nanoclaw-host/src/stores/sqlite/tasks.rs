@@ -17,10 +17,7 @@ use super::{
 };
 
 pub(super) async fn add(write: &mut SqliteConnection, new: &NewTask, at: Timestamp) -> Result<TaskId, Problem> {
-    let Some(zone) = new.zone.iana_name() else {
-        let reason = "the zone has no name by which it could be kept; give time.zone in nanoclaw.toml one, such as \"Europe/Berlin\"";
-        return Err(Problem::Refused(reason.to_owned()));
-    };
+    let zone = name_of(&new.zone)?;
     let NewTask { key, group, created_by, prompt, schedule, first_due, terms, script, .. } = new;
     sqlx::query(
         "INSERT INTO tasks (id, key, group_folder, created_by, prompt, script, kind, value, zone, anchor_ms, context, catch_up,
@@ -47,6 +44,11 @@ pub(super) async fn add(write: &mut SqliteConnection, new: &NewTask, at: Timesta
     .await?;
     let row = sqlx::query("SELECT id FROM tasks WHERE key = $1").bind(key.as_str()).fetch_one(write).await?;
     rows::id(&row, "id")
+}
+
+fn name_of(zone: &TimeZone) -> Result<&str, Problem> {
+    let reason = "the zone has no name by which it could be kept; give time.zone in nanoclaw.toml one, such as \"Europe/Berlin\"";
+    zone.iana_name().ok_or_else(|| Problem::Refused(reason.to_owned()))
 }
 
 /// One task, whatever its status.
@@ -158,7 +160,7 @@ pub(super) async fn change(
 }
 
 async fn update(write: &mut SqliteConnection, id: &TaskId, update: &TaskUpdate, status: &str) -> Result<(), Problem> {
-    let TaskUpdate { prompt, schedule, script, terms } = update;
+    let TaskUpdate { prompt, schedule, zone, script, terms } = update;
     if let Some(prompt) = prompt {
         let set = sqlx::query("UPDATE tasks SET prompt = $1 WHERE id = $2").bind(prompt).bind(id.as_str());
         set.execute(&mut *write).await?;
@@ -176,6 +178,10 @@ async fn update(write: &mut SqliteConnection, id: &TaskId, update: &TaskUpdate, 
             .bind(id.as_str())
             .execute(&mut *write)
             .await?;
+    }
+    if let Some(zone) = zone {
+        let set = sqlx::query("UPDATE tasks SET zone = $1 WHERE id = $2").bind(name_of(zone)?).bind(id.as_str());
+        set.execute(&mut *write).await?;
     }
     if let Some((schedule, first_due)) = schedule {
         let status = if status == "completed" { "active" } else { status };
