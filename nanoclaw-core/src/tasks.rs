@@ -468,6 +468,9 @@ pub trait Tasks: Send + Sync + 'static {
     /// cancelled are not among them.
     async fn list(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError>;
 
+    /// The same of those that are active or rest.
+    async fn standing(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError>;
+
     /// Changes a task; the task as it is then. `None` when there is none, or it was cancelled: nothing changes then.
     async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError>;
 

@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{control::Input, deliverer::Nudges, directory::Directory, event::Event};
+use super::{
+    control::Input,
+    deliverer::Nudges,
+    directory::Directory,
+    event::Event,
+    lists::{Changed, Lists},
+};
 use crate::{
     group::{Group, GroupFolder},
     run::{RunEnding, RunId, TaskId},
@@ -38,6 +44,7 @@ pub struct Agenda {
     pub(super) settings: TaskSettings,
     pub(super) directory: Directory,
     pub(super) nudges: Nudges,
+    pub(super) lists: Lists,
     pub(super) events: mpsc::Sender<Input>,
     pub(super) pokes: mpsc::UnboundedSender<Poke>,
 }
@@ -63,6 +70,7 @@ impl Agenda {
         let added = self.tasks.add(task, Timestamp::now()).await;
         // Also when an error is told: it may have happened all the same.
         self.poke(Poke::Look);
+        self.changed(&task.group);
         added
     }
 
@@ -73,6 +81,9 @@ impl Agenda {
     pub async fn change(&self, id: &TaskId, change: &TaskChange) -> Result<Option<Task>, StoreError> {
         let changed = self.tasks.change(id, change, Timestamp::now()).await;
         self.poke(Poke::Look);
+        if let Ok(Some(task)) = &changed {
+            self.changed(&task.group);
+        }
         if let (TaskChange::Cancel | TaskChange::Pause { .. }, Ok(Some(task))) = (change, &changed) {
             let ends = matches!(change, TaskChange::Cancel);
             self.say(Event::TaskDropped { group: task.group.clone(), task: id.clone(), ends }).await;
@@ -116,6 +127,8 @@ impl Agenda {
             self.nudges.chat(&notice.chat);
         }
         tracing::info!(%run, task = %task.id, firing = firing.id.0, state = end.state.word(), "a task's run is over");
+        // It may be completed now, or rest.
+        self.changed(&task.group);
         self.poke(match end.not_before {
             Some(until) => Poke::Waiting { group: task.group.clone(), task: task.id.clone(), until },
             None => Poke::Look,
@@ -141,6 +154,11 @@ impl Agenda {
     /// A firing of the task waits, and its time has come.
     pub(super) async fn due(&self, group: GroupFolder, task: TaskId) {
         self.say(Event::TaskDue { group, task }).await;
+    }
+
+    /// The tasks of a group are others, or due at others times.
+    pub(super) fn changed(&self, group: &GroupFolder) {
+        self.lists.say(Changed::Tasks(group.clone()));
     }
 
     async fn say(&self, event: Event) {

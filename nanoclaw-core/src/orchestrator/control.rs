@@ -20,6 +20,7 @@ use super::{
     dispatcher::{DispatchSettings, Dispatcher},
     doorkeeper::Doorkeeper,
     event::{AtShutdown, Event, GroupStatus},
+    lists::{Changed, Lists},
     main_loop::Loop,
     pairings::Pairings,
     registrar::Registrar,
@@ -147,10 +148,12 @@ impl Orchestrator {
         let late = LateWords::default();
         let alerts = Alerts { store: parts.store.clone(), directory: directory.clone(), nudges: nudges.clone() };
         let doorkeeper = Doorkeeper::new(parts.senders, settings.unknown_private, alerts.clone());
+        let lists = Lists::default();
         let registrar = Registrar {
             store: parts.store.clone(),
             launcher: parts.launcher.clone(),
             directory: directory.clone(),
+            lists: lists.clone(),
             events: events.clone(),
         };
         let pairings = Pairings::new(parts.store.clone(), registrar.clone(), nudges.clone());
@@ -182,11 +185,13 @@ impl Orchestrator {
             settings: settings.tasks,
             directory: directory.clone(),
             nudges: nudges.clone(),
+            lists: lists.clone(),
             events: events.clone(),
             pokes,
         });
         let context = Arc::new(RunContext {
             registrar: registrar.clone(),
+            lists,
             agenda: agenda.clone(),
             store: parts.store.clone(),
             runtime: parts.runtime,
@@ -293,6 +298,7 @@ impl Orchestrator {
             }
         }
         self.directory.remove(folder);
+        self.registrar.lists.say(Changed::Groups);
         if let Some(agenda) = &self.agenda
             && let Err(error) = agenda.group_removed(folder).await
         {

@@ -14,6 +14,7 @@ mod dispatcher;
 mod doorkeeper;
 mod event;
 mod inbox;
+mod lists;
 mod main_loop;
 mod pairings;
 mod recovery;

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{control::Input, directory::Directory, event::Event};
+use super::{
+    control::Input,
+    directory::Directory,
+    event::Event,
+    lists::{Changed, Lists},
+};
 use crate::{
     group::{Group, GroupFolder},
     launch::Launcher,
@@ -19,6 +24,7 @@ pub(super) struct Registrar {
     pub(super) store: Arc<dyn Store>,
     pub(super) launcher: Arc<dyn Launcher>,
     pub(super) directory: Directory,
+    pub(super) lists: Lists,
     pub(super) events: mpsc::Sender<Input>,
 }
 
@@ -49,6 +55,7 @@ impl Registrar {
     /// Serves a group that was registered a moment ago.
     pub(super) async fn serve(&self, group: Group, last_run: RunNumber) {
         self.directory.insert(group.clone());
+        self.lists.say(Changed::Groups);
         let times = self.launcher.tuning(&group.folder).times;
         let event =
             Event::GroupAdded { group: group.folder, times, last_run, newest: Seq::ZERO, failures: 0, adopted: None };

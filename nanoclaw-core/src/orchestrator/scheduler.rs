@@ -132,6 +132,7 @@ impl Scheduler {
         }
         let Some(claim) = claim_of(task, now) else { return Ok(()) };
         let Some(waiting) = self.agenda.tasks.claim(&claim, now).await? else { return Ok(()) };
+        self.agenda.changed(&task.group);
         tracing::info!(task = %task.id, group = %task.group, due = %claim.due, waiting = waiting.len(), "a task is due");
         if !waiting.is_empty() {
             self.agenda.due(task.group.clone(), task.id.clone()).await;

@@ -11,6 +11,7 @@ pub mod fence;
 pub mod gateway;
 pub mod hostile;
 pub mod input;
+pub mod lists;
 pub mod markers;
 pub mod mounts;
 pub mod output;

@@ -202,6 +202,15 @@ pub async fn tasks_are_listed_by_group_and_those_that_were_cancelled_are_not(sto
     assert_eq!(listed(None, 10).await, [ids[0].clone(), ids[1].clone(), ids[3].clone()]);
     assert_eq!(listed(Some(&folder("one")), 10).await, [ids[0].clone(), ids[3].clone()]);
     assert_eq!(listed(None, 1).await, [ids[0].clone()]);
+    // Of those, some are due for the last time and done.
+    store.claim(&Claim { firings: Vec::new(), ..claim(&ids[0], at(5), None) }, at(5)).await.unwrap();
+    store.change(&ids[3], &TaskChange::Pause { why: None }, at(5)).await.unwrap();
+    let standing = async |group: Option<&GroupFolder>, limit| -> Vec<TaskId> {
+        store.standing(group, limit).await.unwrap().into_iter().map(|task| task.id).collect()
+    };
+    assert_eq!(standing(None, 10).await, [ids[1].clone(), ids[3].clone()]);
+    assert_eq!(standing(Some(&folder("one")), 10).await, [ids[3].clone()]);
+    assert_eq!(standing(None, 1).await, [ids[1].clone()]);
 }
 
 /// See [`Tasks::earliest_due`] and [`Tasks::due`].

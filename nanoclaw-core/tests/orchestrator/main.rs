@@ -11,6 +11,7 @@ mod found_by_simulation;
 mod gone;
 mod hostile;
 mod limits;
+mod lists;
 mod mounts;
 mod no_gateway;
 mod pairing;

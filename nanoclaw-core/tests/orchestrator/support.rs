@@ -285,6 +285,11 @@ impl Agent {
         root.parent().unwrap().join("groups").join(root.file_name().unwrap())
     }
 
+    /// What lies in the mailbox beside its folders, a file of JSON.
+    pub(crate) fn lying(&self, name: &str) -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(self.mailbox.root().join(name)).unwrap()).unwrap()
+    }
+
     pub(crate) async fn answered(&mut self, name: String) -> String {
         let answers = self.mailbox.answers().unwrap();
         let mut watch = self.watcher.watch(answers.path()).unwrap();

@@ -118,6 +118,7 @@ pass_on! {
         async fn add(&self, task: &NewTask, at: Timestamp) -> Result<TaskId, StoreError>;
         async fn task(&self, id: &TaskId) -> Result<Option<Task>, StoreError>;
         async fn list(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError>;
+        async fn standing(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError>;
         async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError>;
         async fn earliest_due(&self) -> Result<Option<Timestamp>, StoreError>;
         async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError>;

@@ -63,7 +63,7 @@ impl Desk<'_> {
 
     async fn list_tasks(&self) -> Result<String, No> {
         let own = (!self.is_main()).then_some(&self.group.folder);
-        let list = self.agenda()?.tasks.list(own, TASKS_LISTED).await?;
+        let list = self.agenda()?.tasks.standing(own, TASKS_LISTED).await?;
         if list.is_empty() {
             return Ok("there are no tasks".to_owned());
         }

@@ -9,6 +9,8 @@ use super::{complaints::in_short, live::Live};
 use crate::mailbox::{Claimed, Folder, Limits, Mailbox, MailboxError};
 
 pub(super) struct Folders {
+    /// The root, which has the others in it.
+    pub(super) top: Folder,
     pub(super) input: Folder,
     pub(super) output: Folder,
     pub(super) messages: Folder,
@@ -20,6 +22,7 @@ pub(super) struct Folders {
 impl Folders {
     pub(super) fn open(mailbox: &Mailbox) -> Result<Self, MailboxError> {
         Ok(Self {
+            top: mailbox.top()?,
             input: mailbox.input()?,
             output: mailbox.output()?,
             messages: mailbox.messages()?,

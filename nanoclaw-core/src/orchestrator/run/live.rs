@@ -16,7 +16,9 @@ use super::{
     hand::Feeding,
     launch,
     leftover::{Fate, Leftover, Stopping, sleep_until},
-    limits_of, not_started,
+    limits_of,
+    lists::KeptLists,
+    not_started,
     requests::{Unanswered, request_pace},
     retry_of,
     typing::TypingSign,
@@ -98,6 +100,8 @@ pub(super) struct Live<'a> {
     /// An earlier host may have died while it wrote the prompt.
     pub(super) prompt_in_doubt: bool,
     pub(super) typing: TypingSign,
+    /// What agents of v1 look up in the mailbox.
+    pub(super) lists: KeptLists,
 }
 
 /// What a worker holds of a container.
@@ -228,6 +232,7 @@ impl<'a> Live<'a> {
             tracing::warn!(run = %id, %error, "cannot clear away the answers to an earlier run");
         }
         live.beats = live.beats.after_earlier_run(&live.folders.alive);
+        live.write_lists().await;
         Ok((live, spec))
     }
 
@@ -255,6 +260,8 @@ impl<'a> Live<'a> {
             last_seq: Some(batch.handed.last),
             files: batch.files.into_iter().map(Into::into).collect(),
         };
+        // It may have waited for long since they were written.
+        self.write_lists().await;
         self.words.say(RunWord::Handed { through: batch.handed.last }).await;
         self.typing.show(batch.thread);
         let taken = self.write_prompt(stdin, &input).await;
@@ -305,6 +312,7 @@ impl<'a> Live<'a> {
             unanswered: None,
             prompt_in_doubt: false,
             typing: TypingSign::new(context.channels.clone(), group),
+            lists: KeptLists::new(&context.lists),
             prompt: PromptSize::Full,
         })
     }
@@ -381,6 +389,7 @@ impl<'a> Live<'a> {
                     }
                 }
                 () = self.typing.keep_shown() => {}
+                () = self.lists.outdated(self.group), if exit.is_none() && !stop.begun() => self.write_lists().await,
                 Some(command) = commands.recv() => match command {
                     // It was used, which it is once.
                     Command::Begin(_) => {}

@@ -20,6 +20,7 @@ mod errand;
 mod files;
 mod hand;
 mod leftover;
+mod lists;
 mod live;
 mod requests;
 mod standby;
@@ -41,6 +42,7 @@ use super::{
     control::Input,
     deliverer::Nudges,
     event::{Event, PromptSize, RunWord, StopReason},
+    lists::Lists,
     registrar::Registrar,
 };
 use crate::{
@@ -117,6 +119,7 @@ pub(super) struct RunContext {
     pub(super) doubts: Doubts,
     pub(super) alerts: Alerts,
     pub(super) registrar: Registrar,
+    pub(super) lists: Lists,
     /// `None`: this host does not schedule.
     pub(super) agenda: Option<Agenda>,
 }

@@ -181,6 +181,13 @@ impl Tasks for MemoryStore {
         Ok(wanted.take(limited(limit)).cloned().collect())
     }
 
+    async fn standing(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError> {
+        let mut standing = self.list(group, u32::MAX).await?;
+        standing.retain(|task| matches!(task.status, TaskStatus::Active | TaskStatus::Paused));
+        standing.truncate(limited(limit));
+        Ok(standing)
+    }
+
     async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         Ok(self.write("change a task")?.scheduled.change(id, change, at))
     }

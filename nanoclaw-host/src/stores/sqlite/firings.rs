@@ -264,6 +264,14 @@ impl Tasks for SqliteStore {
         self.told("list tasks", tasks::list(&self.readers, group, limit).await)
     }
 
+    async fn standing(
+        &self,
+        group: Option<&nanoclaw_core::group::GroupFolder>,
+        limit: u32,
+    ) -> Result<Vec<Task>, StoreError> {
+        self.told("list tasks", tasks::standing(&self.readers, group, limit).await)
+    }
+
     async fn change(&self, id: &TaskId, change: &TaskChange, at: Timestamp) -> Result<Option<Task>, StoreError> {
         let mut write = self.begin("change a task").await?;
         let done = tasks::change(&mut write.transaction, id, change, at).await;

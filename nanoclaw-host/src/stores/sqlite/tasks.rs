@@ -70,6 +70,21 @@ pub(super) async fn list(pool: &SqlitePool, group: Option<&GroupFolder>, limit: 
     found.fetch_all(pool).await?.iter().map(stored).collect()
 }
 
+pub(super) async fn standing(pool: &SqlitePool, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, Problem> {
+    let found = match group {
+        Some(group) => sqlx::query(
+            "SELECT * FROM tasks WHERE group_folder = $1 AND status IN ('active', 'paused') ORDER BY place LIMIT $2",
+        )
+        .bind(group.as_str())
+        .bind(i64::from(limit)),
+        None => sqlx::query("SELECT * FROM tasks WHERE status IN ('active', 'paused') ORDER BY place LIMIT $1")
+            .bind(i64::from(limit)),
+    };
+    // One that cannot be read is met when it is due, and hides no others here.
+    let readable = |task: &Result<Task, Problem>| !matches!(task, Err(Problem::Refused(_)));
+    found.fetch_all(pool).await?.iter().map(stored).filter(readable).collect()
+}
+
 /// The conditions have to be those of the index.
 pub(super) const EARLIEST_DUE: &str =
     "SELECT MIN(next_due_ms) FROM tasks WHERE status = 'active' AND next_due_ms IS NOT NULL";
