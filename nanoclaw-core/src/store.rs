@@ -302,28 +302,45 @@ pub struct StopWork {
     pub key: DeliveryKey,
     /// The command that it is an answer to.
     pub command: Answered,
-    /// Why the messages were dropped, a sentence fragment.
+    /// Why the messages were dropped, or the task's time given up: a sentence fragment.
     pub reason: String,
-    /// What the chat is told when something was stopped.
+    /// What the chat is told when messages were dropped.
     pub stopped: String,
+    /// What it is told, after that, when a task was running.
+    pub task_stopped: String,
     /// What it is told when there was nothing to stop.
     pub nothing: String,
 }
 
 /// What came of stopping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopped {
     /// It was done before; nothing changed.
     Before,
-    /// Nothing waited for an answer.
+    /// Nothing waited for an answer, and no task was running.
     Nothing,
-    /// What waited is dropped.
+    /// What was worked on is stopped.
     Work {
-        /// Up to which message.
-        through: Seq,
-        /// The run that was open, which is closed.
+        /// What waited is dropped up to this message; `None`: nothing did.
+        through: Option<Seq>,
+        /// The chat's run that was open, which is closed.
         run: Option<RunNumber>,
+        /// The task that was running, whose run is closed.
+        task: Option<TaskId>,
     },
+}
+
+impl StopWork {
+    /// What the chat is told, when messages were dropped or not, and a task was running or not.
+    #[must_use]
+    pub fn answer(&self, dropped: bool, task: bool) -> String {
+        match (dropped, task) {
+            (false, false) => self.nothing.clone(),
+            (true, false) => self.stopped.clone(),
+            (false, true) => self.task_stopped.clone(),
+            (true, true) => format!("{}\n\n{}", self.stopped, self.task_stopped),
+        }
+    }
 }
 
 /// What came of ending a session.
@@ -631,7 +648,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stops what is worked on for a group's chat, at once: what waits, up to the newest message that wakes, is given up as
     /// dropped, a run for the chat that is open is closed as stopped, so that what it still says is late, and the answer is
-    /// posted. When nothing that wakes waits, nothing but the answer is. A key that is there already changes nothing.
+    /// posted. When nothing that wakes waits, such a run goes on. A task's run of the group that is at a firing is closed too: the
+    /// firing is done when its agent has answered, and else cancelled, with the reason; the task stays. A key that is there
+    /// already changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NoGroup`].

@@ -140,6 +140,17 @@ impl Agenda {
         Ok(())
     }
 
+    /// A task's run was stopped by its people, which the store knows: it is ended, and what waits of the task has its turn.
+    pub(super) async fn run_stopped(&self, group: GroupFolder, task: TaskId) {
+        // It may be completed now.
+        self.changed(&group);
+        self.say(Event::TaskDropped { group: group.clone(), task: task.clone(), ends: true }).await;
+        // A run that finds nothing to do ends at once.
+        if self.tasks.has_waiting(&task).await.unwrap_or(true) {
+            self.due(group, task).await;
+        }
+    }
+
     /// The run of a task could not be begun, since the store failed.
     pub(super) fn try_again(&self, group: &Group, task: &TaskId) {
         let until = Timestamp::now().plus(AFTER_FAILURE);

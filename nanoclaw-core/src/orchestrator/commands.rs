@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     Notice,
+    agenda::Agenda,
     control::Input,
     deliverer::Nudges,
     event::{Event, GroupStatus},
@@ -32,6 +33,8 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Commands {
     pub(super) store: Arc<dyn Store>,
+    /// `None`: this host does not schedule.
+    pub(super) agenda: Option<Agenda>,
     pub(super) nudges: Nudges,
     pub(super) events: mpsc::Sender<Input>,
     pub(super) notices: broadcast::Sender<Notice>,
@@ -89,12 +92,19 @@ impl Commands {
             command,
             reason: "was stopped by somebody in the chat".to_owned(),
             stopped: "Stopped. What was asked and not answered is dropped.".to_owned(),
+            task_stopped: "Stopped the task that was running. The task itself stays, and runs again at its next time."
+                .to_owned(),
             nothing: "There is nothing to stop.".to_owned(),
         };
-        if let Stopped::Work { through, run } = self.store.stop_work(&group.folder, &stop, Timestamp::now()).await? {
+        let stopped = self.store.stop_work(&group.folder, &stop, Timestamp::now()).await?;
+        let Stopped::Work { through, run, task } = stopped else { return Ok(()) };
+        if let Some(through) = through {
             let (folder, chat, reason) = (group.folder.clone(), group.chat.clone(), stop.reason);
             let _ = self.notices.send(Notice::GaveUp { group: folder.clone(), chat, through, reason });
             self.say(Event::WorkStopped { group: folder, through, run }).await;
+        }
+        if let (Some(task), Some(agenda)) = (task, &self.agenda) {
+            agenda.run_stopped(group.folder.clone(), task).await;
         }
         Ok(())
     }

@@ -156,12 +156,24 @@ impl Orchestrator {
             lists: lists.clone(),
             events: events.clone(),
         };
+        let (pokes, poked) = mpsc::unbounded_channel();
+        let (tasks, clock) = parts.scheduling.map(|Scheduling { tasks, clock }| (tasks, clock)).unzip();
+        let agenda = tasks.map(|tasks| Agenda {
+            tasks,
+            settings: settings.tasks,
+            directory: directory.clone(),
+            nudges: nudges.clone(),
+            lists: lists.clone(),
+            events: events.clone(),
+            pokes,
+        });
         let pairings = Pairings::new(parts.store.clone(), registrar.clone(), nudges.clone());
         let inbox = Inbox::new(
             alerts.clone(),
             doorkeeper.clone(),
             Commands {
                 store: parts.store.clone(),
+                agenda: agenda.clone(),
                 nudges: nudges.clone(),
                 events: events.clone(),
                 notices: notices.clone(),
@@ -178,17 +190,6 @@ impl Orchestrator {
                 "mailboxes are looked at all the time instead of being watched"
             );
         }
-        let (pokes, poked) = mpsc::unbounded_channel();
-        let (tasks, clock) = parts.scheduling.map(|Scheduling { tasks, clock }| (tasks, clock)).unzip();
-        let agenda = tasks.map(|tasks| Agenda {
-            tasks,
-            settings: settings.tasks,
-            directory: directory.clone(),
-            nudges: nudges.clone(),
-            lists: lists.clone(),
-            events: events.clone(),
-            pokes,
-        });
         let context = Arc::new(RunContext {
             registrar: registrar.clone(),
             lists,

@@ -784,7 +784,7 @@ impl Store for MemoryStore {
     }
 
     async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError> {
-        let (chat, newest, run) = {
+        let (chat, newest, run, task) = {
             let mut state = self.write("stop what is worked on")?;
             let known = state.registration(group)?;
             let chat = known.group.chat.clone();
@@ -793,21 +793,29 @@ impl Store for MemoryStore {
             if state.outbox.iter().any(|row| row.delivery.key == stop.key) {
                 return Ok(Stopped::Before);
             }
-            (chat, newest, state.open_chat_run(group).map(|open| open.id.clone()))
+            let task = state.stop_task(group, &stop.reason, at);
+            (chat, newest, state.open_chat_run(group).map(|open| open.id.clone()), task)
         };
-        let answer = |text: &str| NewDelivery {
+        // No method waits, so nothing comes between these.
+        if let Some((_, run)) = &task {
+            self.close_run(run, &RunEnding::Stopped, at).await?;
+        }
+        let task = task.map(|(task, _)| task);
+        let answer = NewDelivery {
             key: stop.key.clone(),
             chat,
-            text: text.to_owned(),
+            text: stop.answer(newest.is_some(), task.is_some()),
             file: None,
             answers: Some(Answers::Message(stop.command.clone())),
         };
-        // No method waits, so nothing comes between these.
         let Some(through) = newest else {
-            self.post(&answer(&stop.nothing), at).await?;
-            return Ok(Stopped::Nothing);
+            self.post(&answer, at).await?;
+            return Ok(match task {
+                None => Stopped::Nothing,
+                task => Stopped::Work { through: None, run: None, task },
+            });
         };
-        let notice = Some(answer(&stop.stopped));
+        let notice = Some(answer);
         let given_up = GiveUp {
             run: run.as_ref().map(|run| run.number),
             reason: stop.reason.clone(),
@@ -818,7 +826,7 @@ impl Store for MemoryStore {
         if let Some(run) = &run {
             self.close_run(run, &RunEnding::Stopped, at).await?;
         }
-        Ok(Stopped::Work { through, run: run.map(|run| run.number) })
+        Ok(Stopped::Work { through: Some(through), run: run.map(|run| run.number), task })
     }
 
     async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError> {

@@ -961,9 +961,9 @@ pub async fn ending_a_session_forgets_it_and_that_of_the_open_run_and_once(store
 }
 
 fn stopping(key: &str) -> StopWork {
-    let texts = ["was stopped", "stopped", "nothing"].map(str::to_owned);
-    let [reason, stopped, nothing] = texts;
-    StopWork { key: DeliveryKey::new(key).unwrap(), command: said_in_thread(), reason, stopped, nothing }
+    let texts = ["was stopped", "stopped", "the task too", "nothing"].map(str::to_owned);
+    let [reason, stopped, task_stopped, nothing] = texts;
+    StopWork { key: DeliveryKey::new(key).unwrap(), command: said_in_thread(), reason, stopped, task_stopped, nothing }
 }
 
 async fn texts_to_send(store: &dyn Store) -> Vec<String> {
@@ -977,7 +977,7 @@ pub async fn stopping_drops_what_waits_and_closes_the_run_and_once(store: &dyn S
     let waits = told(store, "one", "m-2").await;
     stored(store.accept(&message("one", "context"), Wakes::No, at(2)).await);
     let stopped = store.stop_work(&group, &stopping("stop"), at(4)).await.unwrap();
-    assert_eq!(stopped, Stopped::Work { through: waits, run: Some(run.number) });
+    assert_eq!(stopped, Stopped::Work { through: Some(waits), run: Some(run.number), task: None });
     assert_eq!((store.cursor(&group).await.unwrap(), store.unanswered(&group).await.unwrap()), (waits, 1));
     assert_eq!(store.commit_block(&run, &block(1)).await.unwrap(), BlockOutcome::Fenced, "what it says is late");
     let closed = &store.runs(None, 1).await.unwrap()[0];
@@ -996,7 +996,7 @@ pub async fn stopping_drops_what_waits_and_closes_the_run_and_once(store: &dyn S
     assert_eq!(store.stop_work(&group, &stopping("stop"), at(5)).await.unwrap(), Stopped::Before);
     assert_eq!((store.cursor(&group).await.unwrap(), store.open_runs().await.unwrap().len()), (waits, 1));
     let again = store.stop_work(&group, &stopping("again"), at(5)).await.unwrap();
-    assert_eq!(again, Stopped::Work { through: later, run: Some(RunNumber(2)) });
+    assert_eq!(again, Stopped::Work { through: Some(later), run: Some(RunNumber(2)), task: None });
 }
 
 /// See [`Store::stop_work`].

@@ -10,12 +10,12 @@ use jiff::tz::TimeZone;
 
 use crate::{
     chat::ChatId,
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answered, DeliveryKey, NewDelivery},
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     run::{BlockNumber, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::RuntimeKind,
     schedule::Schedule,
-    store::{BlockCommit, NewRun, Store},
+    store::{BlockCommit, NewRun, StopWork, Stopped, Store},
     tasks::{
         CatchUp, Claim, FiringEnd, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange, TaskContext,
         TaskHealth, TaskStatus, TaskTerms, TaskUpdate, Tasks,
@@ -51,6 +51,8 @@ macro_rules! task_suite {
             f60_a_task_that_is_resumed_is_due_when_it_is_told_and_what_waited_was_skipped
             a_task_that_is_changed_is_changed_in_what_was_said_only
             a_task_runs_by_hand_beside_its_due_times
+            stopping_ends_the_firing_that_runs_and_its_task_stays
+            stopping_a_run_whose_agent_has_answered_leaves_its_firing_done
             a_group_that_is_removed_takes_no_task_with_it
         }
     };
@@ -283,24 +285,25 @@ pub async fn what_was_claimed_is_begun_by_an_open_run_of_the_task_and_once(store
     assert_eq!(store.firing_of(&self::run(7)).await.unwrap(), None);
 }
 
+/// A block about a firing.
+fn says(number: u32, text: Option<&str>, cost_micros: Option<i64>) -> BlockCommit {
+    BlockCommit {
+        number: BlockNumber(number),
+        reply: None,
+        answers: None,
+        session: None,
+        taken: None,
+        names_messages: false,
+        firing: Some(FiringWord { text: text.map(str::to_owned), remark: None, cost_micros }),
+        at: at(6),
+    }
+}
+
 /// See [`BlockCommit::firing`].
 pub async fn what_an_agent_says_is_kept_with_its_firing(store: &dyn TaskStore) {
     let id = added(store).await;
     let run = begun(store, &id).await;
-    let say = async |number, text: Option<&str>, cost| {
-        let word = FiringWord { text: text.map(str::to_owned), remark: None, cost_micros: cost };
-        let commit = BlockCommit {
-            number: BlockNumber(number),
-            reply: None,
-            answers: None,
-            session: None,
-            taken: None,
-            names_messages: false,
-            firing: Some(word),
-            at: at(6),
-        };
-        store.commit_block(&run, &commit).await.unwrap();
-    };
+    let say = async |number, text, cost| store.commit_block(&run, &says(number, text, cost)).await.unwrap();
     say(1, Some("one"), Some(3)).await;
     say(1, Some("one"), Some(3)).await;
     say(2, Some("two"), None).await;
@@ -472,6 +475,61 @@ pub async fn a_task_that_is_changed_is_changed_in_what_was_said_only(store: &dyn
     store.claim(&Claim { firings: Vec::new(), ..claim(&id, at(30), None) }, at(30)).await.unwrap();
     assert_eq!(task(store, &id).await.status, TaskStatus::Completed);
     assert_eq!(change(update).await.status, TaskStatus::Active);
+}
+
+fn stopping(key: &str) -> StopWork {
+    let texts = ["was stopped", "stopped", "the task too", "nothing"].map(str::to_owned);
+    let [reason, stopped, task_stopped, nothing] = texts;
+    let command = Answered::default();
+    StopWork { key: DeliveryKey::new(key).unwrap(), command, reason, stopped, task_stopped, nothing }
+}
+
+async fn to_send(store: &dyn TaskStore) -> Vec<String> {
+    store.pending_deliveries().await.unwrap().into_iter().map(|row| row.delivery.text).collect()
+}
+
+/// See [`Store::stop_work`].
+pub async fn stopping_ends_the_firing_that_runs_and_its_task_stays(store: &dyn TaskStore) {
+    let id = added(store).await;
+    let group = folder("one");
+    store.claim(&claim(&id, at(5), Some(at(10))), at(5)).await.unwrap();
+    let stopped = store.stop_work(&group, &stopping("early"), at(5)).await.unwrap();
+    assert_eq!((stopped, states(store, &id).await), (Stopped::Nothing, vec![FiringState::Waiting]));
+    let run = opened(store, &id, 1).await;
+    store.begin(&id, &run, at(5)).await.unwrap().unwrap();
+    let stopped = store.stop_work(&group, &stopping("stop"), at(6)).await.unwrap();
+    assert_eq!(stopped, Stopped::Work { through: None, run: None, task: Some(id.clone()) });
+    let firing = &store.firings(&id, 1).await.unwrap()[0];
+    assert_eq!(
+        (firing.state, firing.ended_at, firing.remark.as_deref()),
+        (FiringState::Cancelled, Some(at(6)), Some("was stopped"))
+    );
+    assert_eq!(store.firing_of(&run).await.unwrap(), None, "nothing more becomes of it");
+    assert_eq!(store.runs(None, 1).await.unwrap()[0].ending.as_deref(), Some(RunEnding::Stopped.word()));
+    let task = task(store, &id).await;
+    assert_eq!((task.status, task.next_due), (TaskStatus::Active, Some(at(10))));
+    assert_eq!(to_send(store).await, ["nothing", "the task too"]);
+    assert_eq!(store.stop_work(&group, &stopping("stop"), at(7)).await.unwrap(), Stopped::Before);
+    // One that was due for the last time is completed by it. What waits of it, or of others, is not touched.
+    store.claim(&claim(&id, at(10), None), at(10)).await.unwrap();
+    let run = opened(store, &id, 2).await;
+    store.begin(&id, &run, at(10)).await.unwrap().unwrap();
+    let other = store.add(&new_task("one", "other", at(10)), at(10)).await.unwrap();
+    store.fire_now(&other, at(10)).await.unwrap().unwrap();
+    store.stop_work(&group, &stopping("again"), at(11)).await.unwrap();
+    assert_eq!(self::task(store, &id).await.status, TaskStatus::Completed);
+    assert_eq!(states(store, &other).await, [FiringState::Waiting]);
+}
+
+/// See [`Store::stop_work`].
+pub async fn stopping_a_run_whose_agent_has_answered_leaves_its_firing_done(store: &dyn TaskStore) {
+    let id = added(store).await;
+    let run = begun(store, &id).await;
+    store.commit_block(&run, &says(1, Some("done"), None)).await.unwrap();
+    let stopped = store.stop_work(&folder("one"), &stopping("stop"), at(6)).await.unwrap();
+    assert_eq!(stopped, Stopped::Work { through: None, run: None, task: Some(id.clone()) });
+    let firing = &store.firings(&id, 1).await.unwrap()[0];
+    assert_eq!((firing.state, firing.remark.as_deref()), (FiringState::Done, None));
 }
 
 /// See [`Tasks::fire_now`].

@@ -209,10 +209,11 @@ async fn a_host_that_dies_when_it_has_stored_the_stop_leaves_no_run_behind_and_n
         command: Answered::default(),
         reason: "was stopped".to_owned(),
         stopped: "Stopped.".to_owned(),
+        task_stopped: "Stopped the task.".to_owned(),
         nothing: "Nothing.".to_owned(),
     };
     let stopped = house.store.stop_work(&folder("main"), &stop, nanoclaw_core::time::Timestamp::now()).await.unwrap();
-    assert_eq!(stopped, Stopped::Work { through: Seq(1), run: Some(RunNumber(1)) });
+    assert_eq!(stopped, Stopped::Work { through: Some(Seq(1)), run: Some(RunNumber(1)), task: None });
     house.kill().await;
     let house = house.restart().await;
     gone(&house).await;

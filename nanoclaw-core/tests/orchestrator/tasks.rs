@@ -9,12 +9,14 @@ use std::{
 };
 
 use nanoclaw_core::{
-    delivery::DeliveryKey,
+    delivery::{Answered, DeliveryKey},
+    message::InboundMessage,
+    orchestrator::Receipt,
     protocol::{dollars::Dollars, output::FailureKind},
     run::{RunKind, TaskId},
     runtime::Exit,
     schedule::Schedule,
-    store::{SessionContext, Store},
+    store::{SessionContext, StopWork, Stopped, Store},
     tasks::{
         CatchUp, Firing, FiringState, NewTask, Overlap, Task, TaskChange, TaskContext, TaskSettings, TaskStatus,
         TaskTerms, Tasks, claim::MOST_CAUGHT_UP,
@@ -292,6 +294,85 @@ async fn f60_a_task_that_is_cancelled_ends_its_run_and_keeps_its_record() {
     assert_eq!(states(&house, &id).await, [FiringState::Cancelled]);
     tokio::time::sleep(60 * MINUTE).await;
     assert_eq!((states(&house, &id).await.len(), house.runtime.specs().len()), (1, 1), "it is not due any more");
+}
+
+/// At a task until it is stopped, and then says something all the same.
+async fn never_done(mut agent: Agent) -> Exit {
+    if agent.input.is_scheduled_task.is_none() {
+        return agent.thinks_for(Duration::ZERO).await;
+    }
+    agent.stop.clone().cancelled_owned().await;
+    agent.say(1, &block(Some("late"))).await;
+    Exit::Code(143)
+}
+
+async fn command(house: &House, text: &str) -> InboundMessage {
+    let message = house.message("test:main", text);
+    let receipt = house.orchestrator.inbox().accept(message.clone()).await.unwrap();
+    assert!(matches!(receipt, Receipt::Obeyed { .. }), "{receipt:?}");
+    message
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_ends_the_run_of_a_task_which_is_not_tried_again_and_runs_at_its_next_time() {
+    let house = house(never_done).await;
+    let id = add(&house, &every_five_minutes()).await;
+    until_states(&house, &id, &[FiringState::Running]).await;
+    house.state("busy").await;
+    let stop = command(&house, "/stop").await;
+    house.shown_last_containing("Stopped the task that was running.").await;
+    house.idle().await;
+    let firing = &firings(&house, &id).await[0];
+    let remark = firing.remark.as_deref();
+    assert_eq!((firing.state, remark), (FiringState::Cancelled, Some("was stopped by somebody in the chat")));
+    let task = task(&house, &id).await;
+    assert_eq!((task.status, task.health.failures), (TaskStatus::Active, 0));
+    until_states(&house, &id, &[FiringState::Cancelled, FiringState::Running]).await;
+    // The platform says it again, and it stops nothing more.
+    house.orchestrator.inbox().accept(stop).await.unwrap();
+    house.state("busy").await;
+    assert_eq!(states(&house, &id).await, [FiringState::Cancelled, FiringState::Running]);
+    assert_eq!(house.channel.texts().len(), 1, "{:?}", house.channel.texts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_drops_the_messages_that_wait_for_a_task_too_and_what_waits_of_the_task_has_its_turn() {
+    let house = house(never_done).await;
+    let terms = TaskTerms { overlap: Overlap::Queue, ..TaskTerms::default() };
+    let id = add(&house, &NewTask { terms, ..every_five_minutes() }).await;
+    until_states(&house, &id, &[FiringState::Running, FiringState::Waiting]).await;
+    house.write("one").await;
+    command(&house, "/stop").await;
+    house.shown_last_containing("is dropped.\n\nStopped the task").await;
+    waiting("the next has its turn", async || {
+        states(&house, &id).await[..2] == [FiringState::Cancelled, FiringState::Running]
+    })
+    .await;
+    assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_dies_when_it_has_stored_the_stop_of_a_task_neither_runs_it_again_nor_hears_of_it() {
+    let house = house(never_done).await;
+    let id = add(&house, &every_five_minutes()).await;
+    until_states(&house, &id, &[FiringState::Running]).await;
+    house.state("busy").await;
+    let stop = StopWork {
+        key: "stop".parse().unwrap(),
+        command: Answered::default(),
+        reason: "was stopped".to_owned(),
+        stopped: "Stopped.".to_owned(),
+        task_stopped: "Stopped the task.".to_owned(),
+        nothing: "Nothing.".to_owned(),
+    };
+    let stopped = house.store.stop_work(&folder("main"), &stop, Timestamp::now()).await.unwrap();
+    assert_eq!(stopped, Stopped::Work { through: None, run: None, task: Some(id.clone()) });
+    house.kill().await;
+    let house = house.restart().await;
+    waiting("its container is gone", async || house.runtime.live() == 0).await;
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(states(&house, &id).await, [FiringState::Cancelled]);
+    assert_eq!((house.channel.texts(), house.runtime.specs().len()), (vec!["Stopped the task.".to_owned()], 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -285,9 +285,10 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             told(store.end_session(&folder(NAMES[group]), &delivery(KEYS[key], "tg:one"), at(5)).await)
         }
         Operation::StopWork { group, key } => {
-            let [reason, stopped, nothing] = ["was stopped", "stopped", "nothing"].map(str::to_owned);
+            let texts = ["was stopped", "stopped", "the task too", "nothing"].map(str::to_owned);
+            let [reason, stopped, task_stopped, nothing] = texts;
             let command = Answered::to(&message("tg:one", "stop"), true);
-            let stop = StopWork { key: KEYS[key].parse().unwrap(), command, reason, stopped, nothing };
+            let stop = StopWork { key: KEYS[key].parse().unwrap(), command, reason, stopped, task_stopped, nothing };
             told(store.stop_work(&folder(NAMES[group]), &stop, at(5)).await)
         }
         Operation::ForgetSession { group, task } => {

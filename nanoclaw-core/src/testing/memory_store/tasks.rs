@@ -129,6 +129,27 @@ impl Scheduled {
     }
 }
 
+impl State {
+    /// The task's run of a group that is at a firing comes to no good end: which task, and which run.
+    pub(super) fn stop_task(&mut self, group: &GroupFolder, reason: &str, at: Timestamp) -> Option<(TaskId, RunId)> {
+        let open = |run: &&super::StoredRun| run.id.group == *group && run.ended_at.is_none();
+        let run = self.runs.iter().find(open)?.id.clone();
+        let firing = self.scheduled.running_of(&run)?;
+        (firing.state, firing.ended_at) = match firing.answered {
+            true => (FiringState::Done, Some(at)),
+            false => (FiringState::Cancelled, Some(at)),
+        };
+        let (task, answered) = (firing.task.clone(), firing.answered);
+        if !answered {
+            firing.remark = Some(reason.to_owned());
+        } else if let Some(task) = self.scheduled.task_mut(&task) {
+            task.health = TaskHealth::default();
+        }
+        complete(self, &task);
+        Some((task, run))
+    }
+}
+
 impl MemoryStore {
     /// The tasks that were asked for, in their order, whatever became of them.
     #[must_use]

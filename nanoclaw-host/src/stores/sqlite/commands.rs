@@ -11,7 +11,7 @@ use nanoclaw_core::{
 };
 use sqlx::{Row, SqliteConnection};
 
-use super::{failure::Problem, outbox, rows, runs, sessions, set_aside};
+use super::{failure::Problem, firings, outbox, rows, runs, sessions, set_aside};
 
 pub(super) async fn end_session(
     write: &mut SqliteConnection,
@@ -55,25 +55,36 @@ pub(super) async fn stop_work(
         return Ok(Stopped::Before);
     }
     let chat: ChatId = rows::id(&known, "chat")?;
-    let answer = |text: &str| NewDelivery {
+    let newest = known.try_get::<Option<i64>, _>("newest")?.map(Seq);
+    let task = match firings::stop_running(write, group, &stop.reason, at).await? {
+        Some((task, run)) => {
+            runs::close(write, &run, &RunEnding::Stopped, at).await?;
+            Some(task)
+        }
+        None => None,
+    };
+    let answer = NewDelivery {
         key: stop.key.clone(),
         chat,
-        text: text.to_owned(),
+        text: stop.answer(newest.is_some(), task.is_some()),
         file: None,
         answers: Some(Answers::Message(stop.command.clone())),
     };
-    let Some(through) = known.try_get::<Option<i64>, _>("newest")?.map(Seq) else {
-        outbox::post(write, &answer(&stop.nothing), at).await?;
-        return Ok(Stopped::Nothing);
+    let Some(through) = newest else {
+        outbox::post(write, &answer, at).await?;
+        return Ok(match task {
+            None => Stopped::Nothing,
+            task => Stopped::Work { through: None, run: None, task },
+        });
     };
     let run = known.try_get::<Option<u32>, _>("run")?.map(RunNumber);
-    let notice = Some(answer(&stop.stopped));
+    let notice = Some(answer);
     let given_up = GiveUp { run, reason: stop.reason.clone(), notice, ..GiveUp::dropped(through) };
     set_aside::give_up(write, group, &given_up, at).await?;
     if let Some(number) = run {
         runs::close(write, &RunId { group: group.clone(), number }, &RunEnding::Stopped, at).await?;
     }
-    Ok(Stopped::Work { through, run })
+    Ok(Stopped::Work { through: Some(through), run, task })
 }
 
 async fn is_done(write: &mut SqliteConnection, key: &DeliveryKey) -> Result<bool, Problem> {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use nanoclaw_core::{
+    group::GroupFolder,
     run::{RunId, RunNumber, TaskId},
     store::StoreError,
     tasks::{
         Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, MOST_KEPT, NewFiring, NewTask, Overlap, Task,
-        TaskChange, Tasks,
+        TaskChange, TaskHealth, Tasks,
     },
     time::Timestamp,
 };
@@ -201,6 +202,36 @@ pub(super) async fn end_open(
     Ok(())
 }
 
+/// The task's run of a group that is at a firing comes to no good end: which task, and which run, which is not closed by this.
+/// The condition has to be that of the index.
+pub(super) async fn stop_running(
+    write: &mut SqliteConnection,
+    group: &GroupFolder,
+    reason: &str,
+    at: Timestamp,
+) -> Result<Option<(TaskId, RunId)>, Problem> {
+    let row = sqlx::query(
+        "UPDATE firings SET state = CASE answered WHEN 1 THEN 'done' ELSE 'cancelled' END,
+                            remark = CASE answered WHEN 1 THEN remark ELSE $1 END, ended_at_ms = $2
+         WHERE state = 'running' AND state IN ('waiting', 'running')
+               AND task_id IN (SELECT t.id FROM tasks t WHERE t.group_folder = $3)
+               AND run_number = (SELECT r.number FROM runs r WHERE r.group_folder = $3 AND r.ended_at_ms IS NULL)
+         RETURNING *",
+    )
+    .bind(reason)
+    .bind(at.as_ms())
+    .bind(group.as_str())
+    .fetch_optional(&mut *write)
+    .await?;
+    let Some(firing) = row.as_ref().map(stored).transpose()? else { return Ok(None) };
+    let Some(number) = firing.run else { return Ok(None) };
+    if firing.answered {
+        tasks::note_health(write, &firing.task, TaskHealth::default(), None, at).await?;
+    }
+    tasks::complete(write, &firing.task).await?;
+    Ok(Some((firing.task, RunId { group: group.clone(), number })))
+}
+
 async fn end(write: &mut SqliteConnection, end: &FiringEnd, at: Timestamp) -> Result<bool, Problem> {
     let row = sqlx::query(
         "UPDATE firings SET state = $1, not_before_ms = COALESCE($2, not_before_ms), faults = faults + $3,
@@ -256,19 +287,11 @@ impl Tasks for SqliteStore {
         self.told("read a task", tasks::task(&self.readers, id).await)
     }
 
-    async fn list(
-        &self,
-        group: Option<&nanoclaw_core::group::GroupFolder>,
-        limit: u32,
-    ) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError> {
         self.told("list tasks", tasks::list(&self.readers, group, limit).await)
     }
 
-    async fn standing(
-        &self,
-        group: Option<&nanoclaw_core::group::GroupFolder>,
-        limit: u32,
-    ) -> Result<Vec<Task>, StoreError> {
+    async fn standing(&self, group: Option<&GroupFolder>, limit: u32) -> Result<Vec<Task>, StoreError> {
         self.told("list tasks", tasks::standing(&self.readers, group, limit).await)
     }
 
