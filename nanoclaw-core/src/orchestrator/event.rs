@@ -185,6 +185,8 @@ pub enum RunWord {
     },
     /// The agent said something else; it is alive.
     Progress,
+    /// The agent has said what came of its task. It may go on for what it left in the background.
+    TaskDone,
     /// The agent gives signs of life by itself, and the worker ends the run when they stop: from now on its silence is work.
     /// Said once.
     Beats,

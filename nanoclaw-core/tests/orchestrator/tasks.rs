@@ -12,7 +12,7 @@ use nanoclaw_core::{
     delivery::{Answered, DeliveryKey},
     message::InboundMessage,
     orchestrator::Receipt,
-    protocol::{dollars::Dollars, output::FailureKind},
+    protocol::{alive::BEAT_FILE, dollars::Dollars, output::FailureKind},
     run::{RunKind, TaskId},
     runtime::Exit,
     schedule::Schedule,
@@ -403,6 +403,35 @@ async fn an_agent_that_has_done_its_task_and_goes_on_is_asked_to_end() {
     let firing = &firings(&house, &id).await[0];
     let took = firing.ended_at.unwrap().as_ms() - firing.started_at.unwrap().as_ms();
     assert!((10_000..30_000).contains(&took), "{took} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_writes_does_not_wait_for_what_a_task_that_is_done_has_in_the_background() {
+    let house = house(|mut agent: Agent| async move {
+        if agent.input.is_scheduled_task.is_none() {
+            return agent.thinks_for(Duration::ZERO).await;
+        }
+        let beats = agent.mailbox.alive().unwrap();
+        tokio::spawn(async move {
+            for _ in 0..120 {
+                beats.write_fleeting(BEAT_FILE, b"").unwrap();
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        });
+        tokio::time::sleep(MINUTE).await;
+        agent.say(1, &block(Some("done"))).await;
+        agent.until_closed().await
+    })
+    .await;
+    let once = Schedule::parse("once", "2026-03-04 05:05").unwrap();
+    let id = add(&house, &NewTask { schedule: once, ..every_five_minutes() }).await;
+    house.shown(&["done"]).await;
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(states(&house, &id).await, [FiringState::Running], "nobody wants its container");
+    let (written, _) = (tokio::time::Instant::now(), house.write("one").await);
+    house.shown(&["done", "heard one"]).await;
+    assert!(written.elapsed() < MINUTE, "{:?}", written.elapsed());
+    assert_eq!(states(&house, &id).await, [FiringState::Done]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) full: bool,
     /// Its live agent gives signs of life by itself.
     pub(super) beats: bool,
+    /// Its live run is a task's, and the task is done: it ends as soon as somebody writes.
+    pub(super) task_done: bool,
     /// Its live run ends once it has answered what it has, since its conversation is over.
     pub(super) last_turn: bool,
     /// When the agent began to owe what it owes now.
@@ -156,6 +158,7 @@ impl Entry {
             feeding: false,
             full: false,
             beats: false,
+            task_done: false,
             last_turn: false,
             turn_began: now,
             frozen: false,

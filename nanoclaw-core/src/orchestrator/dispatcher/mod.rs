@@ -362,6 +362,7 @@ impl Dispatcher {
                 entry.full = false;
                 self.progress(&run.group, Progress::Sign, now);
             }
+            RunWord::TaskDone => entry.task_done = true,
             RunWord::Beats => {
                 entry.beats = true;
                 self.progress(&run.group, Progress::Sign, now);
@@ -396,6 +397,13 @@ impl Dispatcher {
         let entry = self.groups.get_mut(group).expect("live groups are known");
         if entry.state.stands_by() && entry.has_work() {
             return self.begin(group, now, actions);
+        }
+        if matches!(entry.state, State::Busy { kind: RunKind::Task(_) })
+            && entry.task_done
+            && entry.newest > entry.handed
+        {
+            // Its agent only waits for what it has in the background: somebody who writes is not to wait for that too.
+            return self.close(group, now, actions);
         }
         if !matches!(entry.state, State::Busy { kind: RunKind::Chat } | State::Resting) {
             return;
@@ -488,7 +496,7 @@ impl Dispatcher {
         let kind = entry.tasks.pop_front().map_or(RunKind::Chat, RunKind::Task);
         let prompt = if entry.careful() { PromptSize::Single } else { PromptSize::Full };
         entry.last_run = entry.last_run.next();
-        (entry.full, entry.beats) = (false, false);
+        (entry.full, entry.beats, entry.task_done) = (false, false, false);
         let (run, deadline) = (entry.run(group), now + entry.times.run);
         self.enter(group, State::Starting { kind: kind.clone() }, Some(deadline), now);
         actions.push(Action::Start { run, kind, prompt });
@@ -496,8 +504,10 @@ impl Dispatcher {
     }
 
     fn close(&mut self, group: &GroupFolder, now: Instant, actions: &mut Vec<Action>) {
-        actions.push(Action::Close { run: self.groups[group].run(group) });
-        self.enter(group, State::Stopping { kind: RunKind::Chat }, None, now);
+        let entry = &self.groups[group];
+        let kind = entry.state.kind();
+        actions.push(Action::Close { run: entry.run(group) });
+        self.enter(group, State::Stopping { kind }, None, now);
     }
 
     fn stop(&mut self, group: &GroupFolder, why: StopReason, now: Instant, actions: &mut Vec<Action>) {

@@ -242,6 +242,24 @@ fn f60_a_task_that_is_dropped_waits_no_more_and_its_run_is_ended_when_it_is_canc
 }
 
 #[test]
+fn a_task_that_is_done_and_goes_on_is_asked_to_end_when_somebody_writes() {
+    let mut bench = Bench::new(1, &["a"]);
+    bench.task("a", "t");
+    bench.says(run("a", 1), RunWord::Started);
+    assert_eq!(bench.message("a", 1), [], "it is not done yet");
+    assert_eq!(bench.says(run("a", 1), RunWord::TaskDone), [Action::Close { run: run("a", 1) }]);
+    assert_eq!(bench.ends(run("a", 1), RunEnding::Finished), [start("a", 2)]);
+    bench.says(run("a", 2), RunWord::Handed { through: Seq(1) });
+    bench.says(run("a", 2), RunWord::Started);
+    bench.says(run("a", 2), RunWord::Answered { through: Seq(1) });
+    bench.task("a", "t");
+    bench.ends(run("a", 2), RunEnding::Finished);
+    bench.says(run("a", 3), RunWord::Started);
+    assert_eq!(bench.says(run("a", 3), RunWord::TaskDone), [], "nobody waits");
+    assert_eq!(bench.message("a", 2), [Action::Close { run: run("a", 3) }]);
+}
+
+#[test]
 fn f15_a_lively_group_is_not_fed_while_others_wait_and_goes_to_the_back() {
     let mut bench = Bench::new(1, &["a", "b", "c"]);
     bench.message("a", 1);

@@ -155,6 +155,7 @@ impl Live<'_> {
                 }
                 if commit.firing.is_some() {
                     self.errand_done();
+                    self.words.say(RunWord::TaskDone).await;
                 }
                 let Some(through) = answers else {
                     self.words.say(RunWord::Progress).await;
