@@ -280,7 +280,8 @@ impl AdminHandler for OnStore {
         let outbox = outbox::counts(&*self.store).await?;
         let set_aside = self.store.set_aside(None, false, outbox::MAX_LISTED).await?.len();
         let set_aside = u32::try_from(set_aside).unwrap_or(u32::MAX);
-        Ok(Status { service: None, groups, outbox, set_aside })
+        let tasks = tasks::status(&*self.tasks).await?;
+        Ok(Status { service: None, groups, outbox, set_aside, tasks })
     }
 
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {

@@ -19,7 +19,7 @@ use nanoclaw_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::types::{AdminError, ErrorKind};
+use super::types::{AdminError, ErrorKind, TasksStatus};
 use crate::random;
 
 /// How many tasks are listed at most.
@@ -193,6 +193,17 @@ impl TaskKeeper for Unattended {
 
 pub(crate) async fn list(tasks: &dyn Tasks, group: Option<&GroupFolder>) -> Result<Vec<TaskView>, AdminError> {
     Ok(tasks.list(group, MOST_LISTED).await?.iter().map(TaskView::from).collect())
+}
+
+pub(crate) async fn status(tasks: &dyn Tasks) -> Result<TasksStatus, AdminError> {
+    let mut status = TasksStatus { next_due_ms: tasks.earliest_due().await?, ..TasksStatus::default() };
+    for task in tasks.standing(None, MOST_LISTED).await? {
+        let active = task.status == TaskStatus::Active;
+        status.active += u32::from(active);
+        status.paused += u32::from(!active);
+        status.failing += u32::from(active && task.health.failures > 0);
+    }
+    Ok(status)
 }
 
 pub(crate) async fn details(tasks: &dyn Tasks, id: &str, limit: u32) -> Result<TaskDetails, AdminError> {

@@ -367,7 +367,7 @@ impl AdminHandler for Stub {
             memory_bytes: Some(1 << 20),
         };
         let outbox = OutboxStatus { waiting: 3, failed: 0, unknown: 1 };
-        Ok(Status { service: Some(service), groups: vec![group], outbox, set_aside: 4 })
+        Ok(Status { service: Some(service), groups: vec![group], outbox, set_aside: 4, tasks: TasksStatus::default() })
     }
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
         Ok(Vec::new())
@@ -833,7 +833,13 @@ async fn the_wire_is_as_documented() {
             "started_at_ms": 1000,
             "version": "1.2.3"
           },
-          "set_aside": 4
+          "set_aside": 4,
+          "tasks": {
+            "active": 0,
+            "failing": 0,
+            "next_due_ms": null,
+            "paused": 0
+          }
         }
       }
     }

@@ -336,6 +336,22 @@ pub struct Status {
     /// Turns that were set aside and are neither retried nor dropped.
     #[serde(default)]
     pub set_aside: u32,
+    /// What is scheduled.
+    #[serde(default)]
+    pub tasks: TasksStatus,
+}
+
+/// How many tasks there are; what is counted ends at ten thousand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TasksStatus {
+    /// Those that wait for their time, or are at work.
+    pub active: u32,
+    /// Those of them whose last time went wrong.
+    pub failing: u32,
+    /// Those that rest.
+    pub paused: u32,
+    /// When the first is due.
+    pub next_due_ms: Option<Timestamp>,
 }
 
 /// How many outgoing messages are not settled; what is counted ends at a thousand of each kind.

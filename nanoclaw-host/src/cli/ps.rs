@@ -9,7 +9,7 @@ use super::{
     groups::ending,
     output::{self, BOLD, Columns, DIM, OutputError, YELLOW},
 };
-use crate::admin::types::{GroupStatus, OutboxStatus, RuntimeAway, ServiceStatus, Status};
+use crate::admin::types::{GroupStatus, OutboxStatus, RuntimeAway, ServiceStatus, Status, TasksStatus};
 
 /// What `ps` can be told.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(super) async fn run(args: PsArgs, place: &Place) -> anyhow::Result<()> {
     if args.json {
         return output::json(&status);
     }
-    let Status { service, groups, outbox, set_aside } = status;
+    let Status { service, groups, outbox, set_aside, tasks } = status;
     let zone = &config.time.zone.value;
     match &service {
         None => output::line(format!("{DIM}no service runs; `nanoclaw run` starts it{DIM:#}"))?,
@@ -37,6 +37,7 @@ pub(super) async fn run(args: PsArgs, place: &Place) -> anyhow::Result<()> {
         table(&groups, zone)?;
     }
     let mut remarks = Vec::new();
+    remarks.extend(of_tasks(tasks, |at| output::short_time(at, Timestamp::now(), zone)));
     let unreachable: Vec<_> =
         groups.iter().filter(|group| group.connected == Some(false)).map(|group| group.folder.as_str()).collect();
     if let [first, more @ ..] = &unreachable[..] {
@@ -121,6 +122,24 @@ fn table(groups: &[GroupStatus], zone: &TimeZone) -> Result<(), OutputError> {
     columns.print()
 }
 
+fn of_tasks(tasks: TasksStatus, shown: impl Fn(Timestamp) -> String) -> Option<String> {
+    let TasksStatus { active, failing, paused, next_due_ms } = tasks;
+    let mut told = match (active, next_due_ms) {
+        (0, _) => String::new(),
+        (1, Some(next)) => format!("1 task, due {}", shown(next)),
+        (1, None) => "1 task".to_owned(),
+        (many, Some(next)) => format!("{many} tasks, the next due {}", shown(next)),
+        (many, None) => format!("{many} tasks"),
+    };
+    for (count, what) in [(failing, "failing"), (paused, "at rest")] {
+        if count > 0 {
+            let before = if told.is_empty() { "Tasks: " } else { ", " };
+            told.push_str(&format!("{before}{count} {what}"));
+        }
+    }
+    (!told.is_empty()).then(|| format!("{told}: `nanoclaw tasks list` shows them"))
+}
+
 fn of_turns(set_aside: u32, unwell: bool) -> Option<String> {
     let shows = "`nanoclaw turns list` shows what waits, and why";
     match (set_aside, unwell) {
@@ -145,6 +164,22 @@ fn of_outbox(OutboxStatus { waiting, failed, unknown }: OutboxStatus) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_scheduled_is_told_in_one_line() {
+        let told = |active, failing, paused, due: Option<i64>| {
+            let next_due_ms = due.map(Timestamp::from_ms);
+            of_tasks(TasksStatus { active, failing, paused, next_due_ms }, |at| format!("at {}", at.as_ms()))
+        };
+        let shows = "`nanoclaw tasks list` shows them";
+        assert_eq!(told(0, 0, 0, None), None);
+        assert_eq!(told(1, 0, 0, Some(9)).unwrap(), format!("1 task, due at 9: {shows}"));
+        assert_eq!(
+            told(3, 1, 2, Some(9)).unwrap(),
+            format!("3 tasks, the next due at 9, 1 failing, 2 at rest: {shows}")
+        );
+        assert_eq!(told(0, 0, 2, None).unwrap(), format!("Tasks: 2 at rest: {shows}"));
+    }
 
     #[test]
     fn what_somebody_has_to_look_at_is_told_and_nothing_else() {
