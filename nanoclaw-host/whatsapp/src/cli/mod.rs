@@ -89,6 +89,9 @@ struct Place {
     /// The shortest wait after another login took this one's place, for tests
     #[arg(long, env = "NANOCLAW_WHATSAPP_REPLACED_WAIT_MS", hide = true)]
     replaced_wait_ms: Option<u64>,
+    /// How long the host may need for a message before other chats go on, for tests
+    #[arg(long, env = "NANOCLAW_WHATSAPP_PATIENCE_MS", hide = true)]
+    patience_ms: Option<u64>,
 }
 
 /// The version of WhatsApp's own program that tests say they are: the current one would be asked for on the internet.
@@ -110,6 +113,7 @@ impl Place {
             media_url: self.media_url.clone(),
             version: self.url.is_some().then_some(VERSION_IN_TESTS),
             replaced_wait: self.replaced_wait_ms.map_or(usual.replaced_wait, Duration::from_millis),
+            patience: self.patience_ms.map_or(usual.patience, Duration::from_millis),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Our side of WhatsApp: what people write (`receive`, `meaning`, `names`), what goes out (`send`), files either way (`http`), and
+//! Our side of WhatsApp: what people write (`receive`, `behind`, `meaning`, `names`), what goes out (`send`), files either way (`http`), and
 //! the connection with all that can become of it (`session`, over `transport`).
 
+pub mod behind;
 pub mod http;
 pub mod meaning;
 pub mod names;

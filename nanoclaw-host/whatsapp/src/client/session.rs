@@ -6,6 +6,7 @@ use reqwest::Url;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use wacore::{
@@ -58,11 +59,15 @@ pub struct Reach {
     pub version: Option<(u32, u32, u32)>,
     /// The shortest wait after another login took this one's place.
     pub replaced_wait: Duration,
+    /// How long the host may need for a message before other chats go on without that one's. Half of the shortest time between connections
+    /// that are made anew to get what was refused meanwhile.
+    pub patience: Duration,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { url: None, media_url: None, version: None, replaced_wait: Duration::from_secs(30) }
+        let wait = Duration::from_secs(30);
+        Self { url: None, media_url: None, version: None, replaced_wait: wait, patience: wait }
     }
 }
 
@@ -127,7 +132,7 @@ pub async fn run(
 ) -> anyhow::Result<Ending> {
     let (line, lines) = watch::channel(None);
     let words = Words::default();
-    let receiver = Receiver::new(bridge.clone(), store.clone(), stop.clone());
+    let receiver = Receiver::new(bridge.clone(), store.clone(), reach.patience, stop.clone());
     let sender = Sender::new(lines.clone(), words.clone(), store.clone());
     let outgoing = tokio::spawn(serve_host(wanted, sender, lines, bridge.clone(), stop.clone()));
     let session = Session { store, reach, bridge, receiver, line, words, stop };
@@ -153,7 +158,9 @@ impl Session<'_> {
         let mut replaced_wait = self.reach.replaced_wait;
         loop {
             self.connecting(None);
-            let Some(end) = self.one().await? else { return Ok(Ending::Stopped) };
+            let end = self.one().await;
+            self.receiver.end().await;
+            let Some(end) = end? else { return Ok(Ending::Stopped) };
             let wait = match end {
                 End::LoggedOut(reason) => {
                     tracing::error!(reason, remedy = LINK, "WhatsApp does not know this account any more");
@@ -190,7 +197,8 @@ impl Session<'_> {
         let (events, mut heard) = mpsc::unbounded_channel();
         let bot = self.reach.client(self.store)?;
         let bot = bot.with_inbound_durability_hook(self.receiver.clone());
-        let bot = bot.with_event_handler(Events { words: self.words.clone(), heard: events }).build().await?;
+        let events = Events { words: self.words.clone(), receiver: self.receiver.clone(), heard: events };
+        let bot = bot.with_event_handler(events).build().await?;
         let client = bot.client();
         // Every line of WhatsApp's is told then, which costs a little.
         let _lines =
@@ -198,12 +206,16 @@ impl Session<'_> {
         let mut handle = bot.spawn();
         // What goes beside the connection ends with it.
         let mut beside = JoinSet::new();
-        let mut end = None;
+        let (mut end, mut not_before) = (None, Instant::now());
         loop {
             tokio::select! {
                 Some(heard) = heard.recv() => end = self.hear(heard, &client, &mut beside).or(end),
                 () = &mut handle => break,
                 Some(_) = beside.join_next() => {}
+                () = self.receiver.wants_connection(not_before) => {
+                    self.connect_anew(&client).await;
+                    not_before = Instant::now() + self.reach.patience * 2;
+                }
                 () = self.stop.cancelled() => {
                     self.line.send_replace(None);
                     shut_down(handle).await;
@@ -260,6 +272,16 @@ impl Session<'_> {
             Heard::End(end) => return Some(end),
         }
         None
+    }
+
+    /// Ends the connection and has the library make another at once: on that comes what was refused on this one.
+    async fn connect_anew(&self, client: &Arc<Client>) {
+        let reason = "the host can store again what it could not; WhatsApp is asked for that".to_owned();
+        tracing::info!(reason, "the connection to WhatsApp is made anew");
+        self.line.send_replace(None);
+        self.connecting(Some(reason));
+        client.reconnect_immediately().await;
+        self.receiver.connection_ended();
     }
 
     fn connecting(&self, reason: Option<String>) {
@@ -378,6 +400,7 @@ fn change_of(update: &GroupUpdate, me: &Me) -> Option<Change> {
 /// Hears what the library tells, in its order.
 struct Events {
     words: Words,
+    receiver: Receiver,
     heard: mpsc::UnboundedSender<Heard>,
 }
 
@@ -397,7 +420,14 @@ impl EventHandler for Events {
                 return;
             }
             Event::Connected(_) => Heard::Connected,
-            Event::Disconnected(ended) => Heard::Disconnected(ended.reason.to_string()),
+            Event::Disconnected(ended) => {
+                self.receiver.connection_ended();
+                Heard::Disconnected(ended.reason.to_string())
+            }
+            Event::OfflineSyncCompleted(_) => {
+                self.receiver.all_came();
+                return;
+            }
             Event::GroupUpdate(update) => Heard::Group(Box::new(update.clone())),
             Event::Messages(batch) => {
                 for item in batch.iter().filter(|item| item.info.unavailable_request_id.is_some()) {

@@ -180,6 +180,10 @@ struct State {
     holds: bool,
     /// The chats that are no groups.
     strangers: Vec<String>,
+    /// The chats of which no message can be stored.
+    full: Vec<String>,
+    /// What was accepted, in its order: chat and id, each once.
+    kept: Vec<(String, String)>,
 }
 
 impl Host {
@@ -211,6 +215,22 @@ impl Host {
     /// A chat is no group of the host's.
     pub(crate) fn unregister(&self, chat: &str) {
         self.shared.lock().strangers.push(chat.to_owned());
+    }
+
+    /// From now on no message of a chat can be stored.
+    pub(crate) fn cannot_store(&self, chat: &str) {
+        self.shared.lock().full.push(chat.to_owned());
+    }
+
+    /// From now on all can be.
+    pub(crate) fn can_store(&self) {
+        self.shared.lock().full.clear();
+    }
+
+    /// The ids of the messages of a chat that were accepted, in the order in which each was for the first time.
+    pub(crate) fn kept(&self, chat: &str) -> Vec<String> {
+        let state = self.shared.lock();
+        state.kept.iter().filter(|(of, _)| of == chat).map(|(_, id)| id.clone()).collect()
     }
 
     pub(crate) fn say(&self, line: Value) {
@@ -273,6 +293,24 @@ impl Shared {
     }
 }
 
+impl State {
+    /// What a bridge is told of a message.
+    fn taken(&mut self, message: &Value) -> Option<Value> {
+        let text = |key: &str| message[key].as_str().unwrap().to_owned();
+        let (chat, id) = (text("chat"), text("id"));
+        if self.holds {
+            return None;
+        }
+        if self.full.contains(&chat) {
+            return Some(json!({"type": "error", "reason": "the disk is full", "chat": chat, "id": id, "retry": true}));
+        }
+        if !self.kept.iter().any(|(in_chat, kept)| *in_chat == chat && *kept == id) {
+            self.kept.push((chat, id));
+        }
+        Some(accepted(message))
+    }
+}
+
 async fn serve(stream: UnixStream, shared: &Shared) {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
@@ -290,7 +328,7 @@ async fn serve(stream: UnixStream, shared: &Shared) {
                         let files = json!({"folder": "files/arriving", "max_bytes": 1 << 20, "max_per_message": 10});
                         Some(json!({"type": "welcome", "protocol": 1, "host": "a test", "max_line_bytes": 1 << 20, "files": files, "answers": ["is_registered"]}))
                     }
-                    Some("message") if !shared.lock().holds => Some(accepted(&line)),
+                    Some("message") => shared.lock().taken(&line),
                     Some("is_registered") => {
                         let registered = !shared.lock().strangers.iter().any(|chat| line["chat"] == *chat);
                         Some(json!({"type": "registered", "chat": line["chat"], "registered": registered}))
