@@ -31,7 +31,7 @@ use std::{
 
 use nanoclaw_core::{
     channel::SendError,
-    delivery::DeliveryKey,
+    delivery::{Answered, DeliveryKey},
     mailbox::Mailbox,
     message::{InboundMessage, Seq, Wakes},
     orchestrator::{Notice, Receipt},
@@ -158,6 +158,15 @@ async fn f1_f6_a_crashing_agent_is_tried_again_and_then_the_chat_is_told() {
     house.shown_last_containing("code 3: cannot find my glasses").await;
     assert_eq!(house.store.unanswered(&folder("main")).await.unwrap(), 0, "given up, not waiting");
     assert_eq!(house.runtime.specs().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_something_was_given_up_is_told_where_its_answer_would_have_stood() {
+    let house = House::new(async |_: Agent| Exit::Code(3)).await;
+    let asked = InboundMessage { thread: Some("7".parse().unwrap()), ..house.message("test:main", "in a topic") };
+    house.orchestrator.inbox().accept(asked.clone()).await.unwrap();
+    house.shown_last_containing("code 3").await;
+    assert_eq!(house.channel.deliveries().pop().unwrap().answered, Answered::to(&asked, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
 //! Giving up: what was tried in vain is set aside, with a word to its chat, so that the group can go on with the rest.
 
 use crate::{
-    delivery::{DeliveryKey, NewDelivery},
+    delivery::{Answered, Answers, DeliveryKey, NewDelivery},
     group::Group,
-    message::Seq,
+    message::{Seq, Wakes},
     orchestrator::{Notice, event::Event, run::RunContext, telling::of_given_up},
     store::{GiveUp, SetAside, SetAsideState, StoreError},
     time::Timestamp,
@@ -44,14 +44,12 @@ async fn set_aside(
     let mut messages = context.store.messages_after(folder, Seq::ZERO, MOST_TOLD_OF).await?;
     messages.retain(|stored| stored.seq <= through);
     let text = of_given_up(folder, through, &messages, reason);
+    // Where an answer would have gone.
+    let asked = messages.iter().rev().find(|stored| stored.wakes == Wakes::Yes);
+    let answers = asked.map(|stored| Answers::Message(Answered::to(&stored.message, true)));
     let run = context.store.runs(Some(folder), 1).await?.first().map(|run| run.id.number);
-    let notice = NewDelivery {
-        key: DeliveryKey::gave_up(folder, through),
-        chat: group.chat.clone(),
-        text,
-        file: None,
-        answers: None,
-    };
+    let notice =
+        NewDelivery { key: DeliveryKey::gave_up(folder, through), chat: group.chat.clone(), text, file: None, answers };
     let (reason, state) = (reason.to_owned(), SetAsideState::Kept);
     let given_up = GiveUp { through, reason, run, state, notice: Some(notice) };
     context.store.give_up(folder, &given_up, Timestamp::now()).await
