@@ -8,7 +8,7 @@
 mod programs;
 mod support;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use nanoclaw_core::runtime::ContainerRuntime as _;
 use nanoclaw_fakes::kill::{self, Fault, On, Plan, Row};
@@ -33,6 +33,20 @@ const TELLING: [&str; 14] = [
     "store.recover.after",
 ];
 
+/// The same for tasks: kept and told, moved, claimed and begun, begun and answered, answered and ended.
+const TELLING_OF_TASKS: [&str; 10] = [
+    "tasks.add.after",
+    "tasks.change.after",
+    "tasks.claim.before",
+    "tasks.claim.after",
+    "tasks.fire_now.after",
+    "tasks.begin.after",
+    "store.commit_block.after",
+    "tasks.end.before",
+    "tasks.end.after",
+    "tasks.running.after",
+];
+
 /// A plan for a minute at most; `None` where there is no sandbox.
 fn short(folder: &tempfile::TempDir) -> Option<Plan> {
     let settings =
@@ -44,6 +58,10 @@ fn short(folder: &tempfile::TempDir) -> Option<Plan> {
     Some(Plan {
         groups: 6,
         messages: 15,
+        due_times: 40,
+        // These take minutes.
+        intervals: 0,
+        away: Duration::ZERO,
         cap: 3,
         kills: 8,
         points: TELLING.map(str::to_owned).to_vec(),
@@ -80,4 +98,25 @@ fn nothing_is_lost_or_said_twice_when_the_host_dies_at_any_time() {
     let folder = support::scratch();
     let Some(plan) = short(&folder) else { return };
     assert!(row(&plan, Fault::Kill).kills >= plan.kills);
+}
+
+#[test]
+fn each_due_time_fires_once_when_the_host_dies_at_a_telling_point_of_a_task() {
+    let folder = support::scratch();
+    let Some(plan) = short(&folder) else { return };
+    let points = TELLING_OF_TASKS.map(str::to_owned).to_vec();
+    let row = row(&Plan { points, ..plan }, Fault::TaskFailpoints);
+    assert_eq!(row.not_passed, Vec::<String>::new());
+    assert_eq!(row.kills, TELLING_OF_TASKS.len() as u64);
+    assert!(row.tasks.is_some_and(|tasks| tasks.done >= row.kills), "a task was done in most lives");
+}
+
+#[test]
+fn each_due_time_fires_once_when_the_host_dies_at_any_time() {
+    let folder = support::scratch();
+    let Some(plan) = short(&folder) else { return };
+    let row = row(&plan, Fault::TaskKill);
+    assert!(row.kills >= plan.kills);
+    // Some of the times that were asked for take the place of others.
+    assert!(row.tasks.is_some_and(|tasks| tasks.done >= plan.due_times as u64 / 2), "most were done");
 }

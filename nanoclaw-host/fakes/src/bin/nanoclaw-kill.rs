@@ -43,6 +43,9 @@ struct Arguments {
     /// How many messages are said in each group
     #[arg(long, default_value_t = 50)]
     messages: usize,
+    /// How many due times people ask for in the row of tasks with kills at random times
+    #[arg(long, default_value_t = 1000)]
+    due_times: usize,
     /// How many containers there are at once
     #[arg(long, default_value_t = 5)]
     cap: usize,
@@ -110,6 +113,7 @@ fn plan(on: On, program: &Path, folder: &Path, arguments: &Arguments) -> Plan {
     Plan {
         groups: arguments.groups,
         messages: arguments.messages,
+        due_times: arguments.due_times,
         cap: arguments.cap,
         kills: arguments.kills.unwrap_or(full.kills),
         points: arguments.point.clone(),
@@ -182,9 +186,9 @@ fn show(card: &Scorecard) -> std::process::ExitCode {
 }
 
 fn faults(named: &[Fault]) -> Vec<Fault> {
-    use Fault::{Channel, Containers, Disk, Engine, Failpoints, Freeze, Kill, Restart};
+    use Fault::{Channel, Containers, Disk, Engine, Failpoints, Freeze, Kill, Restart, TaskFailpoints, TaskKill};
     match named {
-        [] => vec![Failpoints, Kill, Restart, Containers, Engine, Disk, Channel, Freeze],
+        [] => vec![Failpoints, Kill, Restart, Containers, Engine, Disk, Channel, Freeze, TaskFailpoints, TaskKill],
         some => some.to_vec(),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Repeats,
-    workload::{Learnt, Line, ODD_CHAT, Odd, PREFIX, Place, chat_id},
+    workload::{Learnt, Line, ODD_CHAT, Odd, PREFIX, Place, TaskName, chat_id},
 };
 use crate::kill::Chance;
 
@@ -20,6 +20,8 @@ const GAVE_UP_KEY: &str = "gave-up/";
 pub struct Ledger {
     chats: Vec<Chat>,
     odd: Vec<OddMessage>,
+    /// How many answers of each task were shown, each key counted once.
+    task_answers: BTreeMap<TaskName, u64>,
     repeats: Repeats,
     /// Counts what happens, so that of two things it is known which was first.
     clock: u64,
@@ -125,6 +127,9 @@ pub struct Tally {
     /// Ends that were told once more.
     #[serde(default)]
     pub odd_duplicated: u64,
+    /// Answers of scheduled tasks that were shown.
+    #[serde(default)]
+    pub task_answers: u64,
     /// Shown texts that answer no message.
     pub other_texts: Vec<String>,
     /// What the host said about its troubles.
@@ -171,7 +176,7 @@ impl Tally {
 
     /// Rises as long as something gets on.
     pub(crate) fn progress(&self) -> u64 {
-        self.accepted + self.answered + self.asked_shown + self.asked_refused + self.odd_ended
+        self.accepted + self.answered + self.asked_shown + self.asked_refused + self.odd_ended + self.task_answers
     }
 
     /// Adds another service's numbers.
@@ -194,6 +199,7 @@ impl Tally {
         self.odd += other.odd;
         self.odd_ended += other.odd_ended;
         self.odd_duplicated += other.odd_duplicated;
+        self.task_answers += other.task_answers;
         self.other_texts.extend(other.other_texts);
         self.notices.extend(other.notices);
         self.refused.extend(other.refused);
@@ -219,6 +225,7 @@ impl Ledger {
         Self {
             chats: (0..chats).map(chat).collect(),
             odd: Vec::new(),
+            task_answers: BTreeMap::new(),
             repeats,
             clock: 0,
             shown: BTreeMap::new(),
@@ -372,6 +379,11 @@ impl Ledger {
                 let message = self.odd.get_mut(number).filter(|message| chat == ODD_CHAT && message.odd == Odd::Awaits);
                 return message.map(|message| message.ended += 1).is_some();
             }
+            Line::Done(task) => {
+                let is_its_chat = chat == chat_id(task.chat);
+                *self.task_answers.entry(task).or_default() += u64::from(is_its_chat);
+                return is_its_chat;
+            }
         };
         let message = self.chats.get_mut(place.chat).and_then(|chat| chat.messages.get_mut(place.number));
         let Some(message) = message else { return false };
@@ -399,6 +411,11 @@ impl Ledger {
         true
     }
 
+    /// How many answers of each task were shown.
+    pub(super) fn task_answers(&self) -> BTreeMap<TaskName, u64> {
+        self.task_answers.clone()
+    }
+
     pub(super) fn tally(&self) -> Tally {
         let all = || self.chats.iter().flat_map(|chat| &chat.messages[..chat.said]);
         let count = |of: &dyn Fn(&Message) -> bool| all().filter(|message| of(message)).count() as u64;
@@ -424,6 +441,7 @@ impl Ledger {
             odd: self.odd.len() as u64,
             odd_ended: self.odd.iter().filter(|message| message.ended > 0).count() as u64,
             odd_duplicated: self.odd.iter().map(|message| message.ended.saturating_sub(1)).sum(),
+            task_answers: self.task_answers.values().sum(),
             other_texts: self.other_texts.clone(),
             notices: self.notices.clone(),
             refused: self.refused.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
@@ -518,6 +536,17 @@ mod tests {
         assert_eq!((ledger.tally().asked_duplicated, ledger.tally().asked_again), (0, 1));
         ledger.show("request/g/3/b.json", "kill:0", shown);
         assert_eq!((ledger.tally().asked_duplicated, ledger.tally().asked_again), (1, 1));
+    }
+
+    #[test]
+    fn answers_of_tasks_are_counted_in_their_own_chat_and_once_for_each_key() {
+        let mut ledger = said(2, 1);
+        for key in ["reply/g/1/1", "reply/g/1/1", "reply/g/2/1"] {
+            ledger.show(key, "kill:1", "heard g1-t7");
+        }
+        assert_eq!(ledger.task_answers(), [(TaskName { chat: 1, number: 7 }, 2)].into());
+        ledger.show("reply/g/3/1", "kill:0", "heard g1-t7");
+        assert_eq!((ledger.tally().task_answers, ledger.tally().other_texts.len()), (2, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod ledger;
 mod workload;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +21,7 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 pub use ledger::{Ledger, Tally};
 pub use workload::Odd;
-pub(crate) use workload::{ODD_CHAT, chat_id};
+pub(crate) use workload::{ODD_CHAT, TaskName, chat_id};
 
 /// How the service behaves.
 #[derive(Debug, Clone)]
@@ -110,6 +111,11 @@ impl ChatService {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.shared.ledger().tally()
+    }
+
+    /// How many answers of each task were shown, each key counted once.
+    pub(crate) fn task_answers(&self) -> BTreeMap<TaskName, u64> {
+        self.shared.ledger().task_answers()
     }
 
     /// Stops, or goes on, reading what the host says.

@@ -55,6 +55,27 @@ impl Place {
     }
 }
 
+/// A scheduled task: in whose chat it answers, and its number, which no other has. It is its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskName {
+    pub(crate) chat: usize,
+    pub(crate) number: usize,
+}
+
+impl TaskName {
+    /// Reads it back; `None` when it is none.
+    pub(crate) fn read(name: &str) -> Option<Self> {
+        let (chat, number) = name.strip_prefix('g')?.split_once("-t")?;
+        Some(Self { chat: chat.parse().ok()?, number: number.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for TaskName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "g{}-t{}", self.chat, self.number)
+    }
+}
+
 /// A message that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Odd {
@@ -90,6 +111,8 @@ pub(super) enum Line {
     Learnt(Place, Learnt),
     /// The answer to an odd message that waited for its file.
     Found(usize),
+    /// What the agent says that did a task.
+    Done(TaskName),
 }
 
 /// What an agent learnt of what it asked for.
@@ -108,7 +131,7 @@ impl Line {
     pub(super) fn read(line: &str) -> Option<Self> {
         let place = |name: &str| Place::named(name);
         if let Some(name) = line.strip_prefix("heard ") {
-            return place(name).map(Self::Heard);
+            return place(name).map(Self::Heard).or_else(|| TaskName::read(name).map(Self::Done));
         }
         if let Some(name) = line.strip_prefix("asked ").and_then(place) {
             return Some(Self::Asked(name));
@@ -149,6 +172,7 @@ mod tests {
         for (line, read) in [
             ("heard g2-m19", Line::Heard(place)),
             ("asked g2-m19", Line::Asked(place)),
+            ("heard g2-t7", Line::Done(TaskName { chat: 2, number: 7 })),
             ("sent asked g2-m19: stored for delivery to kill:2", Line::Learnt(place, Learnt::Taken)),
             ("refused to send asked g2-m19: not yours", Line::Learnt(place, Learnt::NotTaken)),
             ("cannot ask the host to send asked g2-m19: no room: no room", Line::Learnt(place, Learnt::NotTaken)),

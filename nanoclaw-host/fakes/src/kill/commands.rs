@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{
     house::{House, ODD_FOLDER},
     lives::is_call,
+    tasks::FIRST_TASK,
 };
 
 /// Commands; [`ODD`] stands for the names of the odd group's turns that are set aside.
@@ -23,7 +24,7 @@ const LOOK_AT_GROUPS: Commands = &[
 const LOOK_AT_OUTBOX: Commands = &[&["outbox", "list", "--all"], &["outbox", "show", "1"], &["outbox", "retry", "1"]];
 const LOOK_AT_TURNS: Commands = &[&["turns", "list"], &["turns", "show", ODD], &["turns", "drop", ODD]];
 /// Points that are passed when somebody gives a command.
-const BY_COMMAND: [(&str, Commands); 15] = [
+const BY_COMMAND: [(&str, Commands); 20] = [
     ("store.chats", LOOK_AT_GROUPS),
     ("store.groups", LOOK_AT_GROUPS),
     ("store.add_group", LOOK_AT_GROUPS),
@@ -39,6 +40,11 @@ const BY_COMMAND: [(&str, Commands); 15] = [
     ("store.resolve_set_aside", LOOK_AT_TURNS),
     ("store.messages_between", LOOK_AT_TURNS),
     ("store.turns", LOOK_AT_TURNS),
+    ("tasks.add", &[&["tasks", "add", "kill:0", "--when", "in 24h", "this is not due any more in a round"]]),
+    ("tasks.list", &[&["tasks", "list"]]),
+    ("tasks.change", &[&["tasks", "pause", FIRST_TASK], &["tasks", "resume", FIRST_TASK]]),
+    ("tasks.fire_now", &[&["tasks", "run", FIRST_TASK]]),
+    ("tasks.firings", &[&["tasks", "log", FIRST_TASK]]),
 ];
 /// How soon people look again.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -23,6 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const ODD_FOLDER: &str = "odd";
 
 /// A home with its groups.
+#[derive(Clone)]
 pub(super) struct House {
     program: PathBuf,
     on: On,

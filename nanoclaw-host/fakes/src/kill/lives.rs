@@ -10,12 +10,13 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use super::{
-    Plan, Row,
+    Fault, LEAST_ROUNDS, Plan, Row,
     commands::people,
     house::{Host, PATIENCE, was_killed},
     round::Round,
+    tasks::Scheduled,
 };
-use crate::chat_service::{Odd, Repeats};
+use crate::chat_service::{Odd, Repeats, TaskName};
 
 /// Points that are passed when a message fails.
 const BY_ODD_MESSAGES: [(&str, Odd); 5] = [
@@ -37,6 +38,12 @@ const AFTER_ANOTHER: [(&str, &str); 5] = [
     ("store.turns", "store.commit_block.before"),
 ];
 
+/// How the names of the points begin that are passed for tasks alone.
+const TASK_POINTS: &str = "tasks.";
+/// The calls that are made for a task's run as for any other.
+const FOR_ANY_RUN: [&str; 6] =
+    ["store.open_run", "store.open_runs", "launcher.prepare", "runtime.start", "store.commit_block", "store.close_run"];
+
 /// A host that has answered everything passes few points any more; after this long it is no longer waited for.
 const AT_REST: Duration = Duration::from_millis(300);
 /// The longest life of a host that is to kill itself.
@@ -49,8 +56,9 @@ pub(super) struct Points {
 }
 
 impl Points {
-    /// All that the program under test has, or those of the plan; each at its first passing, then each at its second, …
-    pub(super) async fn of(plan: &Plan) -> anyhow::Result<Self> {
+    /// All that the program under test has and that are passed under this fault, or those of the plan; each at its first
+    /// passing, then each at its second, …
+    pub(super) async fn of(plan: &Plan, fault: Fault) -> anyhow::Result<Self> {
         let output = tokio::process::Command::new(&plan.program).arg("failpoints").output().await?;
         let known = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
@@ -59,7 +67,7 @@ impl Points {
             plan.program.display()
         );
         let points: Vec<&str> = match plan.points.is_empty() {
-            true => known.lines().collect(),
+            true => known.lines().filter(|point| is_passed_under(fault, point)).collect(),
             false => plan.points.iter().map(String::as_str).collect(),
         };
         let passings = (1..=plan.passings).map(|passing| 2 * passing - 1);
@@ -86,6 +94,12 @@ impl Points {
     }
 }
 
+/// Whether a row of this fault dies at the point.
+fn is_passed_under(fault: Fault, point: &str) -> bool {
+    let for_tasks = point.starts_with(TASK_POINTS);
+    if fault.has_tasks() { for_tasks || FOR_ANY_RUN.iter().any(|call| is_call(point, call)) } else { !for_tasks }
+}
+
 /// Lives in which the host kills itself at a failpoint, until all is said in this round.
 pub(super) async fn failpoints(round: &mut Round, points: &mut Points, row: &mut Row) -> anyhow::Result<()> {
     let mut after_another = None;
@@ -107,11 +121,15 @@ pub(super) async fn failpoints(round: &mut Round, points: &mut Points, row: &mut
         if let Some((_, odd)) = BY_ODD_MESSAGES.iter().find(|(call, _)| is_call(&point, call)) {
             round.service.say_odd(*odd);
         }
+        let due = match &mut round.tasks {
+            Some(tasks) => tasks.ask_unattended().await?,
+            None => Vec::new(),
+        };
         let kill_at = format!("{point}:{passing}");
         let mut host = round.house.start(Some(&kill_at))?;
         // A command that finds no host works on the home by itself, and no host can start meanwhile.
         let (is_ready, ready) = watch::channel(false);
-        let (died, ()) = tokio::join!(life(round, &mut host, is_ready, row), people(&round.house, ready, &point));
+        let (died, ()) = tokio::join!(life(round, &mut host, &due, is_ready, row), people(&round.house, ready, &point));
         round.died = None;
         let died = died?;
         round.mend_odd()?;
@@ -139,8 +157,14 @@ pub(super) async fn failpoints(round: &mut Round, points: &mut Points, row: &mut
     Ok(())
 }
 
-/// One life: whether the host killed itself before everything that was said was answered.
-async fn life(round: &Round, host: &mut Host, is_ready: watch::Sender<bool>, row: &mut Row) -> anyhow::Result<bool> {
+/// One life: whether the host killed itself before everything that was said was answered, and these tasks were done.
+async fn life(
+    round: &Round,
+    host: &mut Host,
+    due: &[TaskName],
+    is_ready: watch::Sender<bool>,
+    row: &mut Row,
+) -> anyhow::Result<bool> {
     let deadline = Instant::now() + LONGEST_LIFE;
     if let Some(ready) = host.ready().await? {
         is_ready.send_replace(true);
@@ -152,7 +176,9 @@ async fn life(round: &Round, host: &mut Host, is_ready: watch::Sender<bool>, row
             ensure!(was_killed(status), "a host ended by itself with {status}; see {}", round.log());
             return Ok(true);
         }
-        let since = match round.service.tally().is_settled() {
+        let answers = round.service.task_answers();
+        let done = due.iter().all(|task| answers.contains_key(task));
+        let since = match done && round.service.tally().is_settled() {
             true => *rests_since.get_or_insert_with(Instant::now),
             false => {
                 rests_since = None;
@@ -174,10 +200,43 @@ pub(super) fn is_call(point: &str, call: &str) -> bool {
 pub(super) async fn random_kills(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
     while !round.service.all_said() {
         round.service.say(round.plan.said_at_a_time());
-        let host = random_life(round, row).await?;
-        host.kill().await?;
-        round.died = Some(Instant::now());
-        row.kills += 1;
+        random_life(round, &watch::Sender::new(false), row).await?;
+    }
+    Ok(())
+}
+
+/// The same while tasks are due, until all of those are asked for as well.
+pub(super) async fn random_kills_with_tasks(round: &mut Round, row: &mut Row) -> anyhow::Result<()> {
+    let mut tasks = round.tasks.take().context("a round of this fault has tasks")?;
+    let done = kills_around(round, &mut tasks, row).await;
+    round.tasks = Some(tasks);
+    done
+}
+
+async fn kills_around(round: &mut Round, tasks: &mut Scheduled, row: &mut Row) -> anyhow::Result<()> {
+    let all = tasks.left();
+    let kills = usize::try_from(round.plan.kills.div_ceil(LEAST_ROUNDS.into())).unwrap_or(usize::MAX);
+    let at_a_time = all.div_ceil(kills.max(1)).max(1);
+    let mut away = Some(round.plan.away).filter(|away| !away.is_zero());
+    while !round.service.all_said() || tasks.left() > 0 {
+        round.service.say(round.plan.said_at_a_time());
+        let (is_ready, ready) = watch::channel(false);
+        let life = async {
+            let lived = random_life(round, &is_ready, row).await;
+            drop(is_ready);
+            lived
+        };
+        let (lived, asked) = tokio::join!(life, tasks.ask(at_a_time, ready));
+        lived?;
+        asked?;
+        if tasks.left() <= all / 2
+            && let Some(away) = away.take()
+        {
+            tasks.ask_unattended().await?;
+            tokio::time::sleep(away).await;
+            // That nobody started it is not the next host's time to get ready.
+            round.died = None;
+        }
     }
     Ok(())
 }
@@ -197,8 +256,8 @@ pub(super) async fn restarts(round: &mut Round, row: &mut Row) -> anyhow::Result
     Ok(())
 }
 
-/// A host after a random time; half of them are killed soon after they are ready.
-async fn random_life(round: &mut Round, row: &mut Row) -> anyhow::Result<Host> {
+/// A life that `kill -9` ends after a random time; some of them while the host starts. `is_ready` is told when it is ready.
+async fn random_life(round: &mut Round, is_ready: &watch::Sender<bool>, row: &mut Row) -> anyhow::Result<()> {
     let mut host = round.house.start(None)?;
     let lives = match round.chance.below(4) {
         // While it starts.
@@ -208,10 +267,14 @@ async fn random_life(round: &mut Round, row: &mut Row) -> anyhow::Result<Host> {
             let ready =
                 host.ready().await?.with_context(|| format!("a host ended at its start; see {}", round.log()))?;
             round.note_ready(ready, row);
+            is_ready.send_replace(true);
             round.chance.up_to_ms(round.longest_life_ms)
         }
     };
     tokio::time::sleep(lives).await;
     ensure!(!host.has_ended(), "a host ended by itself; see {}", round.log());
-    Ok(host)
+    host.kill().await?;
+    round.died = Some(Instant::now());
+    row.kills += 1;
+    Ok(())
 }

@@ -6,15 +6,17 @@
 //!
 //! * `house`: a home, and the program in it;  * `engine`: a Docker daemon of its own;
 //! * `lives`: faults that end the host;  * `commands`: what people do meanwhile;  * `troubles`: faults that the host lives through;
-//! * `report`: the table.
+//! * `tasks`: what people schedule, in the rows that have tasks;  * `due_times`: what became of it;  * `report`: the tables.
 
 mod chance;
 mod commands;
+mod due_times;
 mod engine;
 mod house;
 mod lives;
 mod report;
 mod round;
+mod tasks;
 mod troubles;
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -23,6 +25,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 pub use chance::Chance;
+pub use due_times::TaskTally;
 pub use engine::Engine;
 pub use report::{Scorecard, scorecard};
 
@@ -68,6 +71,10 @@ pub enum Fault {
     Channel,
     /// The host is stopped by SIGSTOP for a while.
     Freeze,
+    /// The host kills itself at each failpoint that is passed for tasks, while tasks are due.
+    TaskFailpoints,
+    /// The host is killed at random times, while tasks are due.
+    TaskKill,
 }
 
 impl Fault {
@@ -83,7 +90,15 @@ impl Fault {
             Self::Disk => "disk full, also with kill -9",
             Self::Channel => "chat service reads nothing",
             Self::Freeze => "host frozen (SIGSTOP)",
+            Self::TaskFailpoints => "kill -9 at every failpoint of tasks",
+            Self::TaskKill => "kill -9 at random times, tasks due",
         }
+    }
+
+    /// Whether people schedule tasks meanwhile.
+    #[must_use]
+    pub fn has_tasks(self) -> bool {
+        matches!(self, Self::TaskFailpoints | Self::TaskKill)
     }
 
     /// Whether it can happen on a runtime.
@@ -104,6 +119,14 @@ pub struct Plan {
     pub groups: usize,
     /// Messages of each group.
     pub messages: usize,
+    /// In rows with tasks: how many due times people ask for, beside those of intervals, in all rounds of a row that is not one of
+    /// failpoints. Some of them take the place of others before those came.
+    pub due_times: usize,
+    /// In those rows: how many tasks of a round are due every minute or two.
+    pub intervals: usize,
+    /// In those rows: how long no host is there in the middle of a round. Longer than a minute, so that due times are missed
+    /// for good; nobody waits when it is zero.
+    pub away: Duration,
     /// Containers at once.
     pub cap: usize,
     /// How often a row's fault is to happen at least.
@@ -134,6 +157,9 @@ impl Plan {
             folder,
             groups: 20,
             messages: 50,
+            due_times: 1000,
+            intervals: 20,
+            away: Duration::from_secs(125),
             cap: 5,
             kills,
             points: Vec::new(),
@@ -164,6 +190,9 @@ pub struct Row {
     pub rounds: u32,
     /// What became of the messages.
     pub tally: Tally,
+    /// What became of the tasks, in a row that has some.
+    #[serde(default)]
+    pub tasks: Option<TaskTally>,
     /// From the death of each host to the line with which the next one says that it is ready, in ms.
     pub ready_ms: Vec<f64>,
     /// Containers that a host took over from the one before it.
@@ -181,7 +210,7 @@ impl Row {
     /// Whether nothing was lost, doubled or stuck.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.tally.is_clean() && self.troubles.is_empty()
+        self.tally.is_clean() && self.tasks.as_ref().is_none_or(TaskTally::is_clean) && self.troubles.is_empty()
     }
 }
 
@@ -203,6 +232,7 @@ pub async fn row(
         kills: 0,
         rounds: 0,
         tally: Tally::default(),
+        tasks: None,
         ready_ms: Vec::new(),
         adopted: 0,
         not_passed: Vec::new(),
@@ -210,7 +240,7 @@ pub async fn row(
         seconds: 0.0,
     };
     let mut points = match fault {
-        Fault::Failpoints => lives::Points::of(plan).await?,
+        Fault::Failpoints | Fault::TaskFailpoints => lives::Points::of(plan, fault).await?,
         _ => lives::Points::default(),
     };
     loop {
@@ -219,8 +249,9 @@ pub async fn row(
         let mut round = Round::begin(plan, on, engine.as_ref(), &name, fault, row.rounds).await?;
         let before = row.kills;
         let done = match fault {
-            Fault::Failpoints => lives::failpoints(&mut round, &mut points, &mut row).await,
+            Fault::Failpoints | Fault::TaskFailpoints => lives::failpoints(&mut round, &mut points, &mut row).await,
             Fault::Kill => lives::random_kills(&mut round, &mut row).await,
+            Fault::TaskKill => lives::random_kills_with_tasks(&mut round, &mut row).await,
             Fault::Restart => lives::restarts(&mut round, &mut row).await,
             Fault::Containers => troubles::containers(&mut round, engine.as_ref(), &mut row).await,
             Fault::Engine => troubles::engine(&mut round, engine.as_mut().context("needs Docker")?, &mut row).await,
@@ -241,9 +272,14 @@ pub async fn row(
             "{name}: {kills} kills, {} said, {} answered, {} doubled, {} sent again",
             tally.said, tally.answered, tally.duplicated, tally.sent_again
         ));
+        if let Some(TaskTally { due, done, given_up, lost, doubled, runs, .. }) = &row.tasks {
+            say(&format!(
+                "  due times until now: {due}, {done} done, {given_up} given up, {lost} lost, {doubled} doubled, {runs} runs"
+            ));
+        }
         row.tally.add(tally);
         let enough = match fault {
-            Fault::Failpoints => points.is_done(),
+            Fault::Failpoints | Fault::TaskFailpoints => points.is_done(),
             // With both kinds of services; and a fault that stopped happening is not waited for.
             _ => (row.kills >= plan.kills && row.rounds >= LEAST_ROUNDS) || kills == 0,
         };

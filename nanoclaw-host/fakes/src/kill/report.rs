@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Row};
+use super::{Plan, Row, TaskTally};
 use crate::chat_service::Tally;
 
 /// What a column counts in a row.
@@ -25,6 +25,29 @@ const COUNTS: [(&str, Count); 13] = [
     ("known to be shown", |row| row.tally.sent_again + row.tally.found),
     ("out of order", |row| row.tally.out_of_order),
     ("adopted", |row| row.adopted),
+];
+
+/// What a column counts in a row with tasks.
+type TaskCount = fn(&Row, &TaskTally) -> u64;
+
+/// The columns of rows with tasks.
+const TASK_COUNTS: [(&str, TaskCount); 16] = [
+    ("kills", |row, _| row.kills),
+    ("tasks", |_, tasks| tasks.tasks),
+    ("due times", |_, tasks| tasks.due),
+    ("done", |_, tasks| tasks.done),
+    ("silently", |_, tasks| tasks.silent),
+    ("missed", |_, tasks| tasks.missed),
+    ("stood for", |_, tasks| tasks.stood_for),
+    ("too early", |_, tasks| tasks.overlapped),
+    ("given up", |_, tasks| tasks.given_up),
+    ("runs", |_, tasks| tasks.runs),
+    ("lost", |_, tasks| tasks.lost),
+    ("doubled", |_, tasks| tasks.doubled),
+    ("messages in", |row, _| row.tally.said),
+    ("answered", |row, _| row.tally.answered),
+    ("messages lost", |row, _| row.tally.lost()),
+    ("shown twice", |row, _| row.tally.duplicated),
 ];
 
 /// All rows, with what was needed to make them.
@@ -62,23 +85,40 @@ impl Scorecard {
         self.rows.iter().all(Row::is_clean)
     }
 
-    /// The table.
+    /// The tables.
     #[must_use]
     pub fn table(&self) -> String {
+        format!("{}\n{}", self.messages_table(), self.tasks_table())
+    }
+
+    /// The table of the rows without tasks.
+    fn messages_table(&self) -> String {
+        let rows = || self.rows.iter().filter(|row| row.tasks.is_none());
         let heads: Vec<&str> = COUNTS.iter().map(|(head, _)| *head).collect();
         let mut text = format!("| fault | runtime | {} | dead to ready, ms: p50, p99 |\n", heads.join(" | "));
         let _ = writeln!(text, "| --- | --- |{} ---: |", " ---: |".repeat(COUNTS.len()));
-        for row in &self.rows {
-            let ready = match row.ready_ms.as_slice() {
-                [] => "–".to_owned(),
-                some => format!("{:.0}, {:.0}", quantile(some, 0.5), quantile(some, 0.99)),
-            };
+        for row in rows() {
+            let ready = ready(row);
             let counts: Vec<String> = COUNTS.iter().map(|(_, count)| count(row).to_string()).collect();
             let _ = writeln!(text, "| {} | {} | {} | {ready} |", row.fault.describe(), row.runtime, counts.join(" | "));
         }
-        let sum = |count: Count| self.rows.iter().map(count).sum::<u64>();
+        let sum = |count: Count| rows().map(count).sum::<u64>();
         let sums: Vec<String> = COUNTS.iter().map(|(_, count)| format!("**{}**", sum(*count))).collect();
         let _ = writeln!(text, "| **all** | | {} | |", sums.join(" | "));
+        text
+    }
+
+    /// The table of the rows with tasks.
+    fn tasks_table(&self) -> String {
+        let heads: Vec<&str> = TASK_COUNTS.iter().map(|(head, _)| *head).collect();
+        let mut text = format!("| fault | runtime | {} | dead to ready, ms: p50, p99 |\n", heads.join(" | "));
+        let _ = writeln!(text, "| --- | --- |{} ---: |", " ---: |".repeat(TASK_COUNTS.len()));
+        for row in &self.rows {
+            let Some(tasks) = &row.tasks else { continue };
+            let counts: Vec<String> = TASK_COUNTS.iter().map(|(_, count)| count(row, tasks).to_string()).collect();
+            let (fault, counts, ready) = (row.fault.describe(), counts.join(" | "), ready(row));
+            let _ = writeln!(text, "| {fault} | {} | {counts} | {ready} |", row.runtime);
+        }
         text
     }
 
@@ -98,8 +138,11 @@ impl Scorecard {
              asked for shown, once, and a host that is started after that must say nothing more. Each row takes two such homes or more.\n\n",
             self.messages, self.groups, self.cap,
         );
-        page.push_str(&self.table());
+        page.push_str(&self.messages_table());
         page.push_str(EXPLAINED);
+        page.push_str(ABOUT_TASKS);
+        page.push_str(&self.tasks_table());
+        page.push_str(TASKS_EXPLAINED);
         let _ = writeln!(page, "\nMachine: {}. The programs are debug builds.", self.machine);
         if let Some(note) = note {
             let _ = writeln!(page, "\n{note}");
@@ -111,17 +154,29 @@ impl Scorecard {
     }
 }
 
+/// How soon hosts were ready again.
+fn ready(row: &Row) -> String {
+    match row.ready_ms.as_slice() {
+        [] => "–".to_owned(),
+        some => format!("{:.0}, {:.0}", quantile(some, 0.5), quantile(some, 0.99)),
+    }
+}
+
 /// What stands below the table about one row.
 fn remarks(row: &Row) -> String {
     let mut text = String::new();
     let of = format!("{} on {}", row.fault.describe(), row.runtime);
     let never: Vec<&str> = row.not_passed.iter().filter_map(|point| point.strip_suffix(":1")).collect();
+    let on = if row.tasks.is_some() { of.clone() } else { row.runtime.to_string() };
     if !never.is_empty() {
-        let _ = writeln!(text, "\nFailpoints that no host passed ({}): `{}`.", row.runtime, never.join("`, `"));
+        let _ = writeln!(text, "\nFailpoints that no host passed ({on}): `{}`.", never.join("`, `"));
     }
     let later = row.not_passed.len() - never.len();
     if later > 0 {
-        let _ = writeln!(text, "\nFailpoints that no host passed as often as asked for ({}): {later}.", row.runtime);
+        let _ = writeln!(text, "\nFailpoints that no host passed as often as asked for ({on}): {later}.");
+    }
+    for wrong in row.tasks.iter().flat_map(|tasks| &tasks.wrong) {
+        let _ = writeln!(text, "\n**{of}**: {wrong}");
     }
     let tally = &row.tally;
     if tally.odd > 0 {
@@ -188,6 +243,31 @@ Some points are beyond the harness. `runtime.probe` and `runtime.ensure_image` a
 not adopted, so that nothing of `runtime.adopt`, `launcher.rejoin` and `store.cursor` is passed there. `store.turns_taken` and \
 `store.delivery_postponed` take moments that the harness does not choose: a host that ends while an agent has a follow-up and has said nothing \
 yet, a bridge that is gone when a send begins.
+";
+
+/// What happens in the rows with tasks.
+const ABOUT_TASKS: &str = "
+## Scheduled tasks
+
+What becomes of due times. In these rows people also schedule tasks by `nanoclaw tasks add`, while a host lives, while it dies and while there is \
+none: tasks that are due once, of which some are moved (`tasks update --when`) while they are at an earlier time and some run beside their times \
+(`tasks run`), and twenty in each home that are due every minute or two. Contexts, catch-up policies and overlap policies are drawn by chance, and \
+every eighth is silent. Messages are said in the same groups meanwhile. In the middle of each home of the second row nobody starts a host for 125 \
+seconds. In the end every time that a command named must be in the record of its task, once, with the outcome that its policies say, and every \
+time that is done must have been said in the chat once. `--fault task-failpoints,task-kill` makes these rows alone, `--due-times N` makes the second \
+longer or shorter.
+
+";
+
+/// What the columns of the rows with tasks mean.
+const TASKS_EXPLAINED: &str = "
+* **due times**: those that came; **done**: the task was run for them, and its answer shown, or (**silently**) kept in the record.
+* **missed**: passed while no host was there, and left out as the task's `skip` says; **stood for**: another time of the task stands for them, as \
+`once` says. **too early**: left out since an earlier time of the task was not done, as its overlap policy says, or since it rested.
+* **given up**: three hosts in a row died while the task ran; its chat was told.
+* **runs**: one for each time that is done or given up, and one more whenever a host died with one.
+* **lost**: a task that was said to be kept and is not, a time that is not in the record, an answer that was not shown. **doubled**: a time or a task \
+that is there twice, an answer beyond one for each time that is done.
 ";
 
 /// The smallest sample that `share` of all are not above.

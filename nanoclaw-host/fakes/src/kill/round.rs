@@ -8,9 +8,11 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use super::{
-    Chance, Fault, On, Plan, Row, STUCK,
+    Chance, Fault, LEAST_ROUNDS, On, Plan, Row, STUCK,
+    due_times::TaskTally,
     engine::Engine,
     house::{Host, House, PATIENCE},
+    tasks::Scheduled,
 };
 use crate::chat_service::{Behaviour, ChatService, Repeats, Tally};
 
@@ -24,6 +26,8 @@ const ADOPTS: &str = "adopting a container that outlived its host";
 pub(super) struct Round {
     pub(super) house: House,
     pub(super) service: ChatService,
+    /// What people schedule; `None` when they do not.
+    pub(super) tasks: Option<Scheduled>,
     /// What its service does with repeats.
     pub(super) repeats: Repeats,
     pub(super) chance: Chance,
@@ -74,12 +78,21 @@ impl Round {
             fails_one_in: 15,
             seed,
         });
-        let longest_life_ms = match on {
-            On::Sandbox => 1200,
-            On::Docker => 2500,
+        let longest_life_ms = match (on, fault.has_tasks()) {
+            (On::Sandbox, false) => 1200,
+            (On::Docker, false) => 2500,
+            // A task whose runs die with three hosts is given up; that is to be rare.
+            (_, true) => 4000,
+        };
+        let tasks = match fault.has_tasks() {
+            true => {
+                let due_times = plan.due_times.div_ceil(LEAST_ROUNDS as usize);
+                Some(Scheduled::begin(&house, plan.groups, due_times, plan.intervals, seed).await?)
+            }
+            false => None,
         };
         let (chance, plan) = (Chance::new(seed), plan.clone());
-        Ok(Self { house, service, repeats, chance, longest_life_ms, plan, died: None, folder, mounted })
+        Ok(Self { house, service, tasks, repeats, chance, longest_life_ms, plan, died: None, folder, mounted })
     }
 
     /// Starts a host that is to live, waits until it is ready, and notes how long that took since the last one died.
@@ -106,13 +119,14 @@ impl Round {
             row.troubles.push(format!("{name}: {error:#}"));
         }
         let tally = self.service.tally();
+        let tasks_are_clean = row.tasks.as_ref().is_none_or(TaskTally::is_clean);
         let log = std::fs::read_to_string(self.house.log()).unwrap_or_default();
         row.adopted += log.lines().filter(|line| line.contains(ADOPTS)).count() as u64;
         if self.mounted {
             let _ = std::process::Command::new("umount").arg("--lazy").arg(self.folder.join("home")).status();
         }
         // What went wrong is kept to be looked at.
-        if !self.plan.keep && tally.is_clean() && row.troubles.is_empty() {
+        if !self.plan.keep && tally.is_clean() && tasks_are_clean && row.troubles.is_empty() {
             std::fs::remove_dir_all(&self.folder)?;
         }
         Ok(tally)
@@ -127,6 +141,7 @@ impl Round {
         let host = self.start(row).await?;
         let all = self.service.answered(STUCK).await;
         ensure!(all, "nothing got on for {STUCK:?}, and not everything is answered; see {}", self.log());
+        self.tasks_come_to_rest(row).await?;
         tokio::time::sleep(QUIET).await;
         host.end().await?;
         // A host that comes up with nothing to do must say nothing more.
@@ -136,6 +151,24 @@ impl Round {
         tokio::time::sleep(QUIET).await;
         host.end().await?;
         ensure!(self.service.tally().sends == sends, "a host with nothing to do sent something; see {}", self.log());
+        Ok(())
+    }
+
+    /// Waits until all tasks are done and what they said is shown, and counts what became of them.
+    async fn tasks_come_to_rest(&mut self, row: &mut Row) -> anyhow::Result<()> {
+        let Some(tasks) = &mut self.tasks else { return Ok(()) };
+        tasks.end_intervals().await?;
+        let found = tasks.settled().await?;
+        let begun = Instant::now();
+        let tally = loop {
+            let tally = tasks.tally(&found, &self.service);
+            // What was said last may still be on its way.
+            if tally.lost == 0 || begun.elapsed() > PATIENCE {
+                break tally;
+            }
+            tokio::time::sleep(QUIET).await;
+        };
+        row.tasks.get_or_insert_default().add(tally);
         Ok(())
     }
 
