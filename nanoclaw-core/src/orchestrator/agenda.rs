@@ -17,8 +17,8 @@ use crate::{
     run::{RunEnding, RunId, TaskId},
     store::StoreError,
     tasks::{
-        Firing, FiringState, NewTask, Task, TaskChange, TaskSettings, Tasks,
-        verdict::{end_of, verdict},
+        Firing, FiringState, NewTask, Task, TaskChange, TaskSettings, TaskStatus, Tasks,
+        verdict::{end_of, left_out, verdict},
     },
     time::Timestamp,
 };
@@ -98,7 +98,8 @@ impl Agenda {
     pub async fn fire_now(&self, id: &TaskId) -> Result<Option<Firing>, StoreError> {
         let Some(task) = self.tasks.task(id).await? else { return Ok(None) };
         let fired = self.tasks.fire_now(id, Timestamp::now()).await;
-        if let Ok(Some(_)) = &fired {
+        // Also when an error is told: it may have happened all the same.
+        if !matches!(fired, Ok(None)) {
             self.due(task.group, id.clone()).await;
         }
         fired
@@ -107,7 +108,7 @@ impl Agenda {
     /// A group is no more: its tasks rest (fault F57).
     pub(super) async fn group_removed(&self, group: &GroupFolder) -> Result<(), StoreError> {
         for task in self.tasks.list(Some(group), u32::MAX).await? {
-            if task.status == crate::tasks::TaskStatus::Active {
+            if task.status == TaskStatus::Active || self.tasks.has_waiting(&task.id).await? {
                 self.change(&task.id, &TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) }).await?;
             }
         }
@@ -122,10 +123,12 @@ impl Agenda {
         let Some((task, firing)) = self.tasks.firing_of(run).await? else { return Ok(()) };
         let now = Timestamp::now();
         let end = end_of(&task, &firing, verdict(&firing, ending, &self.settings), &group.chat, &self.settings, now);
-        let ended = self.tasks.end(&end, now).await?;
-        if let (true, Some(notice)) = (ended, &end.notice) {
+        let ended = self.tasks.end(&end, now).await;
+        // Also when an error is told: it may have happened all the same.
+        if let (Ok(true) | Err(_), Some(notice)) = (&ended, &end.notice) {
             self.nudges.chat(&notice.chat);
         }
+        ended?;
         tracing::info!(%run, task = %task.id, firing = firing.id.0, state = end.state.word(), "a task's run is over");
         // It may be completed now, or rest.
         self.changed(&task.group);
@@ -151,6 +154,18 @@ impl Agenda {
         }
     }
 
+    /// The run is over of a group that is no more: its task rests, and what the run was at is left out.
+    ///
+    /// # Errors
+    /// The store's; the firing counts as running until this has succeeded.
+    pub(super) async fn run_ended_without_group(&self, run: &RunId) -> Result<(), StoreError> {
+        let Some((task, firing)) = self.tasks.firing_of(run).await? else { return Ok(()) };
+        if task.status == TaskStatus::Active {
+            self.change(&task.id, &TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) }).await?;
+        }
+        self.tasks.end(&left_out(&task, &firing, GROUP_GONE), Timestamp::now()).await.map(drop)
+    }
+
     /// The run of a task could not be begun, since the store failed.
     pub(super) fn try_again(&self, group: &Group, task: &TaskId) {
         let until = Timestamp::now().plus(AFTER_FAILURE);
@@ -162,8 +177,18 @@ impl Agenda {
         self.poke(Poke::Ended { run: run.clone(), ending });
     }
 
-    /// A firing of the task waits, and its time has come.
+    /// A firing of the task waits, and its time has come. Where the group is no more the task rests instead.
     pub(super) async fn due(&self, group: GroupFolder, task: TaskId) {
+        if self.directory.get(&group).is_none() {
+            tracing::warn!(%task, %group, "a task is due whose group is not registered; it rests");
+            let change = TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) };
+            if let Err(error) = self.change(&task, &change).await {
+                tracing::error!(%task, %error, "cannot put a task to rest; trying again");
+                let until = Timestamp::now().plus(AFTER_FAILURE);
+                self.poke(Poke::Waiting { group, task, until });
+            }
+            return;
+        }
         self.say(Event::TaskDue { group, task }).await;
     }
 

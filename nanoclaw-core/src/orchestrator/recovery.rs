@@ -115,6 +115,7 @@ pub(super) async fn survey(context: &RunContext, left: &[StoredRun]) -> Result<S
     for run in abandoned.intersection(&open) {
         if !living.iter().any(|one| one.group == run.group && one.number == run.number) {
             context.store.close_run(run, &worker_failed(), Timestamp::now()).await?;
+            context.errand_is_over(run, worker_failed());
         }
     }
     for Over { group, run, turns, .. } in over {
@@ -123,6 +124,7 @@ pub(super) async fn survey(context: &RunContext, left: &[StoredRun]) -> Result<S
             None => {
                 let ending = RunEnding::Lost { reason: "its group was removed".to_owned() };
                 context.store.close_run(&run.id, &ending, Timestamp::now()).await?;
+                context.errand_is_over(&run.id, ending.clone());
                 ending
             }
         };

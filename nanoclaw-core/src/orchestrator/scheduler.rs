@@ -32,10 +32,13 @@ pub(super) struct Scheduler {
     later: BTreeSet<(Timestamp, TaskId, GroupFolder)>,
     /// Runs of which it could not be noted how they ended.
     ended: Vec<(RunId, RunEnding)>,
-    /// What an earlier host left was seen to.
+    /// The runs that an earlier host left were seen to.
     recovered: bool,
     /// The latest time that the clock has shown, since it was last set back.
     seen: Timestamp,
+    /// Nobody has told the loop of some firing that waits, perhaps: an earlier host left it, or an error was told of what
+    /// happened all the same.
+    in_doubt: bool,
 }
 
 impl Scheduler {
@@ -46,7 +49,7 @@ impl Scheduler {
         pokes: mpsc::UnboundedReceiver<Poke>,
     ) -> Self {
         let (later, ended, seen) = (BTreeSet::new(), Vec::new(), Timestamp::now());
-        Self { agenda, store, clock, pokes, later, ended, recovered: false, seen }
+        Self { agenda, store, clock, pokes, later, ended, recovered: false, seen, in_doubt: true }
     }
 
     /// Until `stop`. The runs that an earlier host left are taken over or closed by then.
@@ -56,6 +59,7 @@ impl Scheduler {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::error!(%error, pause = ?AFTER_FAILURE, "cannot see which tasks are due; looking again");
+                    self.in_doubt = true;
                     Some(Timestamp::now().plus(AFTER_FAILURE))
                 }
             };
@@ -81,7 +85,10 @@ impl Scheduler {
             Poke::Waiting { group, task, until } => {
                 self.later.insert((until, task, group));
             }
-            Poke::Ended { run, ending } => self.ended.push((run, ending)),
+            Poke::Ended { run, ending } => {
+                self.ended.push((run, ending));
+                self.in_doubt = true;
+            }
         }
     }
 
@@ -92,10 +99,12 @@ impl Scheduler {
             self.recovered = true;
         }
         while let Some((run, ending)) = self.ended.last() {
-            if let Some(group) = self.agenda.directory.get(&run.group) {
-                self.agenda.run_ended(run, &group, ending).await?;
-            }
+            self.run_ended(run, ending).await?;
             self.ended.pop();
+        }
+        if self.in_doubt {
+            self.take_up_what_waits().await?;
+            self.in_doubt = false;
         }
         let now = Timestamp::now();
         if now < self.seen {
@@ -140,28 +149,28 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Takes up what an earlier host left: firings whose runs are over, and those that wait.
+    async fn run_ended(&self, run: &RunId, ending: &RunEnding) -> Result<(), StoreError> {
+        match self.agenda.directory.get(&run.group) {
+            Some(group) => self.agenda.run_ended(run, &group, ending).await,
+            None => self.agenda.run_ended_without_group(run).await,
+        }
+    }
+
+    /// Takes up what an earlier host left: firings whose runs are over.
     async fn recover(&mut self) -> Result<(), StoreError> {
         let open: Vec<RunId> = self.store.open_runs().await?.into_iter().map(|run| run.id).collect();
         for firing in self.agenda.tasks.running().await? {
             let Some(task) = self.agenda.tasks.task(&firing.task).await? else { continue };
             let run = RunId { group: task.group.clone(), number: firing.run.unwrap_or(RunNumber::ZERO) };
-            if open.contains(&run) {
-                continue;
-            }
-            match self.agenda.directory.get(&task.group) {
-                Some(group) => self.agenda.run_ended(&run, &group, &RunEnding::HostEnded).await?,
-                None => {
-                    let change = TaskChange::Pause { why: Some(GROUP_GONE.to_owned()) };
-                    self.agenda.change(&task.id, &change).await?;
-                }
+            if !open.contains(&run) {
+                self.run_ended(&run, &RunEnding::HostEnded).await?;
             }
         }
-        self.note_waiting().await
+        Ok(())
     }
 
-    /// What waits in the store is not to be forgotten.
-    async fn note_waiting(&mut self) -> Result<(), StoreError> {
+    /// Takes up the firings that wait, each for its time. One of which the loop knows is queued there once.
+    async fn take_up_what_waits(&mut self) -> Result<(), StoreError> {
         for Firing { task, not_before, .. } in self.agenda.tasks.waiting().await? {
             if let Some(task) = self.agenda.tasks.task(&task).await? {
                 self.later.insert((not_before, task.id, task.group));
@@ -175,7 +184,7 @@ impl Scheduler {
         tracing::warn!(%now, before = %self.seen, "the clock was set back; looking anew when tasks are due");
         self.agenda.tasks.bring_forward(now).await?;
         self.later.clear();
-        self.note_waiting().await?;
+        self.take_up_what_waits().await?;
         for task in self.agenda.tasks.list(None, u32::MAX).await? {
             let Some(due) = task.next_due.filter(|_| task.status == TaskStatus::Active) else { continue };
             if task.next_after(now).is_none_or(|next| next >= due) {

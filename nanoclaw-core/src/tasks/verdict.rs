@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Firing, FiringEnd, FiringState, Task, TaskHealth, TaskSettings};
+use super::{Firing, FiringEnd, FiringState, Task, TaskHealth, TaskSettings, TaskStatus};
 use crate::{
     chat::ChatId,
     delivery::{DeliveryKey, NewDelivery},
@@ -105,6 +105,10 @@ pub fn end_of(
     let first = wrong_since.is_none();
     match verdict {
         Verdict::Done => end(FiringState::Done, TaskHealth::default()),
+        // Nothing that waits is left when a task is put to rest, nor after that.
+        Verdict::Again { reason, .. } if task.status == TaskStatus::Paused => {
+            left_out(task, firing, &format!("its run {reason}, and the task rests"))
+        }
         Verdict::Again { pause, reason, fault, trouble } => {
             let told = match trouble {
                 Some(Trouble::Login | Trouble::Quota | Trouble::Setup) => true,
@@ -162,6 +166,17 @@ pub fn end_of(
             }
         }
     }
+}
+
+/// The end of a firing whose run is over and which is not tried again, for this reason: it is left out, unless it was answered.
+/// Nobody is told.
+#[must_use]
+pub fn left_out(task: &Task, firing: &Firing, why: &str) -> FiringEnd {
+    let (state, remark, health) = match firing.answered {
+        true => (FiringState::Done, None, TaskHealth::default()),
+        false => (FiringState::Skipped, Some(why.to_owned()), task.health),
+    };
+    FiringEnd { firing: firing.id, state, not_before: None, fault: false, remark, health, pause: None, notice: None }
 }
 
 fn notice(task: &Task, chat: &ChatId, what: &str, since: Option<Timestamp>, text: String) -> NewDelivery {

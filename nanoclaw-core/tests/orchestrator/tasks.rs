@@ -653,3 +653,37 @@ async fn what_waits_is_not_held_up_by_a_clock_that_is_set_back() {
     until_states(&house, &id, &[FiringState::Done]).await;
     assert_eq!(firings(&house, &id).await[0].tries, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn f57_what_a_run_was_at_whose_group_is_removed_is_left_out_and_waits_for_nobody() {
+    let house = house(|agent: Agent| async move {
+        agent.stop.cancelled().await;
+        Exit::Code(0)
+    })
+    .await;
+    house.add_group("other", "test:other").await;
+    let id = add(&house, &NewTask { group: folder("other"), ..every_five_minutes() }).await;
+    until_states(&house, &id, &[FiringState::Running]).await;
+    house.orchestrator.remove_group(&folder("other")).await.unwrap();
+    until_states(&house, &id, &[FiringState::Skipped]).await;
+    let by_hand = house.orchestrator.agenda().unwrap().fire_now(&id).await.unwrap();
+    assert!(by_hand.is_some());
+    until_states(&house, &id, &[FiringState::Skipped; 2]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f57_what_a_run_was_at_whose_group_is_gone_when_a_host_comes_back_is_left_out() {
+    let house = house(|agent: Agent| async move {
+        agent.stop.cancelled().await;
+        Exit::Code(0)
+    })
+    .await;
+    house.add_group("other", "test:other").await;
+    let id = add(&house, &NewTask { group: folder("other"), ..every_five_minutes() }).await;
+    until_states(&house, &id, &[FiringState::Running]).await;
+    house.kill().await;
+    house.store.remove_group(&folder("other")).await.unwrap();
+    let house = house.restart().await;
+    until_states(&house, &id, &[FiringState::Skipped]).await;
+    assert_eq!(task(&house, &id).await.status, TaskStatus::Paused);
+}

@@ -118,6 +118,13 @@ impl RunContext {
         }
     }
 
+    /// The same of a run that nobody has served to its end; the scheduler sees to it.
+    pub(in crate::orchestrator) fn errand_is_over(&self, id: &RunId, ending: RunEnding) {
+        if let Some(agenda) = &self.agenda {
+            agenda.see_to(id, ending);
+        }
+    }
+
     /// What a run is at, when it is a task.
     pub(in crate::orchestrator) async fn errand_of(
         &self,
