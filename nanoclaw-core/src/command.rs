@@ -22,8 +22,9 @@ pub enum HostCommand {
 }
 
 /// The command that `message` to `group` is, if its whole text is one, whatever its case; the trigger may stand before it
-/// (`@Andy /new`) and a bot's name after it (`/new@andy_bot`, as Telegram has it). Nothing else is one, nor is a message with
-/// files.
+/// (`@Andy /new`), and after it whom it is for (`/new@Andy`): the assistant, or whatever the trigger is. With any other name it is for
+/// another bot of the chat; a channel whose service has a name of its own for the assistant takes that away. Nothing else is one, nor is a
+/// message with files.
 #[must_use]
 pub fn command_in(group: &Group, message: &InboundMessage, assistant_name: &str) -> Option<HostCommand> {
     if !message.attachments.is_empty() {
@@ -36,11 +37,14 @@ pub fn command_in(group: &Group, message: &InboundMessage, assistant_name: &str)
         TriggerPolicy::Always | TriggerPolicy::AssistantName => "",
     };
     let bare = after_words(text, &name).or_else(|| after_words(text, own)).unwrap_or(text).trim();
-    let (word, bot) = bare.split_once('@').unwrap_or((bare, "bot"));
-    if bot.is_empty() || bot.contains(char::is_whitespace) {
+    let (word, to) = bare.split_once('@').unzip();
+    let ours = |to: &str| {
+        [&name, own].into_iter().any(|name| name.strip_prefix('@').is_some_and(|name| name.eq_ignore_ascii_case(to)))
+    };
+    if to.is_some_and(|to| !ours(to)) {
         return None;
     }
-    match word.to_ascii_lowercase().as_str() {
+    match word.unwrap_or(bare).to_ascii_lowercase().as_str() {
         "/ping" => Some(HostCommand::Ping),
         "/chatid" => Some(HostCommand::ChatId),
         "/status" => Some(HostCommand::Status),
@@ -76,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_text_is_the_command_in_any_case_with_the_trigger_and_a_bots_name() {
+    fn the_whole_text_is_the_command_in_any_case_with_the_trigger_and_the_assistants_name() {
         for (text, command) in [
             ("/ping", HostCommand::Ping),
             ("  /ChatID \n", HostCommand::ChatId),
-            ("/status@andy_bot", HostCommand::Status),
+            ("/status@andy", HostCommand::Status),
             ("@Andy /new", HostCommand::New),
-            ("@andy   /STOP@Andy_Bot", HostCommand::Stop),
+            ("@andy   /STOP@Andy", HostCommand::Stop),
         ] {
             for trigger in [TriggerPolicy::Always, TriggerPolicy::AssistantName] {
                 assert_eq!(of(trigger, text), Some(command), "{text:?}");
@@ -91,6 +95,9 @@ mod tests {
         let words = TriggerPolicy::Words("hey bot".to_owned());
         assert_eq!(of(words.clone(), "Hey Bot /new"), Some(HostCommand::New));
         assert_eq!(of(words, "hey you /new"), None);
+        let words = TriggerPolicy::Words("@helper".to_owned());
+        assert_eq!(of(words.clone(), "/new@Helper"), Some(HostCommand::New));
+        assert_eq!(of(words, "/new@Andy"), Some(HostCommand::New), "it goes by its name as well");
     }
 
     #[test]
@@ -111,6 +118,10 @@ mod tests {
             "/stop@",
             "/stop@ andy",
             "/stop@andy bot",
+            "/stop@other_bot",
+            "/stop@andy_bot",
+            "@Andy /stop@other_bot",
+            "/stop@andy@andy",
             "/compact",
             "@Andy",
             "@Andy stop",
