@@ -19,7 +19,7 @@ install_packages() {
         chmod 755 "$policy"
     fi
     local status=0
-    apt_get update && apt_get install bubblewrap busybox-static catatonit docker.io iproute2 podman python3 runc uidmap util-linux ||
+    apt_get update && apt_get install bubblewrap busybox-static catatonit docker.io iproute2 podman python3 runc systemd uidmap util-linux ||
         status=$?
     [[ -z $kept_out ]] || rm "$policy"
     return "$status"

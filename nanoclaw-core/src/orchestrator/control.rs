@@ -471,6 +471,12 @@ impl Orchestrator {
         }
         status.await.unwrap_or_default()
     }
+
+    /// Waits until the loop has come to this question: for ever, when it is stuck. `false`: it has ended.
+    pub async fn answers(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.events.send(Input::Status(answer)).await.is_ok() && answered.await.is_ok()
+    }
 }
 
 impl Running {

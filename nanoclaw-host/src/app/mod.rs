@@ -14,12 +14,13 @@ mod ports;
 mod reception;
 mod services;
 mod setup_token;
+pub(crate) mod supervisor;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::join_all};
 use nanoclaw_core::{
     causes::with_causes,
     channel::{Channel, SendError},
@@ -53,7 +54,7 @@ use crate::{
         bridge::{BridgeConfig, BridgeListener},
         local::{LocalChannel, LocalListener},
         ports::{ChannelHost, Intake},
-        status::ChannelWatch,
+        status::{ChannelState, ChannelWatch},
     },
     config::Config,
     credentials::Ask,
@@ -74,7 +75,10 @@ const LONGEST_END: Duration = Duration::from_secs(20);
 
 /// A running host. [`end`](Self::end) it; dropping it leaves its workers to the runtime.
 pub struct Host {
+    orchestrator: Orchestrator,
     running: Running,
+    /// The chat services that it connects to, by itself or by a program.
+    services: Vec<ChannelWatch>,
     sockets: JoinSet<()>,
     /// Asks a runtime that was away at the start until it answers.
     waiting: Option<AbortOnDropHandle<()>>,
@@ -218,6 +222,7 @@ pub async fn start_with(
     for program in &programs {
         sockets.spawn(program.clone().tell_of_refusals(intake.clone()));
     }
+    let every_service = services.iter().chain(&programs).cloned().collect();
     let channels = admin::Channels { bridges: bridges.bridges(), services, programs, waiting_programs };
     sockets.spawn(bridges.serve(stop_bridges.clone()));
 
@@ -238,8 +243,21 @@ pub async fn start_with(
         admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), channels, keeper, images);
     sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
-    let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(orchestrator))));
-    Ok(Host { running, sockets, waiting, presence, stop_intake, stop_bridges, runtime, _lock: lock })
+    let asking = orchestrator.clone();
+    let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(asking))));
+    let services = every_service;
+    Ok(Host {
+        orchestrator,
+        running,
+        services,
+        sockets,
+        waiting,
+        presence,
+        stop_intake,
+        stop_bridges,
+        runtime,
+        _lock: lock,
+    })
 }
 
 /// The runtime as it was found at the start.
@@ -315,6 +333,31 @@ async fn warn_of_other_runtimes(store: &dyn Store, chosen: RuntimeKind) -> anyho
 }
 
 impl Host {
+    /// Waits until the orchestrator's loop has come to this question: for ever, when it is stuck. `false`: it has ended.
+    pub async fn answers(&self) -> bool {
+        self.orchestrator.answers().await
+    }
+
+    /// Waits until every chat service is connected, or has said why it is not, or `most` has passed. Returned is what should be
+    /// known of them in a line: those that are connected, and what is the matter with the others.
+    pub async fn services_settled(&self, most: Duration) -> String {
+        let settled = |state: &ChannelState| !matches!(state, ChannelState::Connecting);
+        let all = self.services.iter().map(|service| service.wait_for(settled));
+        let _ = tokio::time::timeout(most, join_all(all)).await;
+        let told = self.services.iter().filter_map(|service| {
+            let how = match service.state() {
+                ChannelState::Unused { .. } => return None,
+                ChannelState::Connecting => "connecting".to_owned(),
+                ChannelState::Connected { .. } => "connected".to_owned(),
+                ChannelState::Waiting { reason, .. } | ChannelState::Refused { reason, .. } => reason,
+                ChannelState::Ended => "ended".to_owned(),
+            };
+            Some(format!("{}: {how}", service.name))
+        });
+        // Terminals and bridges come by themselves.
+        std::iter::once("local: connected".to_owned()).chain(told).collect::<Vec<_>>().join("; ")
+    }
+
     /// Ends the host: nothing new comes in, containers are let go of or stopped, replies that are due are sent. Containers
     /// that cannot outlive the host are stopped in any case.
     pub async fn end(mut self, containers: AtShutdown) {

@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod gateway;
+mod generated;
 mod groups;
 mod image;
 mod init;
@@ -21,9 +22,11 @@ mod ps;
 mod run;
 mod selftest;
 mod senders;
+mod service;
 mod skills;
 mod tasks;
 mod turns;
+mod version;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,7 +43,7 @@ use crate::{
 
 /// Personal assistants for your chats, each group's in a container of its own.
 #[derive(Debug, Parser)]
-#[command(name = "nanoclaw", version, max_term_width = 100, after_long_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "nanoclaw", version, long_version = version::long(), max_term_width = 100, after_long_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
     /// The folder with everything of one installation
     ///
@@ -109,6 +112,9 @@ enum Command {
     /// Show, add, remove and check skills
     #[command(subcommand)]
     Skills(skills::SkillsCommand),
+    /// Have systemd run the service: install and remove its unit, see how it stands, read its log
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Show what a group's containers logged
     Logs(logs::LogsArgs),
     /// Show what each group used of the gateway: requests, bytes, tokens
@@ -125,6 +131,10 @@ enum Command {
     Selftest(selftest::SelftestCommand),
     /// Show what a group's container is made of and may do, and why
     Explain(explain::ExplainArgs),
+    /// Print what completes the command line in a shell
+    Completions(generated::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(generated::ManArgs),
     /// List the points at which NANOCLAW_KILL_AT can make this build of the program kill itself
     #[cfg(feature = "failpoints")]
     #[command(hide = true)]
@@ -181,6 +191,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,
+        Command::Service(command) => return service::run(command, place),
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Gateway(args) => gateway::run(args, place).await?,
         Command::Image(command) => image::run(command, place).await?,
@@ -188,6 +199,8 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Conformance(args) => return conformance::run(args, place).await,
         Command::Selftest(command) => return selftest::run(command, place).await,
         Command::Explain(args) => explain::run(args, place).await?,
+        Command::Completions(args) => generated::completions(&args)?,
+        Command::Man(args) => generated::man(&args)?,
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {
             for name in crate::failpoints::names() {

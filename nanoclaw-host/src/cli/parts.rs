@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::failure::with_help;
 use crate::{
     admin::{AdminHandler, OnStore},
-    app::{self, Isolation, Patience},
+    app::{self, Isolation, Patience, supervisor},
     config::{Config, RuntimeChoice},
     gateway::Resolve,
     home::{Home, HomeLock, LockError},
@@ -76,11 +76,25 @@ pub(super) async fn serve(
         }
     };
     ready(&format!("nanoclaw is ready: home {home}, runtime {}", host.runtime));
-    asked_to_end.await;
+    {
+        let supervised = async {
+            let services = host.services_settled(SERVICES_SETTLE_WITHIN).await;
+            supervisor::ready(&format!("runtime {}; channels: {services}", host.runtime));
+            supervisor::keep_alive(|| host.answers()).await;
+        };
+        tokio::select! {
+            () = supervised => {}
+            () = &mut asked_to_end => {}
+        }
+    }
+    supervisor::ending();
     tracing::info!(?containers, "ending: nothing new is taken, what is due is sent");
     host.end(containers).await;
     Ok(())
 }
+
+/// How long systemd is not told that the service is ready because chat services have neither let it in nor refused it.
+const SERVICES_SETTLE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a host that has the home may take to start or to end before a conversation gives up on it. Ending takes the
 /// longest: containers have their grace.

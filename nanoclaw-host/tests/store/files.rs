@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use nanoclaw_core::{
     message::{Seq, Wakes},
     store::{Accepted, Store, StoreError},
 };
-use nanoclaw_host::stores::sqlite::SqliteStore;
+use nanoclaw_host::stores::sqlite::{SqliteStore, newest_schema};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -158,6 +158,73 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     assert!(matches!(error, StoreError::Newer { found: 9000, known, .. } if known < 9000), "{error}");
     assert!(error.to_string().contains(database(&home).to_str().unwrap()), "{error}");
     assert!(fs::read(database(&home)).unwrap() == before, "the file was changed");
+}
+
+/// A database as the version left it whose newest migration was `schema`, with a group in it.
+async fn of_schema(schema: i64) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    let mut older = sqlx::migrate::Migrator::new(folder).await.unwrap();
+    older.migrations.to_mut().retain(|migration| migration.version <= schema);
+    fs::create_dir(database(&home).parent().unwrap()).unwrap();
+    fs::File::create(database(&home)).unwrap();
+    let mut connection = raw(&database(&home)).await;
+    older.run(&mut connection).await.unwrap();
+    sqlx::query("INSERT INTO meta (key, value) VALUES ('kept', 'before')").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    home
+}
+
+async fn kept_word(database: &Path) -> (i64, String) {
+    let mut connection = raw(database).await;
+    let schema =
+        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut connection).await.unwrap();
+    let word =
+        sqlx::query_scalar("SELECT value FROM meta WHERE key = 'kept'").fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (schema, word)
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_version_is_copied_for_the_way_back_before_its_schema_is_changed() {
+    let newest = newest_schema();
+    let home = of_schema(newest - 1).await;
+    SqliteStore::open(&database(&home)).await.unwrap().close().await;
+    let copy = copy_of(&home, newest - 1);
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(kept_word(&copy).await, (newest - 1, "before".to_owned()));
+    assert_eq!(kept_word(&database(&home)).await, (newest, "before".to_owned()));
+
+    // The way back is to put the copy in the database's place; and then forward again.
+    fs::copy(&copy, database(&home)).unwrap();
+    SqliteStore::open(&database(&home)).await.unwrap().close().await;
+    assert_eq!(kept_word(&database(&home)).await.0, newest);
+}
+
+#[tokio::test]
+async fn a_database_is_not_changed_when_no_copy_of_it_can_be_kept() {
+    let newest = newest_schema();
+    let home = of_schema(newest - 1).await;
+    let copy = copy_of(&home, newest - 1);
+    // A folder in its place.
+    fs::create_dir_all(copy.join("full")).unwrap();
+    let error = SqliteStore::open(&database(&home)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+    assert_eq!(kept_word(&database(&home)).await.0, newest - 1);
+}
+
+#[tokio::test]
+async fn a_new_database_and_one_of_this_version_are_not_copied() {
+    let (store, home) = empty_sqlite().await;
+    store.close().await;
+    SqliteStore::open(&database(&home)).await.unwrap().close().await;
+    let names: Vec<_> =
+        fs::read_dir(database(&home).parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("schema")), "{names:?}");
+}
+
+fn copy_of(home: &TempDir, schema: i64) -> PathBuf {
+    database(home).with_file_name(format!("nanoclaw.schema-{schema}.db"))
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 //! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
 //!
 //! This file is the map from the port to the files that know the tables: `groups`, `pairing`, `inbox`, `runs`,
-//! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`. How a database is opened is in `open`, how it is written in `writer`, what its failures mean to people in
-//! `failure`.
+//! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`. How a database is opened is in `open` and `before_migration`, how it is written in `writer`,
+//! what its failures mean to people in `failure`.
 
+mod before_migration;
 mod commands;
 mod failure;
 mod firings;
@@ -46,11 +47,11 @@ use nanoclaw_core::{
 };
 use sqlx::SqlitePool;
 
-pub use self::writer::Written;
 use self::{
     failure::Problem,
     writer::{Write, Writer},
 };
+pub use self::{open::newest_known as newest_schema, writer::Written};
 
 /// A database file, open. Dropping it loses nothing; [`close`](Self::close) also folds the log into the file.
 #[derive(Debug)]

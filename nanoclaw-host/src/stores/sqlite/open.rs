@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::failure::Problem;
+use super::{before_migration, failure::Problem};
 use crate::stores::make_private;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -86,16 +86,41 @@ async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(), Prob
             path.display()
         )));
     }
-    let found: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
-        .fetch_one(&mut *connection)
-        .await?;
+    let found = schema_of(connection).await?;
     if found > newest_known() {
         return Err(newer(path, found));
     }
     Ok(())
 }
 
+/// The schema that this program works with: the number of its newest migration.
+#[must_use]
+pub fn newest_known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The schema that a database has; 0: none yet.
+async fn schema_of(connection: &mut SqliteConnection) -> Result<i64, Problem> {
+    let migrated = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations')";
+    if !sqlx::query_scalar::<_, bool>(migrated).fetch_one(&mut *connection).await? {
+        return Ok(0);
+    }
+    let newest = "SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations";
+    Ok(sqlx::query_scalar(newest).fetch_one(connection).await?)
+}
+
+/// Brings the schema to the newest, after a copy of what an older version left was kept.
 async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), Problem> {
+    let found = schema_of(writer).await?;
+    if 0 < found && found < newest_known() {
+        let copy = before_migration::keep(writer, path, found).await?;
+        tracing::info!(
+            schema = found,
+            newest = newest_known(),
+            copy = %copy.display(),
+            "the database is of an older version: a copy was kept, and its schema is changed now"
+        );
+    }
     match MIGRATIONS.run(writer).await {
         Ok(()) => Ok(()),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(error.into()),
@@ -106,10 +131,6 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), Probl
             path.display()
         ))),
     }
-}
-
-fn newest_known() -> i64 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 fn newer(path: &Path, found: i64) -> Problem {
