@@ -8,6 +8,7 @@ use super::output;
 use crate::{
     admin::{OpenError, types::AdminError},
     app::NoRuntime,
+    backup::BackupError,
     config::ConfigErrors,
     home::{InitError, LockError, NoHome},
 };
@@ -49,6 +50,8 @@ fn help(error: &anyhow::Error) -> Option<String> {
             Some(locked.help())
         } else if let Some(OpenError::Unreachable { .. }) = cause.downcast_ref() {
             Some("look at the service's log, and restart it".to_owned())
+        } else if let Some(backup) = cause.downcast_ref::<BackupError>() {
+            backup.help().map(str::to_owned)
         } else if cause.is::<ConfigErrors>() {
             Some("correct them all and try again; `nanoclaw doctor` checks the rest".to_owned())
         } else if cause.is::<NoHome>() {

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and who does it.
 
 mod auth;
+mod backup;
 mod channels;
 pub mod chat;
 mod conformance;
@@ -112,6 +113,9 @@ enum Command {
     /// Show, add, remove and check skills
     #[command(subcommand)]
     Skills(skills::SkillsCommand),
+    /// Make, show, check and restore backups of the home
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Have systemd run the service: install and remove its unit, see how it stands, read its log
     #[command(subcommand)]
     Service(service::ServiceCommand),
@@ -191,6 +195,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,
+        Command::Backup(command) => backup::run(command, place).await?,
         Command::Service(command) => return service::run(command, place),
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Gateway(args) => gateway::run(args, place).await?,
