@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use nanoclaw_core::chat::ChannelName;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::workers::Workers;
 use crate::{
     channels::{
         bridge::Claim,
@@ -33,13 +33,13 @@ pub(super) fn start(
     home: &Home,
     config: &Config,
     stop: &CancellationToken,
-    workers: &mut JoinSet<()>,
+    workers: &mut Workers,
 ) -> (Vec<ChannelWatch>, BTreeMap<ChannelName, TryAgain>) {
     let (mut watches, mut waiting) = (Vec::new(), BTreeMap::new());
     if *config.channels.whatsapp.enabled != Enabled::No {
         let again = TryAgain::default();
         let (watch, running) = program::start(whatsapp(home, &config.channels.whatsapp), again.clone(), stop.clone());
-        workers.spawn(running);
+        workers.spawn(watch.name.to_string(), running);
         waiting.insert(watch.name.clone(), again);
         watches.push(watch);
     }

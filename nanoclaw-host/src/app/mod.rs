@@ -15,6 +15,7 @@ mod reception;
 mod services;
 mod setup_token;
 pub(crate) mod supervisor;
+mod workers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ use nanoclaw_core::{
     tasks::Tasks,
     time::Timestamp,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime, proof};
@@ -47,6 +48,7 @@ use self::{
     awaited::{AwaitedRuntime, Away, Presence, Waiting},
     choose::{ask, because_awaited, choose_soon, socket_of},
     credentials::{Keeper, upstream},
+    workers::Workers,
 };
 use crate::{
     admin::OnStore,
@@ -72,6 +74,8 @@ use crate::{
 /// How long runs may take to be let go of, or to end, when the host does; what is not answered by then is pending at the next
 /// start.
 const LONGEST_END: Duration = Duration::from_secs(20);
+/// How long sockets, services and programs of bridges may take to end after that. Each has a limit of its own, which is shorter.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(20);
 
 /// A running host. [`end`](Self::end) it; dropping it leaves its workers to the runtime.
 pub struct Host {
@@ -79,7 +83,7 @@ pub struct Host {
     running: Running,
     /// The chat services that it connects to, by itself or by a program.
     services: Vec<ChannelWatch>,
-    sockets: JoinSet<()>,
+    workers: Workers,
     /// Asks a runtime that was away at the start until it answers.
     waiting: Option<AbortOnDropHandle<()>>,
     presence: Presence,
@@ -190,7 +194,7 @@ pub async fn start_with(
     let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
 
     let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());
-    let mut sockets = JoinSet::new();
+    let mut workers = Workers::default();
     let intake: Arc<dyn Intake> = Arc::new(orchestrator.inbox());
     let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
     let on_store = OnStore {
@@ -205,26 +209,26 @@ pub async fn start_with(
     orchestrator.add_channel(ports::channel(local.clone()));
     let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
-    sockets.spawn(terminals.serve(orchestrator.notices(), stop_intake.clone()));
+    workers.spawn("terminals", terminals.serve(orchestrator.notices(), stop_intake.clone()));
 
     let sweeping = stop_intake.clone().run_until_cancelled_owned(sweep::keep(spool.clone(), store.clone()));
-    sockets.spawn(async move {
+    workers.spawn("the sweep of files", async move {
         sweeping.await;
     });
-    let services = services::start(&home, &config, &intake, &channel_host, &spool, &stop_intake, &mut sockets);
+    let services = services::start(&home, &config, &intake, &channel_host, &spool, &stop_intake, &mut workers);
     for service in &services {
-        sockets.spawn(service.clone().tell_of_refusals(intake.clone()));
+        workers.spawn(format!("refusals of {}", service.name), service.clone().tell_of_refusals(intake.clone()));
     }
     let mut bridge_config = BridgeConfig { files: Some(spool), ..BridgeConfig::default() };
     bridge_config.reserved.extend(services.iter().map(ChannelWatch::reservation));
     let bridges = BridgeListener::bind(&home.bridge_socket(), bridge_config, intake.clone(), channel_host)?;
-    let (programs, waiting_programs) = bridges::start(&home, &config, &stop_bridges, &mut sockets);
+    let (programs, waiting_programs) = bridges::start(&home, &config, &stop_bridges, &mut workers);
     for program in &programs {
-        sockets.spawn(program.clone().tell_of_refusals(intake.clone()));
+        workers.spawn(format!("refusals of {}", program.name), program.clone().tell_of_refusals(intake.clone()));
     }
     let every_service = services.iter().chain(&programs).cloned().collect();
     let channels = admin::Channels { bridges: bridges.bridges(), services, programs, waiting_programs };
-    sockets.spawn(bridges.serve(stop_bridges.clone()));
+    workers.spawn("bridges", bridges.serve(stop_bridges.clone()));
 
     let keeper = Keeper {
         credentials: config.credentials.clone(),
@@ -233,7 +237,7 @@ pub async fn start_with(
         config: config.clone(),
     };
     let watching = stop_intake.clone().run_until_cancelled_owned(keeper.clone().keep());
-    sockets.spawn(async move {
+    workers.spawn("the watch over credentials", async move {
         watching.await;
     });
 
@@ -241,7 +245,7 @@ pub async fn start_with(
     let images = launcher.images.clone();
     let handler =
         admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), channels, keeper, images);
-    sockets.spawn(crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
+    workers.spawn("the control socket", crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let asking = orchestrator.clone();
     let waiting = waiting.map(|waiting| AbortOnDropHandle::new(tokio::spawn(waiting.run(asking))));
@@ -250,7 +254,7 @@ pub async fn start_with(
         orchestrator,
         running,
         services,
-        sockets,
+        workers,
         waiting,
         presence,
         stop_intake,
@@ -372,7 +376,13 @@ impl Host {
         self.stop_intake.cancel();
         self.running.shut_down(LONGEST_END, containers).await;
         self.stop_bridges.cancel();
-        while self.sockets.join_next().await.is_some() {}
+        let late = self.workers.end(LONGEST_GOODBYE).await;
+        if !late.is_empty() {
+            tracing::error!(
+                at_work = late.join(", "), limit = ?LONGEST_GOODBYE,
+                "not everything ended with the host in time; it is left in the middle, and what was not stored comes again"
+            );
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::workers::Workers;
 #[cfg(feature = "discord")]
 use crate::channels::discord;
 #[cfg(feature = "slack")]
@@ -31,7 +31,7 @@ pub(super) fn start(
     host: &Arc<dyn ChannelHost>,
     spool: &Arc<Spool>,
     stop: &CancellationToken,
-    workers: &mut JoinSet<()>,
+    workers: &mut Workers,
 ) -> Vec<ChannelWatch> {
     #[cfg_attr(not(feature = "service-client"), expect(unused_mut, reason = "a build without services has none"))]
     let mut watches = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn start(
         let api_url = config.channels.discord.api_url.value.clone();
         let parts = needs.parts(discord::DiscordSettings { required, api_url });
         let (watch, keeping) = discord::start(parts, stop.clone());
-        workers.spawn(keeping);
+        workers.spawn(watch.name.to_string(), keeping);
         watches.push(watch);
     }
     #[cfg(feature = "slack")]
@@ -50,7 +50,7 @@ pub(super) fn start(
         let api_url = config.channels.slack.api_url.value.clone();
         let parts = needs.parts(slack::SlackSettings { required, api_url });
         let (watch, keeping) = slack::start(parts, stop.clone());
-        workers.spawn(keeping);
+        workers.spawn(watch.name.to_string(), keeping);
         watches.push(watch);
     }
     #[cfg(feature = "telegram")]
@@ -58,7 +58,7 @@ pub(super) fn start(
         let state = home.auth().join("telegram.db");
         let parts = needs.parts(telegram::TelegramSettings { required, state });
         let (watch, keeping) = telegram::start(parts, stop.clone());
-        workers.spawn(keeping);
+        workers.spawn(watch.name.to_string(), keeping);
         watches.push(watch);
     }
     #[cfg(not(feature = "service-client"))]
