@@ -17,6 +17,8 @@ pub(crate) struct Figure {
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Under(f64),
+    /// Not the median but the p99.
+    P99Under(f64),
     AtLeast(f64),
 }
 
@@ -70,6 +72,11 @@ impl Figure {
         Self { target: Some(Target::Under(target)), ..self }
     }
 
+    /// The same with what its p99 is to stay under.
+    pub(crate) fn p99_under(self, target: f64) -> Self {
+        Self { target: Some(Target::P99Under(target)), ..self }
+    }
+
     /// The same with what its median is to reach.
     pub(crate) fn at_least(self, target: f64) -> Self {
         Self { target: Some(Target::AtLeast(target)), ..self }
@@ -80,6 +87,7 @@ impl Figure {
         let (sign, target, met) = match self.target {
             None => return String::new(),
             Some(Target::Under(target)) => ("<", target, self.quantile(0.5) < target),
+            Some(Target::P99Under(target)) => ("p99 <", target, self.quantile(0.99) < target),
             Some(Target::AtLeast(target)) => ("≥", target, self.quantile(0.5) >= target),
         };
         format!("{sign} {target} {}", if met { "met" } else { "MISSED" })

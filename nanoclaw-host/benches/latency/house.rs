@@ -11,7 +11,7 @@ use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     mailbox::{Folder, Limits, Mailbox, Watcher},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq},
-    orchestrator::{AtShutdown, Orchestrator, Parts, Running, Settings},
+    orchestrator::{AtShutdown, Orchestrator, Parts, Running, Scheduling, Settings},
     protocol::{
         environment::guest,
         input::{CLOSE_FILE, ContainerInput, FollowUp},
@@ -34,6 +34,7 @@ use nanoclaw_host::{
     images::Images,
     launcher::{HostLauncher, Machine, MissingLimits, Told},
     stores::sqlite::SqliteStore,
+    wall_clock::SystemClock,
 };
 use tokio::sync::mpsc;
 
@@ -42,6 +43,8 @@ use crate::program::Installation;
 /// Something was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
+    /// The runtime was asked to start a container.
+    Asked,
     /// The agent has its whole prompt: standard input has ended.
     Prompted,
     /// The agent has a follow-up file in its hands.
@@ -82,9 +85,14 @@ impl House {
     /// A running host with one group, and a channel that sends nothing. The store is real and on disk, and so are mailbox, folders and log.
     pub(crate) async fn new(config: &str, agent: Agent) -> Self {
         let house = Self::of(installation(config), config, agent, &chat(MAIN)).await;
-        let marks = house.marking.clone();
-        house.orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
+        house.listen();
         house
+    }
+
+    /// Has a channel for the chat of the group, which sends nothing.
+    pub(crate) fn listen(&self) {
+        let marks = self.marking.clone();
+        self.orchestrator.add_channel(Arc::new(Ear { name: "bench".parse().unwrap(), marks }));
     }
 
     /// The same in a home that is there, with this chat's group, and without a channel.
@@ -94,11 +102,14 @@ impl House {
         let store = Arc::new(SqliteStore::open(&home.database()).await.unwrap());
         let (marking, marks) = mpsc::unbounded_channel();
         let said = marking.clone();
-        let runtime = Arc::new(FakeRuntime::new(move |container| act(container, agent, said.clone())));
+        let runtime = Arc::new(FakeRuntime::new(move |container| {
+            let _ = said.send((Mark::Asked, Instant::now()));
+            act(container, agent, said.clone())
+        }));
         store.add_group(&Group { chat: chat.clone(), ..group(MAIN) }).await.unwrap();
         let launcher = launcher(&home, config, &store, &runtime).await;
-        let parts =
-            Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), scheduling: None, senders: None };
+        let scheduling = Some(Scheduling { tasks: store.clone(), clock: Arc::new(SystemClock) });
+        let parts = Parts { store: store.clone(), runtime, launcher: Arc::new(launcher), scheduling, senders: None };
         let (orchestrator, running) = Orchestrator::start(parts, Settings::default()).await.unwrap();
         Self { orchestrator, running, marks, marking, store, installation }
     }

@@ -1,7 +1,7 @@
 //! How fast the host is: latencies that people wait for, how soon it is ready, and what it costs when nothing happens.
 //!
 //! ```text
-//! cargo build --release -p agent-runner -p nanoclaw-whatsapp && cargo bench -p nanoclaw-host -- [--json] [messages|services|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
+//! cargo build --release -p agent-runner -p nanoclaw-whatsapp && cargo bench -p nanoclaw-host -- [--json] [messages|services|tasks|gateway|hostile|throughput|service|containers|standby|native|restart|crowd …]
 //! ```
 //!
 //! Run by hand, on a machine that does nothing else; nothing here fails because something was slow. What the figures mean is
@@ -9,6 +9,7 @@
 //!
 //! * [`messages`]: from message to prompt, from follow-up to file, from block to channel, inside one process;
 //! * [`services`]: from somebody who writes on a chat service to the prompt, and from block to the service's own side;
+//! * [`tasks`]: from due time to container, what many tasks cost at rest, and what the store takes to find and claim one;
 //! * [`first_gateway`]: what the first group with a model pays once;
 //! * [`gateway`]: what it adds to requests, to streams and to what goes through tunnels;
 //! * [`throughput`]: messages a second with every commit synced, and commits a message;
@@ -51,6 +52,7 @@ mod services;
 mod standby;
 #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
 mod steps;
+mod tasks;
 #[cfg(feature = "telegram")]
 #[path = "../../tests/telegram_state/mod.rs"]
 mod telegram_state;
@@ -127,6 +129,8 @@ enum Part {
     Messages,
     /// The same by the clients of chat services, each with a fake of its service
     Services,
+    /// Scheduled tasks: how late they are, and 10,000 of them at rest
+    Tasks,
     /// What the gateway adds to requests, streams and tunnels
     Gateway,
     /// Messages a second, and commits
@@ -176,6 +180,9 @@ fn main() {
     #[cfg(all(feature = "discord", feature = "slack", feature = "telegram"))]
     if wanted(Part::Services) {
         all.extend(services::measure(&args.program.with_file_name(crowd::WHATSAPP), args.samples));
+    }
+    if wanted(Part::Tasks) {
+        all.extend(tasks::measure(&args.program, args.samples));
     }
     if wanted(Part::Gateway) {
         all.extend(gateway::measure(args.samples));

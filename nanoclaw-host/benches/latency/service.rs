@@ -56,17 +56,17 @@ pub(crate) fn measure(program: &Path, starts: usize) -> Vec<Figure> {
     ]
 }
 
-/// What a process has used.
-struct Used {
-    ticks: u32,
-    switches: u32,
+/// What a process has used: ticks of a hundredth of a second, times that a thread gave up its processor by itself, mebibytes.
+pub(crate) struct Used {
+    pub(crate) ticks: u32,
+    pub(crate) switches: u32,
     threads: u32,
-    resident: f64,
-    anonymous: f64,
+    pub(crate) resident: f64,
+    pub(crate) anonymous: f64,
 }
 
 impl Used {
-    fn of(service: &Service) -> Self {
+    pub(crate) fn of(service: &Service) -> Self {
         let proc = service.proc();
         let stat = fs::read_to_string(proc.join("stat")).unwrap();
         // The name in parentheses may have blanks; the fields after it are numbered from 3.
