@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::TryFutureExt as _;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -148,7 +148,9 @@ impl<'a> Live<'a> {
         // After the run was opened: who ends the session from now on marks the run.
         let session = context.store.session(&group.folder, &SessionContext::Chat);
         let session = session.map_err(|error| not_started(&error, HOST));
-        let (named, session) = tokio::try_join!(named_before(context, group), session)?;
+        let known = async { tokio::try_join!(named_before(context, group), session) };
+        // The lists are written beside that, and not before: people wait.
+        let ((named, session), ()) = tokio::try_join!(known, live.write_lists().map(Ok))?;
         if !noted {
             let handed = context.store.hand_over(id, batch.handed, Timestamp::now()).await;
             handed.map_err(|error| not_started(&error, HOST))?;
@@ -178,6 +180,7 @@ impl<'a> Live<'a> {
             None => Ok(None),
         };
         let session = session.map_err(|error| not_started(&error, HOST))?;
+        live.write_lists().await;
         let Ahead { session_id, group_folder, chat_jid, is_main, assistant_name, protocol } =
             known_ahead(context, group, session);
         let input = ContainerInput {
@@ -232,7 +235,6 @@ impl<'a> Live<'a> {
             tracing::warn!(run = %id, %error, "cannot clear away the answers to an earlier run");
         }
         live.beats = live.beats.after_earlier_run(&live.folders.alive);
-        live.write_lists().await;
         Ok((live, spec))
     }
 

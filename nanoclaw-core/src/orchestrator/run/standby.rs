@@ -122,7 +122,9 @@ async fn wait_and_serve(
     };
     let prepared = async {
         let launch = launch(context, group, id, &RunKind::Chat).await?;
-        Live::prepare(context, group, id, launch, words).await
+        let (mut live, spec) = Live::prepare(context, group, id, launch, words).await?;
+        live.write_lists().await;
+        Ok::<_, RunEnding>((live, spec))
     };
     let (mut live, mut spec) = match prepared.await {
         Ok(prepared) => prepared,
