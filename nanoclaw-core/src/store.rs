@@ -445,6 +445,9 @@ pub struct StoredDelivery {
     pub decisions: u32,
 }
 
+/// How many messages of a chat are looked at for the threads in which something was said.
+pub const LATEST_WITH_THREADS: u32 = 2000;
+
 /// Keeps everything.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -507,6 +510,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// When the latest message of `chat` that is stored was said, by the service's clock; `None`: none is stored.
     async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The [threads](InboundMessage::thread) of `chat` in which something was said at `since` or later, by the service's clock: up to `limit`,
+    /// those first in which something came last. Looks at the [`LATEST_WITH_THREADS`] messages of the chat that came last.
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError>;
 
     /// Up to `limit` messages of `group`'s chat beyond `after` and beyond the group's cursor, in order: the oldest ones, so
     /// that no limit makes a cursor pass what was not seen (fault F7).

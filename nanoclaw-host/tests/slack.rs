@@ -301,6 +301,34 @@ async fn what_was_said_in_threads_and_changed_meanwhile_is_among_what_was_missed
 }
 
 #[tokio::test]
+async fn threads_in_which_something_was_said_lately_are_asked_for_however_old_their_first_message_is() {
+    let (slack, _) = slack_that_gave_up().await;
+    let old: Vec<_> = (0..7).map(|number| slack.say("C1", "U1", &format!("begins thread {number}"))).collect();
+    let gone = slack.say("C1", "U1", "begins a thread that is gone");
+    slack.limit_pages(3);
+    (0..5).for_each(|number| drop(slack.say("C1", "U1", &format!("between {number}"))));
+    let heard = slack.say_in_thread("C1", "U2", "heard in thread 6", &old[6]);
+    for (number, thread) in old.iter().enumerate() {
+        slack.say_in_thread("C1", "U2", &format!("missed in thread {number}"), thread);
+    }
+    slack.say("C1", "U1", "missed");
+    slack.delete("C1", &gone);
+    slack.give_up_events();
+    let place = Place::prepared(slack, &GOOD, false, |intake| {
+        intake.heard_until("slack:C1", moment_of(&heard));
+        old.iter().chain([&gone]).for_each(|thread| intake.heard_in_thread("slack:C1", thread));
+    });
+    // Five of eight, of which one is gone: a thread in which long nothing was heard is not asked for.
+    let texts: Vec<_> = place.messages(6).await.into_iter().map(|message| message.text).collect();
+    let of_threads = (3..7).map(|number| format!("missed in thread {number}"));
+    let expected: Vec<_> =
+        ["heard in thread 6".to_owned()].into_iter().chain(of_threads).chain(["missed".to_owned()]).collect();
+    assert_eq!(texts, expected);
+    assert_eq!(place.slack.seen().count_in("conversations.replies", "C1"), 5);
+    place.end().await;
+}
+
+#[tokio::test]
 async fn a_group_that_could_not_be_caught_up_with_is_caught_up_with_in_the_next_session_and_nothing_jumps_ahead() {
     let (slack, heard) = slack_that_gave_up().await;
     slack.say("C1", "U1", "missed");
@@ -616,6 +644,19 @@ async fn of_a_chat_that_is_no_group_no_file_is_fetched_and_its_name_is_kept() {
     assert_eq!(fs::read_dir(place.home.path().join("files/in")).unwrap().count(), 0);
     let known = place.intake.chats().into_iter().find(|chat| chat.chat.as_str() == "slack:C1").unwrap();
     assert_eq!((known.name.as_deref(), known.kind), (Some("general"), Some(ChatKind::Group)));
+    place.end().await;
+}
+
+#[tokio::test]
+async fn no_file_is_fetched_of_whom_nothing_is_kept() {
+    let place = Place::connected().await;
+    place.intake.drop_what_says("U2");
+    place.slack.say_file("C1", "U2", "look", "a.txt", b"the content");
+    place.acknowledged(1).await;
+    assert_eq!((place.intake.texts().len(), place.slack.seen().downloads), (0, 0));
+    place.slack.say_file("C1", "U1", "look", "a.txt", b"the content");
+    place.messages(1).await;
+    assert_eq!(place.slack.seen().downloads, 1);
     place.end().await;
 }
 

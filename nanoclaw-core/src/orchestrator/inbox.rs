@@ -19,7 +19,7 @@ use crate::{
     command::command_in,
     delivery::DeliveryKey,
     group::{Group, GroupRole},
-    message::{InboundMessage, Seq, Wakes},
+    message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq, Wakes},
     senders::SenderVerdict,
     steps::STEPS,
     store::{Accepted, Store, StoreError},
@@ -167,6 +167,16 @@ impl Inbox {
         self.directory.of_chat(chat).map(|group| trigger::called(&group.trigger, &self.assistant_name))
     }
 
+    /// Why nothing is kept of what a person writes in `chat` under the id `sender`, as things stand; `None`: it is kept. A channel that would
+    /// have to fetch the files of a message asks before it does.
+    pub async fn not_kept(&self, chat: &ChatId, sender: &SenderId) -> Option<&'static str> {
+        if self.directory.of_chat(chat).is_none() {
+            return Some("the chat was no group when it came");
+        }
+        let dropped = self.doorkeeper.policy().await.verdict(chat, sender, Author::Person) == SenderVerdict::Dropped;
+        dropped.then_some("its sender was not to be heard when it came")
+    }
+
     /// The chats that are groups.
     #[must_use]
     pub fn chats(&self) -> Vec<ChatId> {
@@ -183,6 +193,20 @@ impl Inbox {
         let Some(group) = self.directory.of_chat(chat) else { return Ok(None) };
         let said = self.store.said_until(chat).await?;
         Ok(Some(said.map_or(group.added_at, |said| said.max(group.added_at))))
+    }
+
+    /// The threads of a group's chat in which something was said since then, by the service's clock: up to `limit` of those in which something
+    /// came last. A channel whose service keeps what was said asks for what was said in them since.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError> {
+        self.store.threads_since(chat, since, limit).await
     }
 
     /// Of a group's chat nothing is heard any more, since `at`: `how` it came to that ("the assistant was removed from it"). The owner

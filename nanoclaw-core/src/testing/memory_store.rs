@@ -25,9 +25,10 @@ use crate::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, GroupRecovery, NewRun,
-        Resolution, Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store,
-        StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved, TurnState, superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, GroupRecovery,
+        LATEST_WITH_THREADS, NewRun, Resolution, Resolved, SessionContext, SessionEnded, SetAside, SetAsideState,
+        StopWork, Stopped, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved,
+        TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -508,6 +509,25 @@ impl Store for MemoryStore {
             .filter(|stored| stored.message.chat == *chat)
             .map(|stored| stored.message.sent_at)
             .max())
+    }
+
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError> {
+        let state = self.read();
+        let latest = state.messages.iter().rev().filter(|stored| stored.message.chat == *chat);
+        let latest = latest.take(LATEST_WITH_THREADS as usize).filter(|stored| stored.message.sent_at >= since);
+        let mut threads = Vec::new();
+        for thread in latest.filter_map(|stored| stored.message.thread.clone()) {
+            if !threads.contains(&thread) {
+                threads.push(thread);
+            }
+        }
+        threads.truncate(limit as usize);
+        Ok(threads)
     }
 
     async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {

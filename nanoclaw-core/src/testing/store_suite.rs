@@ -51,6 +51,7 @@ macro_rules! store_suite {
             the_same_message_again_is_a_duplicate
             the_same_platform_id_in_another_chat_is_another_message
             when_something_was_last_said_is_told_by_the_services_clock
+            threads_are_told_by_what_was_said_in_them_lately
             a_message_of_an_unregistered_chat_leaves_only_the_chat
             accepting_notes_the_chat
             f04_order_is_the_order_of_arrival_whatever_the_timestamps_say
@@ -471,6 +472,31 @@ pub async fn when_something_was_last_said_is_told_by_the_services_clock(store: &
     }
     stored(store.accept(&InboundMessage { sent_at: at(70), ..message("two", "m-1") }, Wakes::No, at(900)).await);
     assert_eq!(store.said_until(&chat_of("one")).await.unwrap(), Some(at(60)));
+}
+
+/// See [`Store::threads_since`].
+pub async fn threads_are_told_by_what_was_said_in_them_lately(store: &dyn Store) {
+    registered(store, "one").await;
+    registered(store, "two").await;
+    let says = async |chat: &str, id: &str, thread: &str, said: i64| {
+        let thread = (!thread.is_empty()).then(|| PlatformMessageId::new(thread).unwrap());
+        let message = InboundMessage { thread, sent_at: at(said), ..message(chat, id) };
+        stored(store.accept(&message, Wakes::No, at(900)).await);
+    };
+    for (id, thread, said) in
+        [("m-1", "old", 10), ("m-2", "one", 60), ("m-3", "two", 70), ("m-4", "", 80), ("m-5", "one", 50)]
+    {
+        says("one", id, thread, said).await;
+    }
+    says("two", "m-1", "other", 90).await;
+    let told = async |since, limit| {
+        let threads = store.threads_since(&chat_of("one"), at(since), limit).await.unwrap();
+        threads.iter().map(|thread| thread.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(50, 9).await, ["one", "two"]);
+    assert_eq!(told(50, 1).await, ["one"]);
+    assert_eq!(told(61, 9).await, ["two"]);
+    assert_eq!(told(71, 9).await, [""; 0]);
 }
 
 /// See [`Store::accept`].

@@ -63,6 +63,13 @@ async fn what_a_sender_writes_who_is_to_be_dropped_is_kept_nowhere_however_often
     }
     assert_eq!(stored(&house).await, []);
     assert!(house.store.chats().await.unwrap().iter().any(|chat| chat.chat.as_str() == "test:main"));
+    // So a channel need not fetch its files.
+    let inbox = house.orchestrator.inbox();
+    let not_kept =
+        async |chat: &str, sender: &str| inbox.not_kept(&chat.parse().unwrap(), &sender.parse().unwrap()).await;
+    assert!(not_kept("test:main", "eve").await.is_some_and(|why| why.contains("its sender")));
+    assert!(not_kept("test:other", ann()).await.is_some_and(|why| why.contains("no group")));
+    assert_eq!(not_kept("test:main", ann()).await, None);
     accept(&house, from(&house, ann(), "hello")).await;
     house.shown(&["heard hello"]).await;
 }

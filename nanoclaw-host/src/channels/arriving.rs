@@ -112,10 +112,13 @@ pub(super) fn too_many(spool: &Spool) -> String {
     format!("only {} files of a message are taken", spool.limits().per_message)
 }
 
-/// What is said of `count` files that came with a message in a chat that is no group.
+/// What is said of `count` files that came with a message of which nothing is to be kept, and why.
 #[cfg(feature = "web-client")]
-pub(super) fn not_fetched(count: usize) -> (Vec<nanoclaw_core::attachment::Attachment>, Vec<Option<String>>) {
-    let reason = Some("the chat was no group when it came".to_owned());
+pub(super) fn not_fetched(
+    count: usize,
+    why: &str,
+) -> (Vec<nanoclaw_core::attachment::Attachment>, Vec<Option<String>>) {
+    let reason = Some(why.to_owned());
     let attachment =
         nanoclaw_core::attachment::Attachment { kind: "file".to_owned(), name: None, fetched: Fetched::No { reason } };
     (vec![attachment; count], vec![None; count])

@@ -7,7 +7,7 @@ use nanoclaw_core::{
     channel::{Channel, SendError},
     chat::{ChannelName, ChatId, ChatMetadata},
     delivery::{DeliveryKey, OutboxId, Sent},
-    message::{InboundMessage, Seq},
+    message::{InboundMessage, PlatformMessageId, SenderId, Seq},
     orchestrator::{HeardLate, Inbox, Receipt},
     store::StoreError,
     time::Timestamp,
@@ -35,6 +35,10 @@ pub trait Intake: Send + Sync + 'static {
     /// is no group.
     fn called(&self, chat: &ChatId) -> Option<String>;
 
+    /// Why nothing is kept of what a person writes in `chat` under the id `sender`, as things stand, so that its files need not be fetched;
+    /// `None`: it is kept.
+    async fn not_kept(&self, chat: &ChatId, sender: &SenderId) -> Option<&'static str>;
+
     /// The chats that are groups.
     fn chats(&self) -> Vec<ChatId>;
 
@@ -43,6 +47,18 @@ pub trait Intake: Send + Sync + 'static {
     /// # Errors
     /// The store's.
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The threads of a group in which something was said since then, by the service's clock: up to `limit` of those in which something came
+    /// last.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError>;
 
     /// Nothing of `chat` is heard any more, since `at`; `how` it came to that. The owner is told once for each `at` if it is a group's.
     async fn left(&self, chat: &ChatId, how: &str, at: Timestamp);
@@ -71,12 +87,25 @@ impl Intake for Inbox {
         Inbox::called(self, chat)
     }
 
+    async fn not_kept(&self, chat: &ChatId, sender: &SenderId) -> Option<&'static str> {
+        Inbox::not_kept(self, chat, sender).await
+    }
+
     fn chats(&self) -> Vec<ChatId> {
         Inbox::chats(self)
     }
 
     async fn heard_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
         Inbox::heard_until(self, chat).await
+    }
+
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError> {
+        Inbox::threads_since(self, chat, since, limit).await
     }
 
     async fn left(&self, chat: &ChatId, how: &str, at: Timestamp) {

@@ -80,6 +80,7 @@ pass_on! {
         async fn hear_code(&self, code: &SaidCode, at: Timestamp) -> Result<Heard, StoreError>;
         async fn accept(&self, message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Result<Accepted, StoreError>;
         async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError>;
+        async fn threads_since(&self, chat: &ChatId, since: Timestamp, limit: u32) -> Result<Vec<PlatformMessageId>, StoreError>;
         async fn messages_after(&self, group: &GroupFolder, after: Seq, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
         async fn unanswered(&self, group: &GroupFolder) -> Result<u64, StoreError>;
         async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError>;

@@ -19,7 +19,7 @@ use nanoclaw_core::{
     channel::{Channel, SendError},
     chat::{ChannelName, ChatId, ChatMetadata},
     delivery::{Answered, Delivery, DeliveryKey, OutboxId, Sent},
-    message::{InboundMessage, PlatformMessageId, Seq, Wakes},
+    message::{InboundMessage, PlatformMessageId, SenderId, Seq, Wakes},
     orchestrator::{HeardLate, Receipt},
     store::StoreError,
     time::Timestamp,
@@ -60,6 +60,10 @@ struct IntakeState {
     chats: Vec<ChatMetadata>,
     unregistered: HashSet<ChatId>,
     heard_until: HashMap<ChatId, Timestamp>,
+    /// In which something was said before, the latest first.
+    threads: Vec<(ChatId, PlatformMessageId)>,
+    /// Of whom nothing is kept.
+    dropped: HashSet<String>,
     no_wake: HashSet<ChatId>,
     failing: bool,
     fails_next: bool,
@@ -109,9 +113,20 @@ impl FakeIntake {
         self.state.lock().unwrap().unregistered.insert(chat.parse().unwrap());
     }
 
+    /// Nothing is kept of what somebody writes.
+    pub(crate) fn drop_what_says(&self, sender: &str) {
+        self.state.lock().unwrap().dropped.insert(sender.to_owned());
+    }
+
     /// The chat is a group in which all came that was said until `at`.
     pub(crate) fn heard_until(&self, chat: &str, at: Timestamp) {
         self.state.lock().unwrap().heard_until.insert(chat.parse().unwrap(), at);
+    }
+
+    /// Something was said lately in a thread of the chat, and before that in those that were named before.
+    pub(crate) fn heard_in_thread(&self, chat: &str, thread: &str) {
+        let thread = (chat.parse().unwrap(), PlatformMessageId::new(thread).unwrap());
+        self.state.lock().unwrap().threads.insert(0, thread);
     }
 
     pub(crate) fn wake_nobody_in(&self, chat: &str) {
@@ -162,6 +177,9 @@ impl Intake for FakeIntake {
         if state.unregistered.contains(&message.chat) {
             return Ok(Receipt::Unregistered);
         }
+        if state.dropped.contains(message.sender.as_str()) {
+            return Ok(Receipt::Dropped);
+        }
         let place = (message.chat.clone(), message.id.clone());
         if let Some(&seq) = state.seqs.get(&place) {
             return Ok(Receipt::Duplicate { seq });
@@ -184,6 +202,15 @@ impl Intake for FakeIntake {
         (!self.state.lock().unwrap().unregistered.contains(chat)).then(|| "@Andy".to_owned())
     }
 
+    async fn not_kept(&self, chat: &ChatId, sender: &SenderId) -> Option<&'static str> {
+        let state = self.state.lock().unwrap();
+        match () {
+            () if state.unregistered.contains(chat) => Some("the chat was no group when it came"),
+            () if state.dropped.contains(sender.as_str()) => Some("its sender was not to be heard when it came"),
+            () => None,
+        }
+    }
+
     fn chats(&self) -> Vec<ChatId> {
         self.state.lock().unwrap().heard_until.keys().cloned().collect()
     }
@@ -192,6 +219,22 @@ impl Intake for FakeIntake {
         let state = self.state.lock().unwrap();
         let said = state.messages.iter().filter(|message| message.chat == *chat).map(|message| message.sent_at).max();
         Ok(state.heard_until.get(chat).map(|at| said.map_or(*at, |said| said.max(*at))))
+    }
+
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let said = state.messages.iter().rev().filter(|message| message.chat == *chat && message.sent_at >= since);
+        let mut threads: Vec<_> = said.filter_map(|message| message.thread.clone()).collect();
+        threads.extend(state.threads.iter().filter(|(of, _)| of == chat).map(|(_, thread)| thread.clone()));
+        let mut known = HashSet::new();
+        threads.retain(|thread| known.insert(thread.clone()));
+        threads.truncate(usize::try_from(limit).unwrap());
+        Ok(threads)
     }
 
     async fn left(&self, chat: &ChatId, how: &str, _: Timestamp) {

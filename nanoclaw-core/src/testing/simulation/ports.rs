@@ -25,7 +25,7 @@ use crate::{
     group::{Group, GroupFolder},
     launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
     mailbox::{GroupFile, Mailbox},
-    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     orchestrator::{GroupTimes, PromptLimits, WhenUnknown},
     pairing::{Heard, Pairing, PairingId, SaidCode},
     protocol::environment::guest,
@@ -170,6 +170,7 @@ store_calls! {
     fn hear_code(code: &SaidCode, at: Timestamp) -> Heard;
     fn accept(message: &InboundMessage, wakes: Wakes, at: Timestamp) -> Accepted;
     fn said_until(chat: &ChatId) -> Option<Timestamp>;
+    fn threads_since(chat: &ChatId, since: Timestamp, limit: u32) -> Vec<PlatformMessageId>;
     fn messages_after(group: &GroupFolder, after: Seq, limit: u32) -> Vec<StoredMessage>;
     fn unanswered(group: &GroupFolder) -> u64;
     fn cursor(group: &GroupFolder) -> Seq;

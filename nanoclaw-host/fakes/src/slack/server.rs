@@ -120,7 +120,8 @@ async fn download(
 }
 
 fn content(state: &State, id: &str, headers: &HeaderMap) -> Response {
-    let world = state.world();
+    let mut world = state.world();
+    world.seen.downloads += 1;
     let known = token(headers) == FakeSlack::BOT_TOKEN;
     match world.files.get(id).and_then(|file| file.content.clone()) {
         Some(content) if known => ([(header::CONTENT_TYPE, "application/octet-stream")], content).into_response(),

@@ -23,6 +23,8 @@ pub struct Seen {
     pub acknowledged: Vec<usize>,
     /// How often an event was delivered, all together.
     pub delivered: usize,
+    /// How often a file was asked for.
+    pub downloads: usize,
     /// Every call of the Web API, in order.
     pub calls: Vec<Call>,
     /// What was posted, in order: conversation and message.

@@ -37,9 +37,10 @@ impl Discord {
             Mention::Role(id) => self.known().places.role(id).map(str::to_owned),
             Mention::Channel(id) => self.known().places.channel(id).map(str::to_owned),
         };
-        let (attachments, files) = match called {
-            Some(_) => self.fetch_all(client, &said.files).await,
-            None => arriving::not_fetched(said.files.len()),
+        let not_kept = if said.files.is_empty() { None } else { self.intake.not_kept(&chat, &sender).await };
+        let (attachments, files) = match not_kept {
+            None => self.fetch_all(client, &said.files).await,
+            Some(why) => arriving::not_fetched(said.files.len(), why),
         };
         let message = InboundMessage {
             chat: chat.clone(),

@@ -2,12 +2,13 @@
 //! from then on.
 //!
 //! Slack says again by itself what was not acknowledged, and gives that up after a while; what is said twice is one message. How far
-//! a group was heard is what the store knows of it. A history is told backwards, so all of it is had before anything is handed in:
+//! a group was heard is what the store knows of it, and so are the threads in which something was said lately: a history tells of a thread by
+//! its first message alone, which may be old. A history is told backwards, so all of it is had before anything is handed in:
 //! oldest first, that a host which dies in the middle goes on from there.
 
 use std::time::Duration;
 
-use nanoclaw_core::{chat::ChatId, time::Timestamp};
+use nanoclaw_core::{chat::ChatId, message::PlatformMessageId, time::Timestamp};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -24,6 +25,10 @@ use super::{
 pub(super) const ASKED_AT_ONCE: usize = 4;
 /// The most pages that are asked for of a conversation, and of a thread.
 const MOST_PAGES: usize = 25;
+/// The most threads of a conversation that are asked for although nothing else leads to them.
+const MOST_THREADS: u32 = 5;
+/// The most of these in a session, over all groups: what Slack answers within a minute.
+pub(super) const MOST_THREADS_OF_ALL: usize = 50;
 /// How far back is asked.
 const LOOK_BACK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How often a page is asked for of which there is no answer. When Slack asks to wait, that is no try.
@@ -42,8 +47,9 @@ impl Slack {
         let look_back = i64::try_from(LOOK_BACK.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp::from_ms(Timestamp::now().as_ms().saturating_sub(look_back));
         let since = until.max(oldest);
+        let known = self.intake.threads_since(chat, oldest, MOST_THREADS).await.map_err(|error| error.to_string())?;
         let recalled = tokio::select! {
-            recalled = recall(session, conversation_of(chat), oldest, since) => recalled,
+            recalled = recall(session, conversation_of(chat), &known, oldest, since) => recalled,
             () = session.over.cancelled() => return Err("the session is over".to_owned()),
         };
         let recalled = match recalled {
@@ -63,16 +69,30 @@ impl Slack {
     }
 }
 
-/// What was said in a conversation since then, in threads too, and of what was said before as much as comes with it.
+/// What was said in a conversation since then, in threads too, the `known` ones among them, and of what was said before as much as comes
+/// with it.
 async fn recall(
     session: &Session<'_>,
     channel: &str,
+    known: &[PlatformMessageId],
     oldest: Timestamp,
     since: Timestamp,
 ) -> Result<Vec<Recalled>, Trouble> {
     let mut all = read(session, Stream { channel, thread: None }, oldest, since).await?;
     let is_new = |message: &&Recalled| message.latest_reply.is_some_and(|at| at >= since);
-    let threads: Vec<String> = all.iter().filter(is_new).map(|message| message.id.clone()).collect();
+    let mut threads: Vec<String> = all.iter().filter(is_new).map(|message| message.id.clone()).collect();
+    // Of the others of which the history told it told whether there is something new.
+    let untold = known.iter().filter(|thread| all.iter().all(|message| message.id != thread.as_str()));
+    for thread in untold {
+        match session.threads.try_acquire() {
+            Ok(one) => one.forget(),
+            Err(_) => {
+                tracing::warn!(channel, "an older thread is not asked for what was said in it, since too many are");
+                break;
+            }
+        }
+        threads.push(thread.as_str().to_owned());
+    }
     for thread in threads {
         match read(session, Stream { channel, thread: Some(&thread) }, since, since).await {
             Ok(replies) => all.extend(replies),

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     PREFIX, Slack,
-    catch_up::ASKED_AT_ONCE,
+    catch_up::{ASKED_AT_ONCE, MOST_THREADS_OF_ALL},
     chat_of,
     client::{Client, Conversation, Identity},
     conversation_of,
@@ -53,14 +53,17 @@ pub(super) struct Session<'a> {
     noted: Mutex<HashSet<String>>,
     /// Who may ask for what was said before.
     pub(super) asking: Semaphore,
+    /// How many threads may still be asked for to which nothing but the store leads.
+    pub(super) threads: Semaphore,
     /// It has ended: nobody waits for Slack any more.
     pub(super) over: CancellationToken,
 }
 
 impl<'a> Receiver<'a> {
     pub(super) fn new(slack: &'a Slack, client: &'a Client, bot: Secret, me: Identity) -> Self {
-        let (asking, over) = (Semaphore::new(ASKED_AT_ONCE), CancellationToken::new());
-        let session = Arc::new(Session { client, bot, me, noted: Mutex::default(), asking, over });
+        let (asking, threads) = (Semaphore::new(ASKED_AT_ONCE), Semaphore::new(MOST_THREADS_OF_ALL));
+        let (noted, over) = (Mutex::default(), CancellationToken::new());
+        let session = Arc::new(Session { client, bot, me, noted, asking, threads, over });
         Self { slack, session, lanes: Lanes::of(MOST_WAITING) }
     }
 
@@ -178,9 +181,10 @@ impl Slack {
             };
             Some(Quote { id: PlatformMessageId::new(&thread.id).ok()?, sender_name, text: None })
         });
-        let (attachments, files) = match called {
-            Some(_) => self.fetch_all(client, bot, &said.conversation, &said.files).await,
-            None => arriving::not_fetched(said.files.len()),
+        let not_kept = if said.files.is_empty() { None } else { self.intake.not_kept(&chat, &sender).await };
+        let (attachments, files) = match not_kept {
+            None => self.fetch_all(client, bot, &said.conversation, &said.files).await,
+            Some(why) => arriving::not_fetched(said.files.len(), why),
         };
         let message = InboundMessage {
             chat,

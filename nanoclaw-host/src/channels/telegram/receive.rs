@@ -188,13 +188,13 @@ impl Telegram {
         let called = self.intake.called(&chat);
         let call = called.as_deref().unwrap_or(NOBODYS_CALL);
         let assistant = Assistant { id: heard.me.id, username: heard.me.username.as_deref(), called: call };
-        let (quote, attachments, files) = match &called {
-            Some(_) => {
+        let (quote, attachments, files) = match self.intake.not_kept(&chat, &sender).await {
+            None => {
                 let quote = self.quote(heard, said, call).await;
                 let (attachments, files) = self.fetch(heard, &chat, said).await;
                 (quote, attachments, files)
             }
-            None => (None, not_fetched(said), vec![None; said.file.iter().count()]),
+            Some(why) => (None, not_fetched(said, why), vec![None; said.file.iter().count()]),
         };
         let message = InboundMessage {
             chat,
@@ -295,8 +295,8 @@ fn text_of(said: &Said, assistant: Assistant<'_>) -> String {
     }
 }
 
-fn not_fetched(said: &Said) -> Vec<Attachment> {
-    let reason = Some("the chat was no group when it came".to_owned());
+fn not_fetched(said: &Said, why: &str) -> Vec<Attachment> {
+    let reason = Some(why.to_owned());
     let attachment = |file: &media::File| Attachment {
         kind: file.kind.to_owned(),
         name: file.name.as_deref().and_then(clean_name),

@@ -5,7 +5,7 @@ use nanoclaw_core::{
     chat::{ChatId, ChatMetadata},
     group::GroupFolder,
     message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
-    store::Accepted,
+    store::{Accepted, LATEST_WITH_THREADS},
     time::Timestamp,
 };
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
@@ -125,6 +125,27 @@ pub(super) async fn said_until(pool: &SqlitePool, chat: &ChatId) -> Result<Optio
         .fetch_one(pool)
         .await?;
     Ok(at.map(Timestamp::from_ms))
+}
+
+// Among the latest messages alone, so that a long inbox costs no more than a short one.
+const THREADS_SINCE: &str = "SELECT thread FROM \
+         (SELECT seq, thread, sent_at_ms FROM messages WHERE chat = $1 ORDER BY seq DESC LIMIT $2) AS latest \
+         WHERE thread IS NOT NULL AND sent_at_ms >= $3 GROUP BY thread ORDER BY MAX(seq) DESC LIMIT $4";
+
+pub(super) async fn threads_since(
+    pool: &SqlitePool,
+    chat: &ChatId,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<PlatformMessageId>, Problem> {
+    let threads: Vec<String> = sqlx::query_scalar(THREADS_SINCE)
+        .bind(chat.as_str())
+        .bind(i64::from(LATEST_WITH_THREADS))
+        .bind(since.as_ms())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    threads.into_iter().map(|thread| Ok(PlatformMessageId::try_from(thread)?)).collect()
 }
 
 pub(super) async fn cursor(pool: &SqlitePool, group: &GroupFolder) -> Result<Seq, Problem> {

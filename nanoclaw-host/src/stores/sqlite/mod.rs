@@ -33,7 +33,7 @@ use nanoclaw_core::{
     chat::{ChatId, ChatMetadata},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
-    message::{InboundMessage, Seq, StoredMessage, Wakes},
+    message::{InboundMessage, PlatformMessageId, Seq, StoredMessage, Wakes},
     pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{Handed, RunEnding, RunId},
     runtime::InstallId,
@@ -185,6 +185,18 @@ impl Store for SqliteStore {
 
     async fn said_until(&self, chat: &ChatId) -> Result<Option<Timestamp>, StoreError> {
         self.told("read when something was last said", inbox::said_until(&self.readers, chat).await)
+    }
+
+    async fn threads_since(
+        &self,
+        chat: &ChatId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PlatformMessageId>, StoreError> {
+        self.told(
+            "read in which threads something was said",
+            inbox::threads_since(&self.readers, chat, since, limit).await,
+        )
     }
 
     async fn cursor(&self, group: &GroupFolder) -> Result<Seq, StoreError> {
