@@ -166,7 +166,11 @@ fn idle(runtime: &Runtime, program: &Path) -> Vec<Figure> {
         let ticks = f64::from(after.ticks - before.ticks);
         figures.extend([
             row("ticks of processor time in 60 s (100 a second)", Unit::Count, ticks).under(1.0),
-            row("times a thread was woken in 60 s", Unit::Count, f64::from(after.switches - before.switches)),
+            row(
+                "times a thread was woken in 60 s",
+                Unit::Count,
+                f64::from(after.switches.saturating_sub(before.switches)),
+            ),
             row("resident memory", Unit::Mebibytes, after.resident),
             row("of that, memory of its own (not files)", Unit::Mebibytes, after.anonymous),
         ]);

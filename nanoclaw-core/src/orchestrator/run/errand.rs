@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Command, HOST, RunContext, Words, leave,
+    Command, HOST, RunContext, Words, launch, leave,
     live::{Left, Live},
     not_started,
 };
@@ -81,14 +81,17 @@ pub(super) async fn start_and_serve(
     };
     let kind = RunKind::Task(task.clone());
     let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), handed: None, at: Timestamp::now() };
-    let begun = match context.store.open_run(&new_run).await {
-        Ok(()) => agenda.tasks.begin(&task, id, Timestamp::now()).await,
-        Err(error) => Err(error),
+    let begun = async {
+        context.store.open_run(&new_run).await?;
+        agenda.tasks.begin(&task, id, Timestamp::now()).await
     };
+    // Neither needs the other. What is made ready for a run that has nothing to do is made ready anew for the next.
+    let (begun, launch) = tokio::join!(begun, launch(context, group, id, &new_run.kind));
     let left = match begun {
         Ok(Some((task, firing))) => {
             tracing::info!(run = %id, runtime = %new_run.runtime, task = %task.id, firing = firing.id.0, "run opened");
-            match Live::start_errand(context, group, id, Errand { task }, words).await {
+            let started = async { Live::start_errand(context, group, id, Errand { task }, launch?, words).await };
+            match started.await {
                 Ok((live, container)) => live.serve(container, commands).await,
                 Err(ending) => Left::Ended(ending),
             }

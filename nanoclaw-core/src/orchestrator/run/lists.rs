@@ -20,7 +20,7 @@ use crate::{
 const AT_ONCE: u32 = 10;
 const EVERY: Duration = Duration::from_secs(1);
 /// The most tasks that are looked at.
-const MOST_TASKS: u32 = 10_000;
+const MOST_TASKS: u32 = 1000;
 
 /// What a run's worker knows of its lists.
 pub(super) struct KeptLists {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, TryFutureExt as _};
+use futures_util::TryFutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -14,7 +14,6 @@ use super::{
     errand::Errand,
     files::Folders,
     hand::Feeding,
-    launch,
     leftover::{Fate, Leftover, Stopping, sleep_until},
     limits_of,
     lists::KeptLists,
@@ -41,7 +40,7 @@ use crate::{
         input::{Ahead, ContainerInput},
         markers::Decoder,
     },
-    run::{Retry, RunEnding, RunId, RunKind},
+    run::{Retry, RunEnding, RunId},
     runtime::{Container, ContainerId, ContainerSpec, ContainerStdin, Exit, ExitWatch, Output},
     session::SessionId,
     steps::STEPS,
@@ -148,16 +147,14 @@ impl<'a> Live<'a> {
         // After the run was opened: who ends the session from now on marks the run.
         let session = context.store.session(&group.folder, &SessionContext::Chat);
         let session = session.map_err(|error| not_started(&error, HOST));
-        let known = async { tokio::try_join!(named_before(context, group), session) };
-        // The lists are written beside that, and not before: people wait.
-        let ((named, session), ()) = tokio::try_join!(known, live.write_lists().map(Ok))?;
+        let (named, session) = tokio::try_join!(named_before(context, group), session)?;
         if !noted {
             let handed = context.store.hand_over(id, batch.handed, Timestamp::now()).await;
             handed.map_err(|error| not_started(&error, HOST))?;
         }
         live.ledger = Ledger::new(batch.handed, named);
         live.prompt = prompt;
-        let mut container = start_container(context, &spec).await?;
+        let mut container = live.start_container(&spec).await?;
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
         let _ = live.hand_prompt(stdin, batch, session).await;
         let Container { id, output, exit, .. } = container;
@@ -170,17 +167,15 @@ impl<'a> Live<'a> {
         group: &'a Group,
         id: &'a RunId,
         errand: Errand,
+        launch: Launch,
         words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
-        let kind = RunKind::Task(errand.task.id.clone());
-        let launch = launch(context, group, id, &kind).await?;
         let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
         let session = match errand.session_context() {
             Some(conversation) => context.store.session(&group.folder, &conversation).await,
             None => Ok(None),
         };
         let session = session.map_err(|error| not_started(&error, HOST))?;
-        live.write_lists().await;
         let Ahead { session_id, group_folder, chat_jid, is_main, assistant_name, protocol } =
             known_ahead(context, group, session);
         let input = ContainerInput {
@@ -199,12 +194,18 @@ impl<'a> Live<'a> {
             files: Vec::new(),
         };
         live.errand = Some(errand);
-        let mut container = start_container(context, &spec).await?;
+        let mut container = live.start_container(&spec).await?;
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
         let _ = live.write_prompt(stdin, &input).await;
         words.say(RunWord::Started).await;
         let Container { id, output, exit, .. } = container;
         Ok((live, Held { id, output: Some(output), exit }))
+    }
+
+    /// Starts the container, and writes the lists meanwhile, which its agent may look up as soon as it is asked.
+    async fn start_container(&mut self, spec: &ContainerSpec) -> Result<Container, RunEnding> {
+        let (started, ()) = tokio::join!(start_container(self.context, spec), self.write_lists());
+        started
     }
 
     /// All that can be made ready before anybody knows what the agent will be asked.
@@ -229,6 +230,11 @@ impl<'a> Live<'a> {
         input.clear().map_err(in_house)?;
         for name in input.staged().map_err(in_house)? {
             input.unstage(&name).map_err(in_house)?;
+        }
+        // What an earlier run said was committed when it ended. Whatever lies there now calls itself a block of a run that has said
+        // nothing yet.
+        if let Err(error) = live.folders.output.clear() {
+            tracing::warn!(run = %id, %error, "cannot clear away what an earlier run has left in its output");
         }
         // Who waited for these is gone, and the names of requests are not reused.
         if let Err(error) = live.folders.answers.clear() {
