@@ -32,6 +32,8 @@ pub(super) enum Poke {
     Waiting { group: GroupFolder, task: TaskId, until: Timestamp },
     /// How this run ended could not be noted.
     Ended { run: RunId, ending: RunEnding },
+    /// Perhaps something waits that nobody was told of.
+    Doubt,
 }
 
 /// The pause after the store has failed.
@@ -170,6 +172,11 @@ impl Agenda {
     pub(super) fn try_again(&self, group: &Group, task: &TaskId) {
         let until = Timestamp::now().plus(AFTER_FAILURE);
         self.poke(Poke::Waiting { group: group.folder.clone(), task: task.clone(), until });
+    }
+
+    /// What waits in the store is to be looked up anew: of groups that are no more it rests then.
+    pub(super) fn doubt(&self) {
+        self.poke(Poke::Doubt);
     }
 
     /// How a run ended is to be noted as soon as the store takes it.

@@ -300,12 +300,14 @@ impl Orchestrator {
         }
         self.directory.remove(folder);
         self.registrar.lists.say(Changed::Groups);
+        // At once: what the loop starts for a group that is not in the directory ends in the same moment, again and again.
+        let _ = self.events.send(Input::Event(Event::GroupRemoved { group: folder.clone() })).await;
         if let Some(agenda) = &self.agenda
             && let Err(error) = agenda.group_removed(folder).await
         {
-            tracing::warn!(group = %folder, %error, "cannot put the group's tasks to rest; they are when they are due");
+            tracing::warn!(group = %folder, %error, "cannot put the group's tasks to rest; trying again");
+            agenda.doubt();
         }
-        let _ = self.events.send(Input::Event(Event::GroupRemoved { group: folder.clone() })).await;
         Ok(())
     }
 

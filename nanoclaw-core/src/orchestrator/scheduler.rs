@@ -82,6 +82,7 @@ impl Scheduler {
     fn heard(&mut self, poke: Poke) {
         match poke {
             Poke::Look => {}
+            Poke::Doubt => self.in_doubt = true,
             Poke::Waiting { group, task, until } => {
                 self.later.insert((until, task, group));
             }
