@@ -101,7 +101,7 @@ impl Client {
 #[test]
 fn a_client_is_offered_the_tools_of_its_group() {
     let home = Home::new();
-    for (is_main, count) in [("0", 9), ("1", 11)] {
+    for (is_main, count) in [("0", 10), ("1", 12)] {
         let mut client = Client::of(&home, is_main);
         let listed = client.ask("tools/list", json!({}));
         let tools = listed["result"]["tools"].as_array().unwrap();

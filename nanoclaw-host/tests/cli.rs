@@ -237,7 +237,13 @@ fn ps_shows_groups_while_no_service_runs() {
         "waiting": 0
       },
       "service": null,
-      "set_aside": 0
+      "set_aside": 0,
+      "tasks": {
+        "active": 0,
+        "failing": 0,
+        "next_due_ms": null,
+        "paused": 0
+      }
     }
     "#);
 }

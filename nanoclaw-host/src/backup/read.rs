@@ -112,7 +112,6 @@ pub(super) fn walk(
             other => return Err(damaged(format!("{place} is of a kind that no backup has ({other:?})"))),
         }
     };
-    drop(entries);
     // Behind it there is only the end, with the sum over all; without reading it that would not be compared.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
     compare(label, &manifest, &seen).map_err(damaged)
