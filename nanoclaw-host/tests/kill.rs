@@ -16,11 +16,10 @@ use nanoclaw_host::runtimes::sandbox::{SandboxRuntime, SandboxSettings};
 
 /// Between what must not come apart: stored and acknowledged, noted and handed over, answered and committed, asked for and
 /// stored, committed and sent, sent and recorded; and while a dead host's work is finished.
-const TELLING: [&str; 14] = [
+const TELLING: [&str; 13] = [
     "store.accept.before",
     "store.accept.after",
     "store.open_run.after",
-    "store.hand_over.after",
     "runtime.start.after",
     "store.commit_block.before",
     "store.commit_block.after",
