@@ -88,6 +88,9 @@ async fn work(world: &World, mut container: FakeContainer) -> Exit {
         broken: false,
     };
     world.check_files(&input.prompt, &input.files);
+    if input.is_scheduled_task == Some(true) {
+        return agent.do_task(&input.prompt).await;
+    }
     agent.take_turns(input.prompt).await
 }
 
@@ -143,12 +146,46 @@ impl Agent<'_> {
         }
     }
 
-    /// Answers one prompt; the exit when it does not come to that.
-    async fn turn(&mut self, prompt: &str) -> Option<Exit> {
+    /// Does a task and ends, when it is one of ours by itself. It takes nothing else.
+    async fn do_task(mut self, task: &str) -> Exit {
+        let world = self.world;
+        world.note(|| format!("agent {} is to do {task}", self.name));
+        if let Some(exit) = self.think().await {
+            return exit;
+        }
+        if world.fault(|rates| rates.turn_left) {
+            world.note(|| format!("agent {} leaves without a word", self.name));
+            return Exit::Code(0);
+        }
+        if world.fault(|rates| rates.turn_fails) {
+            self.fail_somehow().await;
+            return Exit::Code(1);
+        }
+        if world.chance(|rates| rates.request) {
+            self.request().await;
+        }
+        let text = (!world.chance(|rates| rates.turn_silent))
+            .then(|| format!("did {task} by {} ({})", self.name, self.blocks + 1));
+        self.say(Block { result: text, ..silent(None) }).await;
+        if self.broken {
+            return Exit::Code(1);
+        }
+        if self.kind == AgentKind::Ours {
+            return Exit::Code(0);
+        }
+        match self.next_prompt().await {
+            Ok(fed) => {
+                world.broken(|| format!("mixed: {} does {task} and is fed {fed:?}", self.name));
+                Exit::Code(1)
+            }
+            Err(exit) => exit,
+        }
+    }
+
+    /// Takes its time; the exit when it was stopped meanwhile.
+    async fn think(&self) -> Option<Exit> {
         let world = self.world;
         let stop = self.container.stop.clone();
-        let mut asked: Vec<u64> = numbers_in(prompt);
-        world.note(|| format!("agent {} is asked {asked:?}", self.name));
         let thinking = async {
             world.pause(0, u64::try_from(world.plan.turn.as_millis()).unwrap_or(0)).await;
             if world.fault(|rates| rates.turn_hangs) {
@@ -158,8 +195,18 @@ impl Agent<'_> {
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Some(self.stopped()),
-            () = thinking => {}
+            () = stop.cancelled() => Some(self.stopped()),
+            () = thinking => None,
+        }
+    }
+
+    /// Answers one prompt; the exit when it does not come to that.
+    async fn turn(&mut self, prompt: &str) -> Option<Exit> {
+        let world = self.world;
+        let mut asked: Vec<u64> = numbers_in(prompt);
+        world.note(|| format!("agent {} is asked {asked:?}", self.name));
+        if let Some(exit) = self.think().await {
+            return Some(exit);
         }
         if world.chance(|rates| rates.turn_takes_more) {
             let more = self.take_follow_ups();
@@ -179,15 +226,7 @@ impl Agent<'_> {
             return Some(Exit::Code(1));
         }
         if world.fault(|rates| rates.turn_fails) {
-            let kinds = [
-                FailureKind::Other,
-                FailureKind::Quota,
-                FailureKind::Overload,
-                FailureKind::NoSession,
-                FailureKind::Login,
-            ];
-            let failure = world.one_of(&kinds);
-            self.fail(failure, format!("simulated {failure:?}")).await;
+            self.fail_somehow().await;
             return Some(Exit::Code(1));
         }
         if world.chance(|rates| rates.request) {
@@ -231,6 +270,13 @@ impl Agent<'_> {
     fn stopped(&self) -> Exit {
         // Ours ends well; v1 has no handler for the signal, which its shell tells of by this code.
         if self.kind == AgentKind::Ours { Exit::Code(0) } else { Exit::Code(143) }
+    }
+
+    async fn fail_somehow(&mut self) {
+        let kinds =
+            [FailureKind::Other, FailureKind::Quota, FailureKind::Overload, FailureKind::NoSession, FailureKind::Login];
+        let failure = self.world.one_of(&kinds);
+        self.fail(failure, format!("simulated {failure:?}")).await;
     }
 
     async fn fail(&mut self, failure: FailureKind, error: String) {

@@ -25,8 +25,9 @@ use crate::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::{Author, InboundMessage, PlatformMessageId, SenderId, Seq, Wakes},
     orchestrator::{Inbox, Orchestrator, Receipt, WhenUnknown},
-    run::RunId,
+    run::{RunId, TaskId},
     store::{DeliveryState, Store},
+    tasks::FiringId,
     testing::MemoryStore,
     time::Timestamp,
 };
@@ -110,6 +111,10 @@ pub(super) struct ChatLog {
     pub(super) hasty: BTreeSet<(u64, RunId)>,
     /// The last block of a run that is committed.
     pub(super) committed: BTreeMap<RunId, u32>,
+    /// At which firing a run of a task is, or was.
+    pub(super) begun: BTreeMap<RunId, FiringId>,
+    /// The ids of the tasks that were asked for, by their places in the plan.
+    pub(super) tasks: BTreeMap<usize, TaskId>,
     /// Promises whose breach was seen when it happened.
     pub(super) broken: Vec<String>,
 }

@@ -9,6 +9,7 @@ use super::{
     hostile::FORGED,
     hosts::{Lasting, store},
     plan::{AgentKind, GroupPlan},
+    tasks::check_tasks,
 };
 use crate::{
     channel::Repeat,
@@ -50,6 +51,7 @@ pub(super) async fn check(lasting: &Lasting, hosts: u32) -> Result<Facts, String
         chat.check_order()?;
         chat.check_requests()?;
     }
+    check_tasks(lasting, &log, &mut facts).await?;
     Ok(facts)
 }
 

@@ -17,6 +17,11 @@ impl Dice {
         Self(self.0 ^ 0x5DEE_CE66_D1CE_4E5B)
     }
 
+    /// A third stream, for what was added after that.
+    pub(super) fn another_aside(&self) -> Self {
+        Self(self.0 ^ 0x2545_F491_4F6C_DD1D)
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

@@ -13,14 +13,15 @@ use super::{
     chats::{Line, Lines, SimulatedChannel, people},
     operators::operate,
     plan::{ClockJump, Restart},
-    ports::{SimulatedLauncher, SimulatedRuntime, SimulatedStore},
+    ports::{SimulatedClock, SimulatedLauncher, SimulatedRuntime, SimulatedStore, SimulatedTasks},
     spool::{Fresh, sweep},
+    tasks::{schedule, still_to_do},
     world::{Host, STUCK_BEYOND, World},
 };
 use crate::{
     orchestrator::{
-        AtShutdown, DeliverySettings, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Settings,
-        StandbySettings,
+        AtShutdown, DeliverySettings, DispatchSettings, Orchestrator, Parts, RunSettings, Running, Scheduling,
+        Settings, StandbySettings,
     },
     runtime::InstallId,
     store::Store,
@@ -74,6 +75,9 @@ pub(super) async fn play(lasting: &Lasting) -> Result<u32, String> {
     for (at, operation) in &world.plan.operations {
         others.spawn(operate(world.clone(), lasting.store.clone(), lines.clone(), *at, *operation));
     }
+    for place in 0..world.plan.tasks.len() {
+        others.spawn(schedule(world.clone(), lasting.store.clone(), lines.clone(), place));
+    }
     others.spawn(weather(world.clone(), lasting.runtime.clone()));
     let mut restarts = VecDeque::from(world.plan.restarts.clone());
     restarts.make_contiguous().sort_by_key(|(at, _)| *at);
@@ -113,7 +117,11 @@ async fn host_life(
         fresh: fresh.clone(),
     });
     let held = Arc::downgrade(&store);
-    let parts = Parts { store, runtime, launcher, scheduling: None, senders: None };
+    let scheduling = (!world.plan.tasks.is_empty()).then(|| Scheduling {
+        tasks: Arc::new(SimulatedTasks { host: host.clone(), inner: lasting.store.clone() }),
+        clock: Arc::new(SimulatedClock(world.clone())),
+    });
+    let parts = Parts { store, runtime, launcher, scheduling, senders: None };
     let started = tokio::select! {
         biased;
         () = host.death() => None,
@@ -272,6 +280,7 @@ async fn weather(world: Arc<World>, runtime: Arc<FakeRuntime>) {
                     ClockJump::Forward(by) => now.plus(by),
                     ClockJump::Back(by) => Timestamp::from_ms(now.as_ms() - i64::try_from(by.as_millis()).unwrap_or(0)),
                 }));
+                world.clock_set.notify_waiters();
             }
             Change::EngineLoss => {
                 world.note(|| "the engine goes down with all containers".to_owned());
@@ -309,13 +318,14 @@ async fn settled(lasting: &Lasting, others: &mut JoinSet<()>, purpose: Purpose) 
         let waiting = store(lasting.store.recover().await)?.into_iter().filter(|group| group.waiting.is_some());
         let waiting: Vec<String> = waiting.map(|group| group.group.folder.to_string()).collect();
         let not_taken = world.chats().not_taken();
-        if others.is_empty() && pending.is_empty() && waiting.is_empty() && not_taken.is_empty() {
+        let to_do = store(still_to_do(&lasting.store).await)?;
+        if others.is_empty() && pending.is_empty() && waiting.is_empty() && not_taken.is_empty() && to_do.is_empty() {
             break;
         }
         if world.elapsed() > deadline {
             return Err(format!(
                 "starvation: {SETTLES_WITHIN:?} after the last fault, messages {not_taken:?} are not taken, {waiting:?} wait \
-                 for answers, {} are to be sent, and {} people are still at work",
+                 for answers, {} are to be sent, tasks are to be done ({to_do:?}), and {} people are still at work",
                 pending.len(),
                 others.len()
             ));

@@ -15,6 +15,7 @@
 //! * each chat sees its messages in the order of its outbox, and as often as its channel can promise (below);
 //! * there never were more containers alive than allowed, and never two of one group, which would share its mailbox;
 //! * nobody starves: all is settled within half an hour of virtual time after the last fault;
+//! * each due time of a task is claimed once at most and has one outcome; what is done was answered, and is shown by one run alone;
 //! * a file that is sent is what its agent gave, and the host has it for as long as it may be sent;
 //! * nothing leaks: no container, dead or alive, no open run or turn, no file that nobody needs, and no worker of a host that
 //!   has ended;
@@ -53,6 +54,7 @@ mod operators;
 mod plan;
 mod ports;
 mod spool;
+mod tasks;
 mod world;
 
 use std::{path::Path, sync::Arc};
@@ -92,6 +94,10 @@ pub struct Facts {
     pub files: u64,
     /// Messages of which nobody knows in the end whether they were shown.
     pub unknown: u64,
+    /// Due times of tasks that were claimed.
+    pub fired: u64,
+    /// Of those, done.
+    pub done: u64,
 }
 
 impl std::ops::AddAssign for Facts {
@@ -105,6 +111,8 @@ impl std::ops::AddAssign for Facts {
         self.repeated += other.repeated;
         self.files += other.files;
         self.unknown += other.unknown;
+        self.fired += other.fired;
+        self.done += other.done;
     }
 }
 

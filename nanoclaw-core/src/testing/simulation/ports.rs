@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use super::{
     chats::{Told, repeat_of},
     spool::Fresh,
-    world::{CallFaults, Host, NOT_DONE, lock, never},
+    world::{CallFaults, Host, NOT_DONE, World, lock, never},
 };
 use crate::{
     attachment::{NewFile, SpoolName},
     channel::Repeat,
     chat::{ChatId, ChatMetadata},
+    clock::{SteadyClock, WallClock},
     delivery::{DeliveryKey, NewDelivery, OutboxId, Sent},
     group::{Group, GroupFolder},
     launch::{KeptFile, Launch, LaunchError, Launcher, Rejoined, Tuning},
@@ -29,7 +30,7 @@ use crate::{
     orchestrator::{GroupTimes, PromptLimits, WhenUnknown},
     pairing::{Heard, Pairing, PairingId, SaidCode},
     protocol::environment::guest,
-    run::{Handed, Retry, RunEnding, RunId, RunKind},
+    run::{Handed, Retry, RunEnding, RunId, RunKind, TaskId},
     runtime::{
         Access, AdoptedContainer, Capabilities, Container, ContainerId, ContainerRuntime, ContainerSpec,
         ContainerStats, ContainerSummary, HeldSources, ImageRef, InstallId, Labels, Limits, Mount, RunAs, RuntimeError,
@@ -41,6 +42,7 @@ use crate::{
         Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
         StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
+    tasks::{Claim, Firing, FiringEnd, NewTask, Task, TaskChange, Tasks},
     testing::{FakeRuntime, MemoryStore, fake_runtime::Created},
     time::Timestamp,
 };
@@ -250,6 +252,82 @@ fn short(argument: &dyn std::fmt::Debug) -> String {
 
 /// How long a start may be under way.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+
+// --- tasks ------------------------------------------------------------------------------------------------------------
+
+pub(super) struct SimulatedTasks {
+    pub(super) host: Arc<Host>,
+    pub(super) inner: Arc<MemoryStore>,
+}
+
+/// The same as `store_calls`, for tasks.
+macro_rules! task_calls {
+    (others { $($other:item)* } $(fn $name:ident($($argument:ident: $type:ty),*) -> $ok:ty;)*) => {
+        #[async_trait]
+        impl Tasks for SimulatedTasks {
+            $($other)*
+
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$ok, StoreError> {
+                let what = || {
+                    #[allow(unused_mut, reason = "some methods take no argument")]
+                    let mut text = concat!("tasks.", stringify!($name)).to_owned();
+                    $(text.push_str(&short(&$argument));)*
+                    text
+                };
+                let refuse = |reason| StoreError::Failed { action: stringify!($name), reason };
+                self.host.call(what, STORE_FAULTS, Tasks::$name(&*self.inner, $($argument),*), refuse).await
+            })*
+        }
+    };
+}
+
+task_calls! {
+    others {
+        async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError> {
+            let effect = async {
+                let begun = self.inner.begin(task, run, at).await?;
+                if let Some((_, firing)) = &begun {
+                    self.host.world.chats().begun.insert(run.clone(), firing.id);
+                }
+                Ok(begun)
+            };
+            let refuse = |reason| StoreError::Failed { action: "begin", reason };
+            self.host.call(|| format!("tasks.begin {task} by {run}"), STORE_FAULTS, effect, refuse).await
+        }
+    }
+    fn add(task: &NewTask, at: Timestamp) -> TaskId;
+    fn task(id: &TaskId) -> Option<Task>;
+    fn list(group: Option<&GroupFolder>, limit: u32) -> Vec<Task>;
+    fn standing(group: Option<&GroupFolder>, limit: u32) -> Vec<Task>;
+    fn change(id: &TaskId, change: &TaskChange, at: Timestamp) -> Option<Task>;
+    fn earliest_due() -> Option<Timestamp>;
+    fn due(now: Timestamp, limit: u32) -> Vec<Task>;
+    fn claim(claim: &Claim, at: Timestamp) -> Option<Vec<Firing>>;
+    fn fire_now(id: &TaskId, at: Timestamp) -> Option<Firing>;
+    fn waiting() -> Vec<Firing>;
+    fn bring_forward(now: Timestamp) -> ();
+    fn has_waiting(task: &TaskId) -> bool;
+    fn running() -> Vec<Firing>;
+    fn firing_of(run: &RunId) -> Option<(Task, Firing)>;
+    fn end(end: &FiringEnd, at: Timestamp) -> bool;
+    fn firings(task: &TaskId, limit: u32) -> Vec<Firing>;
+}
+
+/// The wall clock, which is set now and then.
+pub(super) struct SimulatedClock(pub(super) Arc<World>);
+
+#[async_trait]
+impl WallClock for SimulatedClock {
+    async fn until(&self, at: Option<Timestamp>) {
+        let mut set = std::pin::pin!(self.0.clock_set.notified());
+        set.as_mut().enable();
+        tokio::select! {
+            biased;
+            () = set => {}
+            () = SteadyClock.until(at) => {}
+        }
+    }
+}
 
 // --- the runtime ------------------------------------------------------------------------------------------------------
 

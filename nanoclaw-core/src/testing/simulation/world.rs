@@ -43,6 +43,8 @@ pub(super) struct World {
     engine_away: AtomicBool,
     /// Until when these can be neither stopped nor removed.
     stuck: Mutex<BTreeMap<ContainerId, Duration>>,
+    /// Whoever waits for a time is told that the clock was set.
+    pub(super) clock_set: Notify,
     dice: Mutex<Dice>,
     trace: Option<Mutex<Vec<String>>>,
 }
@@ -63,6 +65,7 @@ impl World {
             stormy: AtomicBool::new(true),
             engine_away: AtomicBool::new(false),
             stuck: Mutex::default(),
+            clock_set: Notify::new(),
             dice: Mutex::new(dice),
             trace,
         }
