@@ -58,7 +58,13 @@ fn a_service_is_installed_survives_kill_and_hang_and_is_removed_under_a_real_sys
     // Not below /tmp, which the booted systemd may clean.
     let folder = tempfile::Builder::new().prefix("nanoclaw-systemd-").tempdir_in("/var/tmp").unwrap();
     let mut boot = Command::new("bash");
-    boot.arg(BOOT).arg(folder.path()).arg(TOUR).arg(env!("CARGO_BIN_EXE_nanoclaw")).arg(folder.path());
+    // Of the machine's other file systems the booted systemd sees this folder alone.
+    let built = Path::new(env!("CARGO_BIN_EXE_nanoclaw"));
+    let [program, tour] = ["nanoclaw", "tour.sh"].map(|name| folder.path().join(name));
+    fs::copy(built, &program).unwrap();
+    fs::copy(built.with_file_name("agent-runner"), folder.path().join("agent-runner")).unwrap();
+    fs::copy(TOUR, &tour).unwrap();
+    boot.arg(BOOT).arg(folder.path()).arg(&tour).arg(&program).arg(folder.path());
     let booted = boot.output().unwrap();
     let told = fs::read_to_string(folder.path().join("tour.out")).unwrap_or_default();
     println!("{told}\n{}{}", String::from_utf8_lossy(&booted.stdout), String::from_utf8_lossy(&booted.stderr));
