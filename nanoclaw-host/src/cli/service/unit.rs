@@ -157,8 +157,84 @@ mod tests {
 
     #[test]
     fn a_users_unit_for_an_engine_and_a_machines_unit_for_the_sandbox() {
-        insta::assert_snapshot!("user_engine", unit(Scope::User, Isolation::Engine, 252).text().unwrap());
-        insta::assert_snapshot!("system_sandbox", unit(system("anna"), Isolation::Own, 257).text().unwrap());
+        insta::assert_snapshot!(unit(Scope::User, Isolation::Engine, 252).text().unwrap(), @r##"
+# Written by `nanoclaw service install`, which replaces it.
+[Unit]
+Description=NanoClaw: assistants for chat groups
+Documentation=https://github.com/nanoclaw/nanoclaw
+After=podman.socket
+StartLimitIntervalSec=0
+
+[Service]
+# Ready when messages are taken; restarted when its main loop does not answer for so long.
+Type=notify
+NotifyAccess=main
+WatchdogSec=60
+TimeoutStartSec=5min
+ExecStart="/usr/bin/nanoclaw" --home "/home/anna/.local/share/nanoclaw" run
+# The service is asked to end; containers of an engine go on, and the next start takes them over.
+KillMode=mixed
+TimeoutStopSec=60
+Restart=always
+RestartSec=5
+# A container that lacks memory is not the end of the service.
+OOMPolicy=continue
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+RestrictNamespaces=yes
+RestrictSUIDSGID=yes
+
+[Install]
+WantedBy=default.target
+"##);
+        insta::assert_snapshot!(unit(system("anna"), Isolation::Own, 257).text().unwrap(), @r##"
+# Written by `nanoclaw service install`, which replaces it.
+[Unit]
+Description=NanoClaw: assistants for chat groups
+Documentation=https://github.com/nanoclaw/nanoclaw
+Wants=network-online.target
+After=network-online.target docker.service podman.socket
+StartLimitIntervalSec=0
+
+[Service]
+# Ready when messages are taken; restarted when its main loop does not answer for so long.
+Type=notify
+NotifyAccess=main
+WatchdogSec=60
+TimeoutStartSec=5min
+ExecStart="/usr/bin/nanoclaw" --home "/home/anna/.local/share/nanoclaw" run
+User=anna
+# The service is asked to end; containers of an engine go on, and the next start takes them over.
+KillMode=mixed
+TimeoutStopSec=60
+Restart=always
+RestartSec=1
+RestartSteps=6
+RestartMaxDelaySec=2min
+# A container that lacks memory is not the end of the service.
+OOMPolicy=continue
+UMask=0077
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet=
+AmbientCapabilities=
+SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap
+# Containers of the sandbox are made by the service itself, with limits of their own below its group.
+Delegate=yes
+
+[Install]
+WantedBy=multi-user.target
+"##);
     }
 
     #[test]
