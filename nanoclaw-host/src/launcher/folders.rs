@@ -26,7 +26,7 @@ const DEEPEST: usize = 128;
 /// millions, and each is looked at before its next run.
 const MOST_UNDER_TOP: usize = 20_000;
 
-/// What a host adds to trees that it has given away: looked for by name, so that no flood of others hides it.
+/// What a host adds to trees that it has given away: looked for by name where there are so many others that they could hide it.
 const ADDED: [&CStr; 8] = [c"input", c"output", c"messages", c"tasks", c"answers", c"alive", c".claude", c"CLAUDE.md"];
 
 /// Makes `user` the owner of everything under `tree` that root owns, if this process is root; links are given away
@@ -42,8 +42,10 @@ pub(super) fn hand_over(tree: &Path, user: RunAs) -> io::Result<()> {
     let top = open_folder(CWD, tree)?;
     let first_time = give(&top, &rustix::fs::fstat(&top)?, user)?;
     let most = if first_time { usize::MAX } else { MOST_UNDER_TOP };
-    let mut under_top: Vec<CString> = ADDED.map(CStr::to_owned).into();
-    under_top.extend(names(&top, most)?);
+    let mut under_top = names(&top, most)?;
+    if under_top.len() >= most {
+        under_top.splice(..0, ADDED.map(CStr::to_owned));
+    }
     for name in under_top {
         if let Some(Given::Folder { by_us }) = give_entry(&top, &name, user)?
             && (first_time || by_us)

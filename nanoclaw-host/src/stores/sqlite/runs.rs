@@ -18,19 +18,23 @@ use super::{
 
 pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(), Problem> {
     let group = &new.id.group;
-    let last: i64 = sqlx::query_scalar(
-        "SELECT COALESCE((SELECT MAX(r.number) FROM runs r WHERE r.group_folder = g.folder), 0)
+    let before = sqlx::query(
+        "SELECT COALESCE((SELECT MAX(r.number) FROM runs r WHERE r.group_folder = g.folder), 0) AS last,
+                (SELECT r.number FROM runs r WHERE r.group_folder = g.folder AND r.ended_at_ms IS NULL) AS open
          FROM groups g WHERE g.folder = $1",
     )
     .bind(group.as_str())
     .fetch_optional(&mut *write)
     .await?
     .ok_or_else(|| Problem::no_group(group))?;
+    let last: i64 = before.try_get("last")?;
     if i64::from(new.id.number.0) <= last {
         let reason = format!("the run {} comes after the group's last run, which was number {last}", new.id);
         return Err(Problem::Refused(reason));
     }
-    close_open(write, group, new.at).await?;
+    if let Some(open) = before.try_get::<Option<u32>, _>("open")? {
+        close(write, &RunId { group: group.clone(), number: RunNumber(open) }, &superseded(), new.at).await?;
+    }
     let (kind, task) = match &new.kind {
         RunKind::Chat => ("chat", None),
         RunKind::Task(task) => ("task", Some(task.as_str())),
@@ -48,7 +52,7 @@ pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(
     .execute(&mut *write)
     .await?;
     match new.handed {
-        Some(handed) => hand_over(write, &new.id, handed, new.at).await,
+        Some(handed) => note_turn(write, &new.id, handed, new.at).await,
         None => Ok(()),
     }
 }
@@ -132,6 +136,11 @@ pub(super) async fn hand_over(
     if find_open(write, run).await?.is_none() {
         return Err(Problem::Refused(format!("{run} is not the group's open run")));
     }
+    note_turn(write, run, handed, at).await
+}
+
+/// Notes a turn of an open run, unless it is noted.
+async fn note_turn(write: &mut SqliteConnection, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), Problem> {
     sqlx::query(
         "INSERT INTO turns (group_folder, run_number, number, first_seq, last_seq, handed_at_ms, state)
          SELECT $1, $2,

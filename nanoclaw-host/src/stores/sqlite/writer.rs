@@ -4,11 +4,14 @@
 //! theirs to the same transaction, and whoever of them gets its turn again first commits for all.
 //!
 //! ```text
-//! turn of A   BEGIN  SAVEPOINT a… RELEASE          (B and C wait for their turns, A queues up behind them)
+//! turn of A   BEGIN  a…                            (B and C wait for their turns, A queues up behind them)
 //! turn of B          SAVEPOINT b… RELEASE
 //! turn of C          SAVEPOINT c… ROLLBACK TO      (C failed: it is told so, and has changed nothing)
 //! turn of A   COMMIT                               (A and B are told that they are stored)
 //! ```
+//!
+//! Who begins a transaction needs no savepoint: when that fails, nobody else has written in it yet. Each statement is a way to the thread
+//! that SQLite runs on and back, so a write is made of few.
 //!
 //! Nobody waits for company: a write that is alone has its second turn at once. What the port promises holds for each write by
 //! itself: durable when it returns `Ok`, without a trace when it returns `Err`. A later write of the same transaction sees
@@ -63,9 +66,18 @@ struct Desk {
     connection: Option<SqliteConnection>,
     /// The transaction that is open, with what was done in it; `None` when none is.
     open: Option<Arc<Together>>,
-    /// A write is in the middle. Still so at the next turn when whoever wrote was dropped.
-    busy: bool,
+    /// The write that is in the middle; still there at the next turn when whoever wrote was dropped.
+    middle: Option<Middle>,
     counts: Arc<Counts>,
+}
+
+/// How a write that is in the middle is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Middle {
+    /// With its transaction: it began that.
+    Whole,
+    /// Back to its savepoint: others wrote before it.
+    Savepoint,
 }
 
 /// The writes of one transaction.
@@ -82,7 +94,7 @@ impl Writer {
     pub(super) fn new(path: Arc<Path>, connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
         let counts = Arc::<Counts>::default();
         let desk =
-            Desk { path, options, connection: Some(connection), open: None, busy: false, counts: counts.clone() };
+            Desk { path, options, connection: Some(connection), open: None, middle: None, counts: counts.clone() };
         Self { turns: Arc::new(Mutex::new(desk)), counts }
     }
 
@@ -187,44 +199,41 @@ impl Write {
 impl Desk {
     /// Begins a write, in the transaction that is open or in a new one.
     async fn begin(&mut self) -> Result<Arc<Together>, Problem> {
-        self.clear_up().await;
-        self.busy = true;
+        self.undo().await;
         if self.connection.is_none() {
             self.connection = Some(self.options.connect().await?);
         }
-        let together = match self.open.clone() {
-            Some(together) => together,
-            None => {
-                // A plain BEGIN that reads first and writes later fails at once with "database is locked" when another
-                // writer came in between, whatever the busy timeout.
-                self.execute("BEGIN IMMEDIATE").await?;
-                self.open.insert(Arc::default()).clone()
-            }
-        };
-        self.execute("SAVEPOINT one_write").await?;
-        Ok(together)
+        if let Some(together) = self.open.clone() {
+            self.middle = Some(Middle::Savepoint);
+            self.execute("SAVEPOINT one_write").await?;
+            return Ok(together);
+        }
+        self.middle = Some(Middle::Whole);
+        // A plain BEGIN that reads first and writes later fails at once with "database is locked" when another writer came in
+        // between, whatever the busy timeout.
+        self.execute("BEGIN IMMEDIATE").await?;
+        Ok(self.open.insert(Arc::default()).clone())
     }
 
     /// Keeps what was written, for the commit.
     async fn keep(&mut self, together: &Together) -> Result<(), Problem> {
-        self.execute("RELEASE one_write").await?;
-        self.busy = false;
+        if self.middle == Some(Middle::Savepoint) {
+            self.execute("RELEASE one_write").await?;
+        }
+        self.middle = None;
         together.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Undoes one write, and leaves what others wrote before it.
+    /// Undoes the write that is in the middle, if one is, and leaves what others wrote before it.
     async fn undo(&mut self) {
-        let undone = match self.execute("ROLLBACK TO one_write").await {
-            Ok(()) => self.execute("RELEASE one_write").await,
-            Err(problem) => Err(problem),
-        };
-        self.busy = false;
-        let alone = self.open.as_ref().is_none_or(|together| together.writes.load(Ordering::Relaxed) == 0);
-        let undone = match undone {
-            // Nobody is left who would end it.
-            Ok(()) if alone => self.execute("ROLLBACK").await.map(|()| self.open = None),
-            undone => undone,
+        let undone = match self.middle.take() {
+            None => return,
+            Some(Middle::Whole) => self.execute("ROLLBACK").await.map(|()| self.open = None),
+            Some(Middle::Savepoint) => match self.execute("ROLLBACK TO one_write").await {
+                Ok(()) => self.execute("RELEASE one_write").await,
+                Err(problem) => Err(problem),
+            },
         };
         if let Err(problem) = undone {
             // SQLite undoes a whole transaction by itself after some failures (a full disk), and then refuses this.
@@ -232,16 +241,9 @@ impl Desk {
         }
     }
 
-    /// Undoes a write that was dropped in the middle.
-    async fn clear_up(&mut self) {
-        if self.busy {
-            self.undo().await;
-        }
-    }
-
     /// Commits what is open, and tells everybody who wrote in it.
     async fn commit(&mut self) {
-        self.clear_up().await;
+        self.undo().await;
         let Some(together) = self.open.clone() else { return };
         match self.execute("COMMIT").await {
             Ok(()) => {
@@ -263,7 +265,7 @@ impl Desk {
             StoreError::Failed { reason, .. } => reason,
             other => other.to_string(),
         };
-        self.busy = false;
+        self.middle = None;
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
         }
