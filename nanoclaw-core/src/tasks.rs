@@ -27,7 +27,7 @@ use crate::{
     group::GroupFolder,
     run::{RunId, RunNumber, TaskId},
     schedule::Schedule,
-    store::StoreError,
+    store::{NewRun, StoreError},
     time::Timestamp,
 };
 
@@ -500,9 +500,13 @@ pub trait Tasks: Send + Sync + 'static {
     /// All firings at which a run is, or was when its host died; oldest first.
     async fn running(&self) -> Result<Vec<Firing>, StoreError>;
 
-    /// The open run `run` is at the oldest firing of `task` whose time has come, from now on. `None` when there is none, or
-    /// the task is cancelled.
-    async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError>;
+    /// Opens a run of a task, as [`Store::open_run`](crate::store::Store::open_run) does, which is at the oldest firing of that task whose
+    /// time has come. `None` when there is none, a run is at another, the task is cancelled, or the run is none of a task: nothing is opened
+    /// then.
+    ///
+    /// # Errors
+    /// As `open_run`.
+    async fn begin(&self, run: &NewRun) -> Result<Option<(Task, Firing)>, StoreError>;
 
     /// The running firing at which `run` is, with its task.
     async fn firing_of(&self, run: &RunId) -> Result<Option<(Task, Firing)>, StoreError>;
@@ -510,6 +514,9 @@ pub trait Tasks: Send + Sync + 'static {
     /// A run is over that was at a firing. Changes nothing, and is `false`, when that is not running any more. A task that is
     /// not due again and has no open firing left is completed.
     async fn end(&self, end: &FiringEnd, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// The due time that was claimed last, of whichever task; `None` when none was ever.
+    async fn last_claimed(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// The firings of a task, latest first; up to `limit`.
     async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError>;

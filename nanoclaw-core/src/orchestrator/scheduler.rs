@@ -96,6 +96,7 @@ impl Scheduler {
     /// Makes due what is due; when to look again, `None`: not before something changes.
     async fn look(&mut self) -> Result<Option<Timestamp>, StoreError> {
         if !self.recovered {
+            self.seen = self.seen.max(self.noted().await?);
             self.recover().await?;
             self.recovered = true;
         }
@@ -148,6 +149,13 @@ impl Scheduler {
             self.agenda.due(task.group.clone(), task.id.clone()).await;
         }
         Ok(())
+    }
+
+    /// The latest time that the clock has shown an earlier host, as far as that has left a trace.
+    async fn noted(&self) -> Result<Timestamp, StoreError> {
+        let claimed = self.agenda.tasks.last_claimed().await?;
+        let runs = self.store.runs(None, 1).await?;
+        Ok(claimed.max(runs.first().map(|run| run.started_at)).unwrap_or(self.seen))
     }
 
     async fn run_ended(&self, run: &RunId, ending: &RunEnding) -> Result<(), StoreError> {

@@ -252,6 +252,33 @@ impl State {
         }
     }
 
+    fn open(&mut self, run: &NewRun, action: &'static str) -> Result<(), StoreError> {
+        self.registration(&run.id.group)?;
+        let last = self.last_run(&run.id.group);
+        if run.id.number <= last {
+            let reason = format!("the run {} comes after the group's last run, which was number {last}", run.id);
+            return Err(StoreError::Failed { action, reason });
+        }
+        self.close_open_runs_of(&run.id.group, run.at);
+        let NewRun { id, kind, runtime, handed, at } = run.clone();
+        self.runs.push(StoredRun {
+            id,
+            kind,
+            runtime,
+            started_at: at,
+            ended_at: None,
+            ending: None,
+            detail: None,
+            names_messages: None,
+            session_ended: false,
+        });
+        if let Some(handed) = handed {
+            let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
+            self.turns.push((run.id.clone(), turn));
+        }
+        Ok(())
+    }
+
     fn close_open_runs_of(&mut self, folder: &GroupFolder, at: Timestamp) {
         let open = |run: &&StoredRun| run.id.group == *folder && run.ended_at.is_none();
         let open: Vec<RunId> = self.runs.iter().filter(open).map(|run| run.id.clone()).collect();
@@ -561,31 +588,7 @@ impl Store for MemoryStore {
 
     async fn open_run(&self, run: &NewRun) -> Result<(), StoreError> {
         let action = "open a run";
-        let mut state = self.write(action)?;
-        state.registration(&run.id.group)?;
-        let last = state.last_run(&run.id.group);
-        if run.id.number <= last {
-            let reason = format!("the run {} comes after the group's last run, which was number {last}", run.id);
-            return Err(StoreError::Failed { action, reason });
-        }
-        state.close_open_runs_of(&run.id.group, run.at);
-        let NewRun { id, kind, runtime, handed, at } = run.clone();
-        state.runs.push(StoredRun {
-            id,
-            kind,
-            runtime,
-            started_at: at,
-            ended_at: None,
-            ending: None,
-            detail: None,
-            names_messages: None,
-            session_ended: false,
-        });
-        if let Some(handed) = handed {
-            let turn = StoredTurn { handed, handed_at: at, state: TurnState::Handed, taken_at: None, ended_at: None };
-            state.turns.push((run.id.clone(), turn));
-        }
-        Ok(())
+        self.write(action)?.open(run, action)
     }
 
     async fn hand_over(&self, run: &RunId, handed: Handed, at: Timestamp) -> Result<(), StoreError> {

@@ -17,8 +17,8 @@ use crate::{
     schedule::Schedule,
     store::{BlockCommit, NewRun, StopWork, Stopped, Store},
     tasks::{
-        CatchUp, Claim, FiringEnd, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange, TaskContext,
-        TaskHealth, TaskStatus, TaskTerms, TaskUpdate, Tasks,
+        CatchUp, Claim, Firing, FiringEnd, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange,
+        TaskContext, TaskHealth, TaskStatus, TaskTerms, TaskUpdate, Tasks,
     },
     time::Timestamp,
 };
@@ -41,7 +41,7 @@ macro_rules! task_suite {
             the_earliest_active_task_is_known_and_those_that_are_due_come_in_order
             f56_a_due_time_is_claimed_once
             what_is_due_while_an_earlier_time_is_not_done_is_skipped_or_waits
-            what_was_claimed_is_begun_by_an_open_run_of_the_task_and_once
+            what_was_claimed_is_begun_by_a_run_that_is_opened_for_it_and_once
             what_an_agent_says_is_kept_with_its_firing
             what_is_tried_again_waits_for_its_time
             what_waits_for_a_later_time_is_brought_forward_when_the_clock_was_set_back
@@ -125,21 +125,21 @@ fn run(number: u32) -> RunId {
     RunId { group: folder("one"), number: RunNumber(number) }
 }
 
-async fn opened(store: &dyn TaskStore, task: &TaskId, number: u32) -> RunId {
-    let kind = RunKind::Task(task.clone());
-    store
-        .open_run(&NewRun { id: run(number), kind, runtime: RuntimeKind::Fake, handed: None, at: at(5) })
-        .await
-        .unwrap();
-    run(number)
+/// A run of the task, to be opened at that time.
+fn of_task(task: &TaskId, number: u32, at: Timestamp) -> NewRun {
+    NewRun { id: run(number), kind: RunKind::Task(task.clone()), runtime: RuntimeKind::Fake, handed: None, at }
+}
+
+/// What the run of that number begins, and there is something.
+async fn begins(store: &dyn TaskStore, task: &TaskId, number: u32, at: Timestamp) -> Firing {
+    store.begin(&of_task(task, number, at)).await.unwrap().unwrap().1
 }
 
 /// The task's time of minute 5, begun by run 1.
 async fn begun(store: &dyn TaskStore, task: &TaskId) -> RunId {
     store.claim(&claim(task, at(5), Some(at(10))), at(5)).await.unwrap().unwrap();
-    let run = opened(store, task, 1).await;
-    store.begin(task, &run, at(5)).await.unwrap().unwrap();
-    run
+    begins(store, task, 1, at(5)).await;
+    run(1)
 }
 
 async fn states(store: &dyn TaskStore, task: &TaskId) -> Vec<FiringState> {
@@ -267,22 +267,33 @@ pub async fn what_is_due_while_an_earlier_time_is_not_done_is_skipped_or_waits(s
 }
 
 /// See [`Tasks::begin`].
-pub async fn what_was_claimed_is_begun_by_an_open_run_of_the_task_and_once(store: &dyn TaskStore) {
+pub async fn what_was_claimed_is_begun_by_a_run_that_is_opened_for_it_and_once(store: &dyn TaskStore) {
     let id = added(store).await;
-    assert_eq!(store.begin(&id, &run(1), at(5)).await.unwrap(), None, "it is not due");
+    let begin = async |number, minute| store.begin(&of_task(&id, number, at(minute))).await;
+    let open = async || store.open_runs().await.unwrap().into_iter().map(|run| run.id).collect::<Vec<_>>();
+    assert_eq!(store.last_claimed().await.unwrap(), None);
+    assert_eq!(begin(1, 5).await.unwrap(), None, "it is not due");
+    assert_eq!(open().await, []);
     let queue = |due, next| Claim { overlap: Overlap::Queue, ..claim(&id, due, Some(next)) };
     store.claim(&queue(at(5), at(10)), at(5)).await.unwrap();
     store.claim(&queue(at(10), at(15)), at(10)).await.unwrap();
-    assert_eq!(store.begin(&id, &run(1), at(11)).await.unwrap(), None, "there is no such run");
-    let run = opened(store, &id, 1).await;
-    let (task, firing) = store.begin(&id, &run, at(11)).await.unwrap().unwrap();
+    assert_eq!(store.last_claimed().await.unwrap(), Some(at(10)));
+    let of_chat = NewRun { kind: RunKind::Chat, ..of_task(&id, 1, at(11)) };
+    assert_eq!(store.begin(&of_chat).await.unwrap(), None, "it is of no task");
+    let (task, firing) = begin(2, 11).await.unwrap().unwrap();
     assert_eq!((task.id.clone(), firing.due, firing.tries), (id.clone(), at(5), 1), "the oldest");
-    assert_eq!((firing.state, firing.run, firing.started_at), (FiringState::Running, Some(run.number), Some(at(11))));
-    assert_eq!(store.begin(&id, &run, at(12)).await.unwrap(), None, "one at a time");
-    assert_eq!(store.firing_of(&run).await.unwrap(), Some((task, firing.clone())));
+    assert_eq!((firing.state, firing.run, firing.started_at), (FiringState::Running, Some(RunNumber(2)), Some(at(11))));
+    assert_eq!(begin(3, 12).await.unwrap(), None, "one at a time");
+    assert_eq!(open().await, [run(2)], "the run goes on that is at the other");
+    assert_eq!(store.firing_of(&run(2)).await.unwrap(), Some((task, firing.clone())));
     assert_eq!(store.running().await.unwrap(), [firing]);
     assert_eq!(store.waiting().await.unwrap().len(), 1);
-    assert_eq!(store.firing_of(&self::run(7)).await.unwrap(), None);
+    assert_eq!(store.firing_of(&run(7)).await.unwrap(), None);
+    // With a number that was taken before nothing is begun.
+    assert!(ended(store, &run(2), |end| end).await);
+    assert!(begin(2, 13).await.is_err());
+    assert_eq!(store.waiting().await.unwrap().len(), 1);
+    assert_eq!((begins(store, &id, 3, at(13)).await.due, open().await), (at(10), vec![run(3)]));
 }
 
 /// A block about a firing.
@@ -333,9 +344,8 @@ pub async fn what_is_tried_again_waits_for_its_time(store: &dyn TaskStore) {
     let firing = store.waiting().await.unwrap().remove(0);
     assert_eq!((firing.faults, firing.not_before, firing.remark.as_deref()), (1, at(8), Some("crashed")));
     assert_eq!(task(store, &id).await.health.wrong_since, Some(at(5)));
-    let run = opened(store, &id, 2).await;
-    assert_eq!(store.begin(&id, &run, at(7)).await.unwrap(), None);
-    let (_, firing) = store.begin(&id, &run, at(8)).await.unwrap().unwrap();
+    assert_eq!(store.begin(&of_task(&id, 2, at(7))).await.unwrap(), None);
+    let firing = begins(store, &id, 2, at(8)).await;
     assert_eq!((firing.tries, firing.started_at), (2, Some(at(5))), "when the first run of it began");
 }
 
@@ -344,8 +354,7 @@ pub async fn what_waits_for_a_later_time_is_brought_forward_when_the_clock_was_s
     let id = added(store).await;
     store.claim(&claim(&id, at(5), Some(at(500))), at(5)).await.unwrap();
     store.bring_forward(at(2)).await.unwrap();
-    let run = opened(store, &id, 1).await;
-    let (_, firing) = store.begin(&id, &run, at(2)).await.unwrap().unwrap();
+    let firing = begins(store, &id, 1, at(2)).await;
     assert_eq!((firing.due, firing.not_before), (at(5), at(2)));
     store.bring_forward(at(1)).await.unwrap();
     assert_eq!(store.running().await.unwrap()[0].not_before, at(2), "it does not wait");
@@ -363,9 +372,8 @@ pub async fn a_task_that_was_due_for_the_last_time_is_completed_when_that_is_don
     store.claim(&claim(&id, at(5), None), at(5)).await.unwrap();
     assert_eq!(task(store, &id).await.status, TaskStatus::Active, "it is still to be done");
     assert_eq!(store.earliest_due().await.unwrap(), None);
-    let run = opened(store, &id, 1).await;
-    store.begin(&id, &run, at(5)).await.unwrap().unwrap();
-    assert!(ended(store, &run, |end| end).await);
+    begins(store, &id, 1, at(5)).await;
+    assert!(ended(store, &run(1), |end| end).await);
     assert_eq!(task(store, &id).await.status, TaskStatus::Completed);
     // And one of which the only time was left out.
     let other = store.add(&new_task("one", "other", at(5)), at(0)).await.unwrap();
@@ -445,8 +453,7 @@ pub async fn f60_a_task_that_is_resumed_is_due_when_it_is_told_and_what_waited_w
     assert_eq!((resumed.status, resumed.paused_why, resumed.next_due), (TaskStatus::Active, None, Some(at(60))));
     // A run that was at it when it was paused goes on.
     store.claim(&claim(&id, at(60), Some(at(65))), at(60)).await.unwrap();
-    let run = opened(store, &id, 1).await;
-    store.begin(&id, &run, at(60)).await.unwrap().unwrap();
+    begins(store, &id, 1, at(60)).await;
     store.change(&id, &TaskChange::Pause { why: None }, at(61)).await.unwrap();
     assert_eq!(states(store, &id).await, [FiringState::Skipped, FiringState::Running]);
 }
@@ -495,8 +502,7 @@ pub async fn stopping_ends_the_firing_that_runs_and_its_task_stays(store: &dyn T
     store.claim(&claim(&id, at(5), Some(at(10))), at(5)).await.unwrap();
     let stopped = store.stop_work(&group, &stopping("early"), at(5)).await.unwrap();
     assert_eq!((stopped, states(store, &id).await), (Stopped::Nothing, vec![FiringState::Waiting]));
-    let run = opened(store, &id, 1).await;
-    store.begin(&id, &run, at(5)).await.unwrap().unwrap();
+    begins(store, &id, 1, at(5)).await;
     let stopped = store.stop_work(&group, &stopping("stop"), at(6)).await.unwrap();
     assert_eq!(stopped, Stopped::Work { through: None, run: None, task: Some(id.clone()) });
     let firing = &store.firings(&id, 1).await.unwrap()[0];
@@ -504,7 +510,7 @@ pub async fn stopping_ends_the_firing_that_runs_and_its_task_stays(store: &dyn T
         (firing.state, firing.ended_at, firing.remark.as_deref()),
         (FiringState::Cancelled, Some(at(6)), Some("was stopped"))
     );
-    assert_eq!(store.firing_of(&run).await.unwrap(), None, "nothing more becomes of it");
+    assert_eq!(store.firing_of(&run(1)).await.unwrap(), None, "nothing more becomes of it");
     assert_eq!(store.runs(None, 1).await.unwrap()[0].ending.as_deref(), Some(RunEnding::Stopped.word()));
     let task = task(store, &id).await;
     assert_eq!((task.status, task.next_due), (TaskStatus::Active, Some(at(10))));
@@ -512,8 +518,7 @@ pub async fn stopping_ends_the_firing_that_runs_and_its_task_stays(store: &dyn T
     assert_eq!(store.stop_work(&group, &stopping("stop"), at(7)).await.unwrap(), Stopped::Before);
     // One that was due for the last time is completed by it. What waits of it, or of others, is not touched.
     store.claim(&claim(&id, at(10), None), at(10)).await.unwrap();
-    let run = opened(store, &id, 2).await;
-    store.begin(&id, &run, at(10)).await.unwrap().unwrap();
+    begins(store, &id, 2, at(10)).await;
     let other = store.add(&new_task("one", "other", at(10)), at(10)).await.unwrap();
     store.fire_now(&other, at(10)).await.unwrap().unwrap();
     store.stop_work(&group, &stopping("again"), at(11)).await.unwrap();

@@ -625,6 +625,22 @@ async fn a_clock_that_was_a_year_ahead_for_a_while_does_not_hold_tasks_up_for_a_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_right_while_no_host_lives_does_not_hold_tasks_up_either() {
+    let house = house(obliging).await;
+    let new = every_five_minutes();
+    let id = add(&house, &new).await;
+    until_states(&house, &id, &[FiringState::Done]).await;
+    let right = Timestamp::now();
+    set_clock(right.plus(YEAR));
+    until_states(&house, &id, &[FiringState::Done; 2]).await;
+    house.kill().await;
+    set_clock(right);
+    let house = house.restart().await;
+    until_states(&house, &id, &[FiringState::Done; 3]).await;
+    assert_eq!(firings(&house, &id).await[2].due, new.first_due.plus(5 * MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_is_not_held_up_by_a_clock_that_is_set_back() {
     let tries = Arc::new(AtomicU32::new(0));
     let house = house(move |agent: Agent| {

@@ -129,9 +129,10 @@ pass_on! {
         async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError>;
         async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError>;
         async fn running(&self) -> Result<Vec<Firing>, StoreError>;
-        async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError>;
+        async fn begin(&self, run: &NewRun) -> Result<Option<(Task, Firing)>, StoreError>;
         async fn firing_of(&self, run: &RunId) -> Result<Option<(Task, Firing)>, StoreError>;
         async fn end(&self, end: &FiringEnd, at: Timestamp) -> Result<bool, StoreError>;
+        async fn last_claimed(&self) -> Result<Option<Timestamp>, StoreError>;
         async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError>;
     }
     "runtime": ContainerRuntime {

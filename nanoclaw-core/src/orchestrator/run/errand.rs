@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Command, HOST, RunContext, Words, launch, leave,
+    Command, HOST, RunContext, Words, leave,
     live::{Left, Live},
-    not_started,
+    make_ready, not_started,
 };
 use crate::{
     group::Group,
@@ -81,23 +81,26 @@ pub(super) async fn start_and_serve(
     };
     let kind = RunKind::Task(task.clone());
     let new_run = NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), handed: None, at: Timestamp::now() };
-    let begun = async {
-        context.store.open_run(&new_run).await?;
-        agenda.tasks.begin(&task, id, Timestamp::now()).await
-    };
     // Neither needs the other. What is made ready for a run that has nothing to do is made ready anew for the next.
-    let (begun, launch) = tokio::join!(begun, launch(context, group, id, &new_run.kind));
+    let ready = make_ready(context, group, id, &new_run.kind, words);
+    let (begun, ready) = tokio::join!(agenda.tasks.begin(&new_run), ready);
     let left = match begun {
         Ok(Some((task, firing))) => {
             tracing::info!(run = %id, runtime = %new_run.runtime, task = %task.id, firing = firing.id.0, "run opened");
-            let started = async { Live::start_errand(context, group, id, Errand { task }, launch?, words).await };
+            let started = async {
+                let (live, spec) = ready?;
+                live.start_errand(&spec, Errand { task }).await
+            };
             match started.await {
                 Ok((live, container)) => live.serve(container, commands).await,
                 Err(ending) => Left::Ended(ending),
             }
         }
         // It was paused or cancelled meanwhile, or its time is not yet.
-        Ok(None) => Left::Ended(RunEnding::Finished),
+        Ok(None) => {
+            tracing::info!(run = %id, %task, "a task has nothing to do any more");
+            return Left::Ended(RunEnding::Finished);
+        }
         Err(error) => {
             agenda.try_again(group, &task);
             Left::Ended(not_started(&error, HOST))

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinSet,
+};
 
 use super::{files::off_the_loop, live::Live};
 use crate::{
@@ -28,11 +31,13 @@ pub(super) struct KeptLists {
     /// What lies in the mailbox is not what it would be now.
     stale: bool,
     pace: Pace,
+    /// They are being written; one at most.
+    writing: JoinSet<Result<(), Trouble>>,
 }
 
 impl KeptLists {
     pub(super) fn new(lists: &Lists) -> Self {
-        Self { changes: lists.hear(), stale: true, pace: Pace::new(AT_ONCE, EVERY) }
+        Self { changes: lists.hear(), stale: true, pace: Pace::new(AT_ONCE, EVERY), writing: JoinSet::new() }
     }
 
     /// Waits until the lists are to be written anew. Nothing is lost when it is dropped.
@@ -83,30 +88,49 @@ enum Trouble {
 impl Live<'_> {
     /// Writes the lists, unless they are as they should be.
     pub(super) async fn write_lists(&mut self) {
-        if !self.lists.take(self.group) {
-            return;
-        }
-        self.lists.pace.spend(1);
-        if let Err(error) = self.try_write_lists().await {
-            self.complain("cannot write the lists of tasks and groups", "", &error.to_string());
+        self.lists_written().await;
+        if self.begin_lists() {
+            self.lists_written().await;
         }
     }
 
-    async fn try_write_lists(&mut self) -> Result<(), Trouble> {
-        let (context, main) = (self.context, self.group.role == GroupRole::Main);
-        let tasks = match &context.agenda {
-            Some(agenda) => agenda.tasks.standing((!main).then_some(&self.group.folder), MOST_TASKS).await?,
-            None => Vec::new(),
+    /// Begins to write them, beside whatever else is done; whether that was necessary. None are being written already.
+    pub(super) fn begin_lists(&mut self) -> bool {
+        if !self.lists.take(self.group) {
+            return false;
+        }
+        self.lists.pace.spend(1);
+        let (context, group) = (self.context, self.group);
+        let agenda = context.agenda.clone();
+        let (store, directory, folders) =
+            (context.store.clone(), context.registrar.directory.clone(), self.folders.clone());
+        let (folder, main) = (group.folder.clone(), group.role == GroupRole::Main);
+        self.lists.writing.spawn(async move {
+            let tasks = match agenda {
+                Some(agenda) => agenda.tasks.standing((!main).then_some(&folder), MOST_TASKS).await?,
+                None => Vec::new(),
+            };
+            // Which others there are is the owner's to know.
+            let chats = if main { store.chats().await? } else { Vec::new() };
+            let registered = if main { directory.chats() } else { Vec::new() };
+            off_the_loop(move || {
+                folders.top.write_fleeting(TASKS_FILE, &of_tasks(&tasks))?;
+                folders.top.write_fleeting(GROUPS_FILE, &of_groups(&chats, &registered, Timestamp::now()))
+            })
+            .await?;
+            Ok(())
+        });
+        true
+    }
+
+    /// Waits until they are written.
+    async fn lists_written(&mut self) {
+        let Some(written) = self.lists.writing.join_next().await else { return };
+        let problem = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(trouble)) => trouble.to_string(),
+            Err(fault) => fault.to_string(),
         };
-        // Which others there are is the owner's to know.
-        let chats = if main { context.store.chats().await? } else { Vec::new() };
-        let registered = if main { context.registrar.directory.chats() } else { Vec::new() };
-        let folders = self.folders.clone();
-        off_the_loop(move || {
-            folders.top.write_fleeting(TASKS_FILE, &of_tasks(&tasks))?;
-            folders.top.write_fleeting(GROUPS_FILE, &of_groups(&chats, &registered, Timestamp::now()))
-        })
-        .await?;
-        Ok(())
+        self.complain("cannot write the lists of tasks and groups", "", &problem);
     }
 }

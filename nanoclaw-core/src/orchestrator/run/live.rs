@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::TryFutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -127,15 +126,13 @@ pub(super) enum Left {
 
 impl<'a> Live<'a> {
     pub(super) async fn start(
-        context: &'a RunContext,
-        group: &'a Group,
-        id: &'a RunId,
+        mut self,
+        spec: &ContainerSpec,
         prompt: PromptSize,
         batch: Batch,
-        launch: Launch,
-        words: &'a Words,
+        named_before: Option<bool>,
     ) -> Result<(Self, Held), RunEnding> {
-        let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
+        let (context, group, id) = (self.context, self.group, self.id);
         // Before anything is noted: the batch may have to be made anew, and the folder is there only now.
         let noted = batch.files.is_empty();
         let wanted = wanted(context, group, Seq::ZERO, limits_of(context, group, prompt));
@@ -145,32 +142,28 @@ impl<'a> Live<'a> {
             Err(error) => return Err(not_started(&error, HOST)),
         };
         // After the run was opened: who ends the session from now on marks the run.
-        let session = context.store.session(&group.folder, &SessionContext::Chat);
-        let session = session.map_err(|error| not_started(&error, HOST));
-        let (named, session) = tokio::try_join!(named_before(context, group), session)?;
+        let session = context.store.session(&group.folder, &SessionContext::Chat).await;
+        let session = session.map_err(|error| not_started(&error, HOST))?;
         if !noted {
             let handed = context.store.hand_over(id, batch.handed, Timestamp::now()).await;
             handed.map_err(|error| not_started(&error, HOST))?;
         }
-        live.ledger = Ledger::new(batch.handed, named);
-        live.prompt = prompt;
-        let mut container = live.start_container(&spec).await?;
+        self.ledger = Ledger::new(batch.handed, named_before);
+        self.prompt = prompt;
+        let mut container = start_container(context, spec).await?;
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
-        let _ = live.hand_prompt(stdin, batch, session).await;
+        let _ = self.hand_prompt(stdin, batch, session).await;
         let Container { id, output, exit, .. } = container;
-        Ok((live, Held { id, output: Some(output), exit }))
+        Ok((self, Held { id, output: Some(output), exit }))
     }
 
     /// The same for what a task asks.
     pub(super) async fn start_errand(
-        context: &'a RunContext,
-        group: &'a Group,
-        id: &'a RunId,
+        mut self,
+        spec: &ContainerSpec,
         errand: Errand,
-        launch: Launch,
-        words: &'a Words,
     ) -> Result<(Self, Held), RunEnding> {
-        let (mut live, spec) = Self::prepare(context, group, id, launch, words).await?;
+        let (context, group, id) = (self.context, self.group, self.id);
         let session = match errand.session_context() {
             Some(conversation) => context.store.session(&group.folder, &conversation).await,
             None => Ok(None),
@@ -193,19 +186,14 @@ impl<'a> Live<'a> {
             last_seq: None,
             files: Vec::new(),
         };
-        live.errand = Some(errand);
-        let mut container = live.start_container(&spec).await?;
+        self.errand = Some(errand);
+        let mut container = start_container(context, spec).await?;
         let stdin = std::mem::replace(&mut container.stdin, ContainerStdin::new(tokio::io::sink()));
-        let _ = live.write_prompt(stdin, &input).await;
-        words.say(RunWord::Started).await;
+        self.write_lists().await;
+        let _ = self.write_prompt(stdin, &input).await;
+        self.words.say(RunWord::Started).await;
         let Container { id, output, exit, .. } = container;
-        Ok((live, Held { id, output: Some(output), exit }))
-    }
-
-    /// Starts the container, and writes the lists meanwhile, which its agent may look up as soon as it is asked.
-    async fn start_container(&mut self, spec: &ContainerSpec) -> Result<Container, RunEnding> {
-        let (started, ()) = tokio::join!(start_container(self.context, spec), self.write_lists());
-        started
+        Ok((self, Held { id, output: Some(output), exit }))
     }
 
     /// All that can be made ready before anybody knows what the agent will be asked.

@@ -32,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc};
 
-use self::live::{Left, Live};
+use self::live::{Left, Live, named_before};
 use super::{
     Notice,
     agenda::Agenda,
@@ -48,11 +48,11 @@ use super::{
 use crate::{
     delivery::DeliveryKey,
     group::Group,
-    launch::{Launch, LaunchNotice, Launcher},
+    launch::{LaunchNotice, Launcher},
     mailbox::Watcher,
     message::Seq,
     run::{Retry, RunEnding, RunId, RunKind, Trouble},
-    runtime::{ContainerRuntime, RuntimeError},
+    runtime::{ContainerRuntime, ContainerSpec, RuntimeError},
     store::{NewRun, Store},
     time::Timestamp,
 };
@@ -197,7 +197,8 @@ async fn start_and_serve(
     let new_run =
         NewRun { id: id.clone(), kind, runtime: context.runtime.kind(), handed: first_turn, at: Timestamp::now() };
     // Neither needs the other. What is made ready for a run that cannot be opened is made ready anew for the next.
-    let (opened, launch) = tokio::join!(context.store.open_run(&new_run), launch(context, group, id, &new_run.kind));
+    let ready = make_ready(context, group, id, &new_run.kind, words);
+    let (opened, ready, named) = tokio::join!(context.store.open_run(&new_run), ready, named_before(context, group));
     if let Err(error) = opened {
         let ending = not_started(&error, HOST);
         // It may be open all the same. When this fails too, whoever opens the group's next run closes it, or the next host.
@@ -205,7 +206,10 @@ async fn start_and_serve(
         return Left::Ended(ending);
     }
     tracing::info!(run = %id, runtime = %new_run.runtime, standby = false, "run opened");
-    let started = async { Live::start(context, group, id, prompt, batch, launch?, words).await };
+    let started = async {
+        let (live, spec) = ready?;
+        live.start(&spec, prompt, batch, named?).await
+    };
     let left = match started.await {
         Ok((live, container)) => live.serve(container, commands).await,
         Err(ending) => Left::Ended(ending),
@@ -214,10 +218,19 @@ async fn start_and_serve(
     left
 }
 
-/// Has everything made ready around the run of `id`.
-async fn launch(context: &RunContext, group: &Group, id: &RunId, kind: &RunKind) -> Result<Launch, RunEnding> {
+/// Has everything made ready around the run of `id` for which the store need not know of it.
+async fn make_ready<'a>(
+    context: &'a RunContext,
+    group: &'a Group,
+    id: &'a RunId,
+    kind: &RunKind,
+    words: &'a Words,
+) -> Result<(Live<'a>, ContainerSpec), RunEnding> {
     let prepared = context.launcher.prepare(group, id, kind).await;
-    prepared.map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })
+    let launch = prepared.map_err(|error| RunEnding::NotStarted { reason: error.reason, retry: error.retry })?;
+    let (mut live, spec) = Live::prepare(context, group, id, launch, words).await?;
+    live.begin_lists();
+    Ok((live, spec))
 }
 
 /// Closes the run if it is over.

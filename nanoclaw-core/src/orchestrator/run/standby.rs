@@ -18,11 +18,11 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::{
-    Command, RunContext, Words, bring_files, launch, leave,
+    Command, RunContext, Words, bring_files, leave,
     leftover::{Fate, Leftover},
     limits_of,
     live::{Held, Left, Live, Taken, known_ahead, named_before, start_container},
-    note_closed, wanted,
+    make_ready, note_closed, wanted,
 };
 use crate::{
     causes::with_causes,
@@ -120,13 +120,7 @@ async fn wait_and_serve(
         Ok(made_of) => made_of,
         Err(reason) => return not_started(id, &reason),
     };
-    let prepared = async {
-        let launch = launch(context, group, id, &RunKind::Chat).await?;
-        let (mut live, spec) = Live::prepare(context, group, id, launch, words).await?;
-        live.write_lists().await;
-        Ok::<_, RunEnding>((live, spec))
-    };
-    let (mut live, mut spec) = match prepared.await {
+    let (mut live, mut spec) = match make_ready(context, group, id, &RunKind::Chat, words).await {
         Ok(prepared) => prepared,
         Err(ending) => return not_started(id, &ending.to_string()),
     };

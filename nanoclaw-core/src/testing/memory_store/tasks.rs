@@ -7,7 +7,7 @@ use crate::{
     delivery::DeliveryKey,
     group::GroupFolder,
     run::{RunId, RunKind, TaskId},
-    store::StoreError,
+    store::{NewRun, StoreError},
     tasks::{
         Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, NewFiring, NewTask, Overlap, Task, TaskChange,
         TaskHealth, TaskStatus, TaskUpdate, Tasks,
@@ -291,22 +291,23 @@ impl Tasks for MemoryStore {
         Ok(running.cloned().collect())
     }
 
-    async fn begin(&self, id: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError> {
-        let mut state = self.write("begin a task")?;
-        let open = |state: &State| state.open_run(run).is_some_and(|run| run.kind == RunKind::Task(id.clone()));
+    async fn begin(&self, run: &NewRun) -> Result<Option<(Task, Firing)>, StoreError> {
+        let action = "begin a task";
+        let mut state = self.write(action)?;
+        let RunKind::Task(id) = &run.kind else { return Ok(None) };
         let task = state.scheduled.task(id).filter(|task| task.status != TaskStatus::Cancelled).cloned();
-        let Some(task) = task.filter(|task| task.group == run.group && open(&state)) else { return Ok(None) };
-        let scheduled = &mut state.scheduled;
-        if scheduled.of(id).any(|firing| firing.state == FiringState::Running) {
+        let Some(task) = task.filter(|task| task.group == run.id.group) else { return Ok(None) };
+        if state.scheduled.of(id).any(|firing| firing.state == FiringState::Running) {
             return Ok(None);
         }
-        let ready = |firing: &&mut Firing| {
-            firing.task == *id && firing.state == FiringState::Waiting && firing.not_before <= at
-        };
-        let Some(firing) = scheduled.firings.iter_mut().find(ready) else { return Ok(None) };
-        (firing.state, firing.run) = (FiringState::Running, Some(run.number));
+        let ready =
+            |firing: &Firing| firing.task == *id && firing.state == FiringState::Waiting && firing.not_before <= run.at;
+        let Some(place) = state.scheduled.firings.iter().position(ready) else { return Ok(None) };
+        state.open(run, action)?;
+        let firing = &mut state.scheduled.firings[place];
+        (firing.state, firing.run) = (FiringState::Running, Some(run.id.number));
         firing.tries += 1;
-        firing.started_at.get_or_insert(at);
+        firing.started_at.get_or_insert(run.at);
         Ok(Some((task, firing.clone())))
     }
 
@@ -339,6 +340,10 @@ impl Tasks for MemoryStore {
             state.post(notice, at);
         }
         Ok(true)
+    }
+
+    async fn last_claimed(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.read().scheduled.firings.last().map(|firing| firing.due))
     }
 
     async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError> {

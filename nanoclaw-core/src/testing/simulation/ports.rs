@@ -283,16 +283,16 @@ macro_rules! task_calls {
 
 task_calls! {
     others {
-        async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError> {
+        async fn begin(&self, run: &NewRun) -> Result<Option<(Task, Firing)>, StoreError> {
             let effect = async {
-                let begun = self.inner.begin(task, run, at).await?;
+                let begun = self.inner.begin(run).await?;
                 if let Some((_, firing)) = &begun {
-                    self.host.world.chats().begun.insert(run.clone(), firing.id);
+                    self.host.world.chats().begun.insert(run.id.clone(), firing.id);
                 }
                 Ok(begun)
             };
             let refuse = |reason| StoreError::Failed { action: "begin", reason };
-            self.host.call(|| format!("tasks.begin {task} by {run}"), STORE_FAULTS, effect, refuse).await
+            self.host.call(|| format!("tasks.begin{}", short(run)), STORE_FAULTS, effect, refuse).await
         }
     }
     fn add(task: &NewTask, at: Timestamp) -> TaskId;
@@ -310,6 +310,7 @@ task_calls! {
     fn running() -> Vec<Firing>;
     fn firing_of(run: &RunId) -> Option<(Task, Firing)>;
     fn end(end: &FiringEnd, at: Timestamp) -> bool;
+    fn last_claimed() -> Option<Timestamp>;
     fn firings(task: &TaskId, limit: u32) -> Vec<Firing>;
 }
 

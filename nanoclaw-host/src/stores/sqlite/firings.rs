@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nanoclaw_core::{
     group::GroupFolder,
-    run::{RunId, RunNumber, TaskId},
-    store::StoreError,
+    run::{RunId, RunKind, RunNumber, TaskId},
+    store::{NewRun, StoreError},
     tasks::{
         Claim, Firing, FiringEnd, FiringId, FiringState, FiringWord, MOST_KEPT, NewFiring, NewTask, Overlap, Task,
         TaskChange, TaskHealth, Tasks,
@@ -19,7 +19,7 @@ use super::{
     failure::Problem,
     outbox,
     rows::{self, Word},
-    tasks,
+    runs, tasks,
 };
 
 /// What a firing says that was skipped, and one that somebody asked for.
@@ -122,30 +122,32 @@ async fn bring_forward(write: &mut SqliteConnection, now: Timestamp) -> Result<(
     Ok(())
 }
 
-async fn begin(
-    write: &mut SqliteConnection,
-    id: &TaskId,
-    run: &RunId,
-    at: Timestamp,
-) -> Result<Option<(Task, Firing)>, Problem> {
-    let row = sqlx::query(
-        "UPDATE firings SET state = 'running', run_number = $1, tries = tries + 1, started_at_ms = COALESCE(started_at_ms, $2)
-         WHERE id = (SELECT f.id FROM firings f JOIN tasks t ON t.id = f.task_id
-                     WHERE f.task_id = $3 AND f.state = 'waiting' AND f.not_before_ms <= $2
-                           AND t.status != 'cancelled' AND t.group_folder = $4
-                           AND EXISTS (SELECT 1 FROM runs r WHERE r.group_folder = $4 AND r.number = $1
-                                                            AND r.task_id = $3 AND r.ended_at_ms IS NULL)
-                           AND NOT EXISTS (SELECT 1 FROM firings o WHERE o.task_id = $3 AND o.state = 'running')
-                     ORDER BY f.id LIMIT 1)
-         RETURNING *",
+async fn begin(write: &mut SqliteConnection, run: &NewRun) -> Result<Option<(Task, Firing)>, Problem> {
+    let RunKind::Task(id) = &run.kind else { return Ok(None) };
+    let ready: Option<i64> = sqlx::query_scalar(
+        "SELECT f.id FROM firings f JOIN tasks t ON t.id = f.task_id
+         WHERE f.task_id = $1 AND f.state = 'waiting' AND f.not_before_ms <= $2
+               AND t.status != 'cancelled' AND t.group_folder = $3
+               AND NOT EXISTS (SELECT 1 FROM firings o WHERE o.task_id = $1 AND o.state = 'running')
+         ORDER BY f.id LIMIT 1",
     )
-    .bind(run.number.0)
-    .bind(at.as_ms())
     .bind(id.as_str())
-    .bind(run.group.as_str())
+    .bind(run.at.as_ms())
+    .bind(run.id.group.as_str())
     .fetch_optional(&mut *write)
     .await?;
-    let Some(firing) = row.as_ref().map(stored).transpose()? else { return Ok(None) };
+    let Some(ready) = ready else { return Ok(None) };
+    runs::open(write, run).await?;
+    let row = sqlx::query(
+        "UPDATE firings SET state = 'running', run_number = $1, tries = tries + 1, started_at_ms = COALESCE(started_at_ms, $2)
+         WHERE id = $3 RETURNING *",
+    )
+    .bind(run.id.number.0)
+    .bind(run.at.as_ms())
+    .bind(ready)
+    .fetch_one(&mut *write)
+    .await?;
+    let firing = stored(&row)?;
     Ok(tasks::task(write, id).await?.map(|task| (task, firing)))
 }
 
@@ -355,9 +357,9 @@ impl Tasks for SqliteStore {
         self.told("see which tasks run", in_state(&self.readers, FiringState::Running).await)
     }
 
-    async fn begin(&self, task: &TaskId, run: &RunId, at: Timestamp) -> Result<Option<(Task, Firing)>, StoreError> {
+    async fn begin(&self, run: &NewRun) -> Result<Option<(Task, Firing)>, StoreError> {
         let mut write = SqliteStore::begin(self, "begin a task").await?;
-        let done = begin(&mut write.transaction, task, run, at).await;
+        let done = begin(&mut write.transaction, run).await;
         write.finish(done).await
     }
 
@@ -369,6 +371,14 @@ impl Tasks for SqliteStore {
         let mut write = SqliteStore::begin(self, "end a task's run").await?;
         let done = self::end(&mut write.transaction, end, at).await;
         write.finish(done).await
+    }
+
+    async fn last_claimed(&self) -> Result<Option<Timestamp>, StoreError> {
+        let found =
+            sqlx::query("SELECT due_ms FROM firings ORDER BY id DESC LIMIT 1").fetch_optional(&self.readers).await;
+        let found =
+            found.map_err(Problem::from).and_then(|row| row.map(|row| rows::moment(&row, "due_ms")).transpose());
+        self.told("see which due time was claimed last", found)
     }
 
     async fn firings(&self, task: &TaskId, limit: u32) -> Result<Vec<Firing>, StoreError> {
