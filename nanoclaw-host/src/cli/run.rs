@@ -40,7 +40,7 @@ pub(super) async fn run_with(
     let home = place.existing_home()?;
     let config = place.config(&home)?;
     let lock = HomeLock::acquire(&home)?;
-    logging::to_stderr(&config.log);
+    logging::of_service(&home.log_file(), &config.log)?;
     for remark in &config.remarks {
         tracing::warn!("{remark}");
     }

@@ -1,4 +1,4 @@
-//! `[log]`: how much is logged, and how.
+//! `[log]`: how much is logged, how, and to where.
 
 use super::{
     reader::{Reader, Variable},
@@ -15,13 +15,30 @@ pub enum LogFormat {
     Json,
 }
 
-/// How much is logged, and how.
+/// Where the service logs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogPlace {
+    /// The journal where standard error leads there, else standard error.
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// The home's log file, which is rotated.
+    File,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// How much is logged, how, and to where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// A level, or a list such as `info,nanoclaw_core=debug`. `LOG_LEVEL` in v1. Default `info`.
     pub level: Setting<String>,
     /// How a line looks; default `text`.
     pub format: Setting<LogFormat>,
+    /// Where the service logs to; default `auto`. `nanoclaw chat` without a service logs to the file.
+    pub to: Setting<LogPlace>,
+    /// The most bytes of log files, the older ones included. Default 64 MiB.
+    pub max_size: Setting<u64>,
 }
 
 impl LogConfig {
@@ -35,6 +52,13 @@ impl LogConfig {
                 LogFormat::Text,
                 value::word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
             ),
+            to: section.read(
+                "to",
+                None,
+                LogPlace::Auto,
+                value::word(&[("auto", LogPlace::Auto), ("stderr", LogPlace::Stderr), ("file", LogPlace::File)]),
+            ),
+            max_size: section.read("max_size", None, 64 * MIB, value::size(MIB..=1024 * 1024 * MIB)),
         };
         section.finish();
         config

@@ -51,7 +51,7 @@ pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
 pub use group::{GroupOverrides, GroupSettings};
 pub use images::ImagesConfig;
 pub use limits::LimitsConfig;
-pub use log::{LogConfig, LogFormat};
+pub use log::{LogConfig, LogFormat, LogPlace};
 pub(crate) use mistake::nearest;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;

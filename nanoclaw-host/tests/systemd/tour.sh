@@ -33,6 +33,8 @@ answers "is it installed?"
 nanoclaw service status | tee status
 grep -q 'is active; at boot: enabled' status
 grep -q 'embedded sandbox.*channels: local: connected' status
+! journalctl --no-pager -u nanoclaw -o verbose | grep -q 'is it installed'
+journalctl --no-pager -u nanoclaw -p info "NANOCLAW_GROUP=$(journalctl --no-pager -F NANOCLAW_GROUP | head -1)" | grep -q 'run opened run='
 echo "installed: it is ready when install ends, enabled at boot, and answers"
 
 nanoclaw service install > again

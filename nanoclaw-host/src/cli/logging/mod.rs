@@ -1,23 +1,40 @@
-//! Where log lines go: to standard error for the service, to the home's log file for a conversation in the terminal.
+//! Where log lines go: of the service to systemd's journal (`journal`), to standard error or to the home's log file (`rotated`), of a
+//! conversation in the terminal to that file.
+
+mod journal;
+mod rotated;
 
 use std::{
-    fs::{DirBuilder, File},
     io::{IsTerminal as _, stderr},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::Mutex,
 };
 
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use self::{journal::Journal, rotated::Rotated};
 use super::failure::with_help;
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, LogPlace};
 
-/// A log file that has grown beyond this is put aside when the next process opens it (fault F44).
-const LONGEST_LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// Logs what the service says, to where it is to; `file` is the home's log file.
+///
+/// # Errors
+/// When that is to be written and cannot be.
+pub(super) fn of_service(file: &Path, config: &LogConfig) -> anyhow::Result<()> {
+    let to_journal = *config.to == LogPlace::Auto && *config.format == LogFormat::Text && journal::is_behind_stderr();
+    if *config.to == LogPlace::File {
+        return to_file(file, config);
+    }
+    match to_journal.then(|| Journal::connect(Path::new(journal::SOCKET))) {
+        Some(Ok(journal)) => start(config, journal),
+        // Standard error leads there as well.
+        Some(Err(_)) | None => to_stderr(config),
+    }
+    Ok(())
+}
 
 /// Logs to standard error. Under systemd's journal, which adds times itself, lines have none.
-pub(super) fn to_stderr(config: &LogConfig) {
+fn to_stderr(config: &LogConfig) {
     let colour = stderr().is_terminal() && anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never;
     let layer = fmt::layer().with_writer(stderr).with_ansi(colour);
     let layer = match (*config.format, std::env::var_os("JOURNAL_STREAM").is_some()) {
@@ -28,12 +45,12 @@ pub(super) fn to_stderr(config: &LogConfig) {
     start(config, layer);
 }
 
-/// Logs to `file`, which is made, with its folder, for this user only.
+/// Logs to `file`, which is made, with its folder, for this user only, and put aside when it is long.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub(super) fn to_file(file: &Path, config: &LogConfig) -> anyhow::Result<()> {
-    let opened = open(file).map_err(|error| {
+    let opened = Rotated::open(file, *config.max_size).map_err(|error| {
         with_help(
             format!("cannot write the log {}: {error}", file.display()),
             "the home's store/ must be on a writable disk and belong to this user",
@@ -46,16 +63,6 @@ pub(super) fn to_file(file: &Path, config: &LogConfig) -> anyhow::Result<()> {
     };
     start(config, layer);
     Ok(())
-}
-
-fn open(file: &Path) -> std::io::Result<File> {
-    if let Some(folder) = file.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    if std::fs::metadata(file).is_ok_and(|metadata| metadata.len() > LONGEST_LOG_BYTES) {
-        std::fs::rename(file, file.with_extension("log.1"))?;
-    }
-    File::options().append(true).create(true).mode(0o600).open(file)
 }
 
 fn start(config: &LogConfig, layer: impl tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync) {
