@@ -9,6 +9,7 @@ mod lock;
 use std::path::{Path, PathBuf};
 
 pub use find::NoHome;
+pub(crate) use initialise::is_first_memory;
 pub use initialise::{InitError, Made, initialise, write_group_memory};
 pub use lock::{HomeLock, LockError};
 

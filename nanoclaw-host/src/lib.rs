@@ -14,6 +14,7 @@ pub mod gateway;
 mod held_folder;
 pub mod home;
 pub mod images;
+pub mod import;
 mod json_lines;
 pub mod launcher;
 pub mod mounts;

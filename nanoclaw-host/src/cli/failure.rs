@@ -11,6 +11,7 @@ use crate::{
     backup::BackupError,
     config::ConfigErrors,
     home::{InitError, LockError, NoHome},
+    import::ImportError,
 };
 
 /// A failure with its remedy.
@@ -52,6 +53,8 @@ fn help(error: &anyhow::Error) -> Option<String> {
             Some("look at the service's log, and restart it".to_owned())
         } else if let Some(backup) = cause.downcast_ref::<BackupError>() {
             backup.help().map(str::to_owned)
+        } else if let Some(import) = cause.downcast_ref::<ImportError>() {
+            import.help().map(str::to_owned)
         } else if cause.is::<ConfigErrors>() {
             Some("correct them all and try again; `nanoclaw doctor` checks the rest".to_owned())
         } else if cause.is::<NoHome>() {

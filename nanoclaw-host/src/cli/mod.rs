@@ -12,6 +12,7 @@ mod gateway;
 mod generated;
 mod groups;
 mod image;
+mod import;
 mod init;
 mod logging;
 mod logs;
@@ -116,6 +117,8 @@ enum Command {
     /// Make, show, check and restore backups of the home
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Move in from NanoClaw v1: groups, messages, sessions, tasks, settings
+    Import(import::ImportArgs),
     /// Have systemd run the service: install and remove its unit, see how it stands, read its log
     #[command(subcommand)]
     Service(service::ServiceCommand),
@@ -196,6 +199,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,
         Command::Backup(command) => backup::run(command, place).await?,
+        Command::Import(args) => import::run(args, place).await?,
         Command::Service(command) => return service::run(command, place),
         Command::Logs(args) => logs::run(args, place).await?,
         Command::Gateway(args) => gateway::run(args, place).await?,

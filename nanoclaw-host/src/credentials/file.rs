@@ -213,7 +213,7 @@ fn parse(
 }
 
 /// One line of the file.
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Empty, or a comment.
     Nothing,
     /// A name and its value, without the quotes around it.
@@ -222,7 +222,7 @@ pub(super) enum Line<'a> {
     Torn,
 }
 
-pub(super) fn key_and_value(line: &str) -> Line<'_> {
+pub(crate) fn key_and_value(line: &str) -> Line<'_> {
     let line = line.trim();
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
     if line.is_empty() || line.starts_with('#') {

@@ -28,7 +28,7 @@ use tokio::sync::watch as latest;
 
 pub use edit::{EditError, Edited, remove, set};
 pub use file::private_folder;
-pub(crate) use file::users_folder;
+pub(crate) use file::{Line, key_and_value, users_folder};
 pub(crate) use kind::checked;
 pub use kind::{CredentialKind, OAUTH_MARK, TOKEN_MARK, is_name, is_token_character, redacted};
 

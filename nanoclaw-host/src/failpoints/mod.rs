@@ -61,6 +61,17 @@ pub(crate) fn panic_if_asked(point: &str) {
     }
 }
 
+/// The variable that says after which step of an import to die, by its number (the first is 1).
+pub const KILL_AFTER_STEP: &str = "NANOCLAW_KILL_AFTER_STEP";
+
+/// Dies after such a step.
+pub(crate) fn kill_after_step(number: usize) {
+    if std::env::var(KILL_AFTER_STEP).is_ok_and(|asked| asked == number.to_string()) {
+        let _ = kill_process(getpid(), Signal::KILL);
+        std::process::abort();
+    }
+}
+
 /// The names of all points, port by port, in the order of the ports' methods.
 pub fn names() -> impl Iterator<Item = String> {
     let of = |port: &'static str, methods: &'static [&'static str]| {

@@ -15,6 +15,10 @@ use crate::config::SAMPLE;
 const MAIN_MEMORY: &str = include_str!("../../../groups/main/CLAUDE.md");
 const GLOBAL_MEMORY: &str = include_str!("../../../groups/global/CLAUDE.md");
 const STORE_README: &str = include_str!("../../../store/README.md");
+/// What follows on a group's name.
+const GROUP_MEMORY: &str = "\n\nThis file is the memory of this group. Write down here what is worth knowing next time: who is who, \
+                            what was\nagreed, how people like things done. Keep it short; put details into files beside it and name them \
+                            here.\n";
 
 /// Something of the home could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +68,21 @@ pub fn write_group_memory(home: &Home, group: &Group) -> Result<Made, InitError>
     made.folder(&folder, 0o755)?;
     let text = match group.role {
         GroupRole::Main => MAIN_MEMORY.to_owned(),
-        GroupRole::Ordinary => format!(
-            "# {}\n\nThis file is the memory of this group. Write down here what is worth knowing next time: who is who, \
-             what was\nagreed, how people like things done. Keep it short; put details into files beside it and name them \
-             here.\n",
-            group.name
-        ),
+        GroupRole::Ordinary => format!("# {}{GROUP_MEMORY}", group.name),
     };
     made.file(&folder.join("CLAUDE.md"), &text)?;
     Ok(made)
+}
+
+/// Whether the memory file at `path` is as it was when it was made: nobody wrote anything into it.
+pub(crate) fn is_first_memory(path: &Path) -> bool {
+    let longest = 16 * 1024;
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() < longest) {
+        return false;
+    }
+    fs::read_to_string(path).is_ok_and(|text| {
+        text == MAIN_MEMORY || text == GLOBAL_MEMORY || (text.starts_with("# ") && text.ends_with(GROUP_MEMORY))
+    })
 }
 
 impl Made {

@@ -4,7 +4,7 @@
 //! write-ahead log that is synced at each commit, because a message that was acknowledged must survive a power cut.
 //!
 //! This file is the map from the port to the files that know the tables: `groups`, `pairing`, `inbox`, `runs`,
-//! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`. How a database is opened is in `open` and `before_migration`, how it is written in `writer`,
+//! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`; `moved_in` takes over what another program kept. How a database is opened is in `open` and `before_migration`, how it is written in `writer`,
 //! what its failures mean to people in `failure`.
 
 mod before_migration;
@@ -13,6 +13,7 @@ mod failure;
 mod firings;
 mod groups;
 mod inbox;
+mod moved_in;
 mod open;
 mod outbox;
 mod pairing;
@@ -51,7 +52,11 @@ use self::{
     failure::Problem,
     writer::{Write, Writer},
 };
-pub use self::{open::newest_known as newest_schema, writer::Written};
+pub use self::{
+    moved_in::{Conversation, PastFiring, PastTask, Said},
+    open::newest_known as newest_schema,
+    writer::Written,
+};
 
 /// A database file, open. Dropping it loses nothing; [`close`](Self::close) also folds the log into the file.
 #[derive(Debug)]

@@ -1,0 +1,161 @@
+//! One step of an import, and taking it.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nanoclaw_core::{chat::ChatMetadata, secret::Secret, store::Store as _};
+
+use super::{
+    ImportError, at,
+    settings::{Line, with_line, with_lines},
+    trees::{self, Kind},
+};
+use crate::{
+    config::Environment,
+    credentials,
+    home::Home,
+    stores::sqlite::{Conversation, PastTask, SqliteStore},
+};
+
+/// One thing to be done. It is done whole or not at all, and not again when it was done before.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A tree of files is copied.
+    Copy {
+        /// Where it is.
+        from: PathBuf,
+        /// Where it is to be.
+        to: PathBuf,
+        /// What it is.
+        kind: Kind,
+    },
+    /// A list of the operator's is copied.
+    List {
+        /// Where it is.
+        from: PathBuf,
+        /// Where it is to be.
+        to: PathBuf,
+    },
+    /// Lines are put into the configuration.
+    Settings(Vec<Line>),
+    /// A secret is kept.
+    Secret {
+        /// Its name.
+        name: String,
+        /// It.
+        secret: Secret,
+    },
+    /// Chats that were seen are noted.
+    Chats(Vec<ChatMetadata>),
+    /// A group is registered with what was said in it.
+    Conversation(Box<Conversation>),
+    /// A task is kept with what came of it.
+    Task(Box<PastTask>),
+}
+
+/// What is imported into.
+pub struct Destination<'a> {
+    /// The home. Whoever takes steps holds its lock.
+    pub home: &'a Home,
+    /// Its store.
+    pub store: &'a SqliteStore,
+    /// Says where credentials are kept.
+    pub environment: &'a dyn Environment,
+}
+
+impl Step {
+    /// Takes the step.
+    ///
+    /// # Errors
+    /// [`ImportError`]; then nothing of the step is done, and it can be taken again.
+    pub async fn take(&self, into: &Destination<'_>) -> Result<(), ImportError> {
+        match self {
+            Self::Copy { from, to, kind } => trees::bring(from, to, *kind).map_err(at(from)),
+            Self::List { from, to } => copy_list(from, to),
+            Self::Settings(lines) => configure(into.home, lines),
+            Self::Secret { name, secret } => {
+                credentials::set(into.environment, name, secret)?;
+                Ok(())
+            }
+            Self::Chats(chats) => {
+                for chat in chats {
+                    into.store.note_chat(chat).await?;
+                }
+                Ok(())
+            }
+            Self::Conversation(conversation) => {
+                into.store.take_over(conversation).await?;
+                Ok(())
+            }
+            Self::Task(task) => {
+                into.store.take_task_over(task).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// What it does, in few words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Copy { from, .. } => format!("copying {}", from.display()),
+            Self::List { to, .. } => format!("copying {}", to.display()),
+            Self::Settings(_) => "writing nanoclaw.toml".to_owned(),
+            Self::Secret { name, .. } => format!("storing {name}"),
+            Self::Chats(_) => "noting the chats".to_owned(),
+            Self::Conversation(conversation) => format!("taking over {}", conversation.group.folder),
+            Self::Task(task) => format!("scheduling a task of {}", task.task.group),
+        }
+    }
+}
+
+/// Copies a list, which nobody else can write from then on, unless there is one.
+fn copy_list(from: &Path, to: &Path) -> Result<(), ImportError> {
+    if fs::symlink_metadata(to).is_ok() {
+        return Ok(());
+    }
+    let text = fs::read(from).map_err(at(from))?;
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
+    replace(to, &text, 0o600).map_err(at(to))
+}
+
+/// Puts the lines into the configuration; those that stand there already are left out.
+fn configure(home: &Home, lines: &[Line]) -> Result<(), ImportError> {
+    // What a link stands for is written, not the link.
+    let file = home.config_file();
+    let file = file.canonicalize().unwrap_or(file);
+    let text = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(at(&file))?,
+    };
+    let missing: Vec<Line> = lines.iter().filter(|line| with_line(&text, line) != text).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(changed) = with_lines(&text, &missing) else {
+        let lines: Vec<String> = missing.iter().map(|line| format!("{} = {}", line.name(), line.value)).collect();
+        return Err(ImportError::Settings { path: file, lines: lines.join(", ") });
+    };
+    replace(&file, changed.as_bytes(), 0o644).map_err(at(&file))
+}
+
+/// By another file and a rename, so that nobody ever reads half of it.
+fn replace(file: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.importing"));
+    // What an import that died has left.
+    let _ = fs::remove_file(&beside);
+    let mode =
+        fs::metadata(file).map_or(mode, |found| std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777);
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    new.write_all(text)?;
+    new.sync_all()?;
+    fs::rename(&beside, file)?;
+    fs::File::open(folder)?.sync_all()
+}
