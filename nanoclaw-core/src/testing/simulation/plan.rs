@@ -196,10 +196,7 @@ impl Plan {
         let mut aside = dice.aside();
         let stormy = Duration::from_secs(dice.between(60, 240));
         let count = dice.between(2, 8);
-        let tasks = match scheduling() {
-            true => TaskPlan::draw_some(&mut dice.another_aside(), count, stormy),
-            false => Vec::new(),
-        };
+        let tasks = TaskPlan::draw_some(&mut dice.another_aside(), count, stormy);
         let cap = usize::try_from(dice.between(1, 3)).unwrap_or(1);
         // A few groups often write much, many groups each a little.
         let most = if count <= 3 { 12 } else { 6 };
@@ -235,13 +232,6 @@ impl Plan {
             tasks,
         }
     }
-}
-
-/// Whether people schedule tasks: where `NANOCLAW_SIM_TASKS` is set. Not always, since of the first 10,000 seeds one breaks a promise with
-/// them (5239: two containers with a cap of one, after a crash with an engine that could not end a container and then did not list it)
-/// whose cause is not mended yet.
-fn scheduling() -> bool {
-    std::env::var_os("NANOCLAW_SIM_TASKS").is_some()
 }
 
 impl GroupPlan {
