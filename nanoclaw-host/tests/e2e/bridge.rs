@@ -38,15 +38,20 @@ pub struct Bridge {
 impl Bridge {
     /// Connects as often as it takes: the host may not know yet that this bridge's last connection is gone.
     pub fn connect(place: &Place) -> Self {
-        until("the bridge is welcome", || Self::try_to_connect(place))
+        Self::connect_as(place, "net")
     }
 
-    fn try_to_connect(place: &Place) -> Option<Self> {
+    /// The same for a bridge of this name, whose chats begin with that and `:`.
+    pub fn connect_as(place: &Place, name: &str) -> Self {
+        until("the bridge is welcome", || Self::try_to_connect(place, name))
+    }
+
+    fn try_to_connect(place: &Place, name: &str) -> Option<Self> {
         let stream = UnixStream::connect(place.home().bridge_socket()).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut bridge = Self { lines: BufReader::new(stream.try_clone().unwrap()), stream };
         bridge.say(
-            &json!({"type": "hello", "name": "net", "prefixes": ["net:"], "capabilities": ["deduplicates", "files"]}),
+            &json!({"type": "hello", "name": name, "prefixes": [format!("{name}:")], "capabilities": ["deduplicates", "files"]}),
         );
         (bridge.next()["type"] == "welcome").then_some(bridge)
     }

@@ -17,6 +17,8 @@ mod lines;
 mod support;
 #[path = "../telegram_state/mod.rs"]
 mod telegram_state;
+#[path = "../v1_home/mod.rs"]
+mod v1_home;
 #[cfg(feature = "telegram")]
 #[path = "../whatsapp_account/mod.rs"]
 mod whatsapp_account;
@@ -34,6 +36,7 @@ mod egress;
 mod foreign;
 mod gateway;
 mod images;
+mod import;
 mod limits;
 mod mounts;
 mod overlay;
