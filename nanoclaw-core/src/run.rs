@@ -185,6 +185,12 @@ impl RunEnding {
         }
     }
 
+    /// Whether a [word](Self::word) is that of a run in which nothing went wrong.
+    #[must_use]
+    pub fn is_word_of_success(word: &str) -> bool {
+        [Self::Finished, Self::Stopped, Self::HostEnded].iter().any(|ending| ending.word() == word)
+    }
+
     /// Whether what was handed to it and not answered should be tried again with a delay.
     #[must_use]
     pub fn is_failure(&self) -> bool {

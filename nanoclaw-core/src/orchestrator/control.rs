@@ -22,6 +22,7 @@ use super::{
     event::{AtShutdown, Event, GroupStatus},
     lists::{Changed, Lists},
     main_loop::Loop,
+    observer::Observer,
     pairings::Pairings,
     registrar::Registrar,
     run::{Doubts, RunContext, RunSettings},
@@ -142,6 +143,18 @@ impl Orchestrator {
     /// # Errors
     /// When the store or the mailbox watcher fails; nothing is running then.
     pub async fn start(parts: Parts, settings: Settings) -> Result<(Self, Running), StartError> {
+        Self::start_observed(parts, settings, None).await
+    }
+
+    /// The same, with somebody who hears what the loop hears and decides.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_observed(
+        parts: Parts,
+        settings: Settings,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<(Self, Running), StartError> {
         let (events, inputs) = mpsc::channel(QUEUE);
         let (notices, _) = broadcast::channel(QUEUE);
         let (directory, channels, nudges) = (Directory::default(), Channels::default(), Nudges::default());
@@ -207,6 +220,7 @@ impl Orchestrator {
         });
         let mut main_loop =
             Loop::new(Dispatcher::new(settings.dispatch), context.clone(), directory.clone(), events.clone());
+        main_loop.observer = observer;
         for group in parts.store.groups().await? {
             directory.insert(group);
         }

@@ -16,6 +16,7 @@ mod event;
 mod inbox;
 mod lists;
 mod main_loop;
+mod observer;
 mod pairings;
 mod recovery;
 mod registrar;
@@ -31,6 +32,7 @@ pub use deliverer::{DeliverySettings, HeardLate, WhenUnknown};
 pub use dispatcher::{DispatchSettings, Dispatcher, StandbySettings};
 pub use event::{Action, Adopted, AtShutdown, Event, GroupStatus, GroupTimes, PromptSize, RunWord, StopReason, Tell};
 pub use inbox::{Inbox, Receipt};
+pub use observer::Observer;
 pub use retry::Delays;
 pub use run::RunSettings;
 

@@ -22,6 +22,7 @@ use super::{
     directory::Directory,
     dispatcher::Dispatcher,
     event::{Action, Event, GroupStatus, RunWord},
+    observer::Observer,
     recovery::{Survey, SurveyError},
     run::{self, Command, RunContext, RunSettings},
     telling::{Pause, tell_of_pause},
@@ -52,6 +53,8 @@ pub(super) struct Loop {
     look_again: LookAgain,
     /// What groups wait for the end of; may hold some that wait no more.
     paused: HashMap<GroupFolder, (Pause, Instant)>,
+    /// Whoever counts.
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 /// What a run's worker is there for.
@@ -108,6 +111,7 @@ impl Loop {
             held: BTreeMap::new(),
             look_again: LookAgain::No,
             paused: HashMap::new(),
+            observer: None,
         }
     }
 
@@ -185,7 +189,14 @@ impl Loop {
             Event::MessageWaiting { group, .. } if self.paused.contains_key(group) => Some(group.clone()),
             _ => None,
         };
-        for action in self.dispatcher.handle(event, Instant::now()) {
+        let now = Instant::now();
+        if let Some(observer) = &self.observer {
+            observer.heard(&event, now);
+        }
+        for action in self.dispatcher.handle(event, now) {
+            if let Some(observer) = &self.observer {
+                observer.decided(&action, now);
+            }
             self.act(action);
         }
         if let Some(group) = message_of {
