@@ -72,6 +72,12 @@ impl Home {
         self.store().join("admin.sock")
     }
 
+    /// The socket on which the service says how it is, in HTTP.
+    #[must_use]
+    pub fn health_socket(&self) -> PathBuf {
+        self.store().join("health.sock")
+    }
+
     /// The bridge channel's socket.
     #[must_use]
     pub fn bridge_socket(&self) -> PathBuf {

@@ -427,6 +427,7 @@ impl Service {
         let handler = OnStore {
             store: store.clone(),
             tasks: store,
+            ledger: None,
             config: config.clone(),
             home: home.clone(),
             explainer: Arc::new(FromConfig(config)),

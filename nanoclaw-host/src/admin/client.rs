@@ -20,7 +20,7 @@ use super::{
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 use crate::{
@@ -293,6 +293,13 @@ impl AdminHandler for Client {
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         match self.call(&AdminRequest::TurnsDrop { id: id.to_owned() }).await? {
             AdminResponse::DroppedTurn(turn) => Ok(turn),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {
+        match self.call(&AdminRequest::Stats { group: group.map(str::to_owned), days }).await? {
+            AdminResponse::Stats(stats) => Ok(stats),
             _ => Err(self.unexpected()),
         }
     }

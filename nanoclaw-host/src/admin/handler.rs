@@ -10,7 +10,7 @@ use super::{
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 
@@ -82,6 +82,9 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Does with a task what is wished; as it is then.
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError>;
+
+    /// What the runs of a group, or of all, came to on the last `days` days, today included.
+    async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError>;
 
     /// What each group used of the gateway since the service started, by group. Only a running service knows.
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {

@@ -12,6 +12,7 @@ mod open;
 pub(crate) mod outbox;
 mod protocol;
 mod server;
+pub(crate) mod stats;
 pub(crate) mod tasks;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use nanoclaw_core::{
     group::{Group, GroupFolder, GroupRole, TriggerPolicy},
     message::Seq,
     pairing::{PairingId, Registers},
-    run::Handed,
-    store::{GiveUp, Resolution, SetAsideState, Store, StoreError, TurnResolution, TurnResolved},
+    run::{Handed, RunEnding},
+    store::{GiveUp, Resolution, SetAsideState, Store, StoreError, StoredRun, TurnResolution, TurnResolved},
     tasks::Tasks,
     time::Timestamp,
 };
@@ -18,18 +18,20 @@ use super::{
     folder_name,
     handler::{AdminHandler, Explain},
     outbox::{self, DeliveryView, OutboxQuery},
+    stats,
     tasks::{self, AddTask, TaskDetails, TaskView, TaskWish, Unattended},
     turns::{self, Standings},
     types::{
-        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupStatus,
-        GroupView, MessageView, NewGroup, NewPairing, PairingState, PairingView, RunView, Status, TurnDetails,
-        TurnState, TurnView,
+        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, FailedRun, GroupDetails,
+        GroupStatus, GroupView, MessageView, NewGroup, NewPairing, PairingState, PairingView, RunView, Stats, Status,
+        TurnDetails, TurnState, TurnView,
     },
 };
 use crate::{
     config::{Config, nearest},
     credentials::Ask,
     home::{self, Home},
+    stores::Ledger,
 };
 
 /// Answers from the store. Whoever makes one holds the home's lock.
@@ -39,6 +41,8 @@ pub struct OnStore {
     pub store: Arc<dyn Store>,
     /// The same, for what is scheduled.
     pub tasks: Arc<dyn Tasks>,
+    /// What the store tells beside that; `None`: nothing.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// What is configured.
     pub config: Arc<Config>,
     /// The home.
@@ -240,6 +244,15 @@ impl OnStore {
     }
 }
 
+/// How many runs are looked at for those that failed.
+const RUNS_LOOKED_AT: u32 = 200;
+/// How many of those are shown.
+const FAILURES_SHOWN: usize = 5;
+
+fn failed(run: &StoredRun) -> bool {
+    run.ending.as_ref().is_some_and(|word| !RunEnding::is_word_of_success(word))
+}
+
 /// What wakes a group's agent, in words.
 pub(super) fn wakes_on(group: &Group, config: &Config) -> String {
     match (&group.role, &group.trigger) {
@@ -267,6 +280,7 @@ impl AdminHandler for OnStore {
                 folder,
                 name,
                 state: None,
+                since_ms: None,
                 trouble: None,
                 next_try_at_ms: None,
                 failures,
@@ -281,7 +295,11 @@ impl AdminHandler for OnStore {
         let set_aside = self.store.set_aside(None, false, outbox::MAX_LISTED).await?.len();
         let set_aside = u32::try_from(set_aside).unwrap_or(u32::MAX);
         let tasks = tasks::status(&*self.tasks).await?;
-        Ok(Status { service: None, groups, outbox, set_aside, tasks })
+        let last_failures =
+            self.store.runs(None, RUNS_LOOKED_AT).await?.into_iter().filter(failed).take(FAILURES_SHOWN);
+        let last_failures =
+            last_failures.map(|run| FailedRun { group: run.id.group.clone(), run: run.into() }).collect();
+        Ok(Status { service: None, groups, outbox, set_aside, tasks, last_failures })
     }
 
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
@@ -397,6 +415,21 @@ impl AdminHandler for OnStore {
 
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
         tasks::change(&Unattended(self.tasks.clone()), id, wish, &self.config.tasks.settings()).await
+    }
+
+    async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {
+        let Some(ledger) = &self.ledger else {
+            return Err(AdminError::new(ErrorKind::Failed, "this store keeps no such figures"));
+        };
+        let group = match group {
+            // One that is removed has its figures still.
+            Some(group) => Some(match self.find(group).await {
+                Ok(found) => found.folder,
+                Err(unknown) => GroupFolder::new(group).map_err(|_| unknown)?,
+            }),
+            None => None,
+        };
+        Ok(stats::read(&**ledger, group.as_ref(), days, &self.config.time.zone.value, Timestamp::now()).await?)
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

@@ -22,7 +22,7 @@ use super::{
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Status, TurnDetails, TurnView,
+        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 
@@ -134,6 +134,13 @@ pub enum AdminRequest {
         /// What is wished.
         wish: TaskWish,
     },
+    /// See [`AdminHandler::stats`].
+    Stats {
+        /// Folder or chat.
+        group: Option<String>,
+        /// How many days.
+        days: u32,
+    },
     /// See [`AdminHandler::gateway`].
     Gateway,
     /// See [`AdminHandler::credentials`].
@@ -199,6 +206,8 @@ pub enum AdminResponse {
     Turn(TurnDetails),
     /// To [`AdminRequest::TurnsDrop`].
     DroppedTurn(TurnView),
+    /// To [`AdminRequest::Stats`].
+    Stats(Stats),
     /// To [`AdminRequest::Gateway`].
     Gateway(Vec<GroupCounts>),
     /// To [`AdminRequest::Credentials`] and [`AdminRequest::CredentialsReload`].
@@ -279,6 +288,7 @@ pub(super) async fn answer(request: AdminRequest, handler: &dyn AdminHandler) ->
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
         AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),
         AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),
+        AdminRequest::Stats { group, days } => AdminResponse::Stats(handler.stats(group.as_deref(), days).await?),
         AdminRequest::Gateway => AdminResponse::Gateway(handler.gateway().await?),
         AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),
         AdminRequest::Credentials => AdminResponse::Credentials(handler.credentials().await?),

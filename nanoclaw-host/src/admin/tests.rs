@@ -41,6 +41,7 @@ fn on_store(home: &Home) -> OnStore {
     OnStore {
         store: store.clone(),
         tasks: store,
+        ledger: None,
         config: config.clone(),
         home: home.clone(),
         explainer: Arc::new(FromConfig(config)),
@@ -352,11 +353,13 @@ impl AdminHandler for Stub {
             containers: 1,
             max_containers: 5,
             channels: vec![ChannelStatus::connected("local")],
+            health: None,
         };
         let group = GroupStatus {
             folder: GroupFolder::new("family").unwrap(),
             name: "Family".into(),
             state: Some(GroupState::BackingOff),
+            since_ms: None,
             trouble: None,
             next_try_at_ms: Some(Timestamp::from_ms(2000)),
             failures: 1,
@@ -367,7 +370,14 @@ impl AdminHandler for Stub {
             memory_bytes: Some(1 << 20),
         };
         let outbox = OutboxStatus { waiting: 3, failed: 0, unknown: 1 };
-        Ok(Status { service: Some(service), groups: vec![group], outbox, set_aside: 4, tasks: TasksStatus::default() })
+        Ok(Status {
+            service: Some(service),
+            groups: vec![group],
+            outbox,
+            set_aside: 4,
+            tasks: TasksStatus::default(),
+            last_failures: Vec::new(),
+        })
     }
     async fn groups(&self) -> Result<Vec<GroupView>, AdminError> {
         Ok(Vec::new())
@@ -439,6 +449,10 @@ impl AdminHandler for Stub {
     }
     async fn change_task(&self, _: &str, _: TaskWish) -> Result<TaskView, AdminError> {
         unimplemented!()
+    }
+
+    async fn stats(&self, _: Option<&str>, _: u32) -> Result<Stats, AdminError> {
+        Ok(Stats { zone: Some("UTC".into()), groups: Vec::new() })
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     channels::status::ChannelState,
     credentials::{CredentialKind, Credentials, Found, Origin, fingerprint},
+    gateway::GroupCounts,
+    health::Report,
 };
 
 /// A group to be registered.
@@ -339,6 +341,92 @@ pub struct Status {
     /// What is scheduled.
     #[serde(default)]
     pub tasks: TasksStatus,
+    /// The runs that failed last, latest first, five at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_failures: Vec<FailedRun>,
+}
+
+/// A run that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRun {
+    /// Whose.
+    pub group: GroupFolder,
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunView,
+}
+
+/// What groups' runs came to, day by day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The zone whose days these are, by its name; `None` where it has none.
+    pub zone: Option<String>,
+    /// Each group that did something on one of the days, by folder; those that are removed among them.
+    pub groups: Vec<GroupStats>,
+}
+
+/// What one group's runs came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// Whose.
+    pub group: GroupFolder,
+    /// All the days together.
+    pub total: StatsFigures,
+    /// The days on which something was done, the latest first.
+    pub days: Vec<DayStats>,
+    /// What it used of the gateway since the service started; `None` when no service runs, or it used nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GroupCounts>,
+}
+
+/// One day of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayStats {
+    /// The day, such as `2026-11-22`.
+    pub day: String,
+    /// What was done.
+    #[serde(flatten)]
+    pub figures: StatsFigures,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StatsFigures {
+    /// Messages that the group's people wrote.
+    pub messages: u64,
+    /// Turns that were answered.
+    pub answered: u64,
+    /// Runs that began.
+    pub runs: u64,
+    /// Those of them that ended in a failure.
+    pub failed: u64,
+    /// Milliseconds that their containers lived, those that waited for something to do included.
+    pub container_ms: u64,
+    /// Due times of tasks that were done or failed.
+    pub firings: u64,
+    /// What their agents told that the model cost, in millionths of a dollar; `None`: none told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_cost_micros: Option<i64>,
+}
+
+impl StatsFigures {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let cost = match (self.task_cost_micros, other.task_cost_micros) {
+            (Some(one), Some(more)) => Some(one.saturating_add(more)),
+            (one, more) => one.or(more),
+        };
+        Self {
+            messages: self.messages + other.messages,
+            answered: self.answered + other.answered,
+            runs: self.runs + other.runs,
+            failed: self.failed + other.failed,
+            container_ms: self.container_ms + other.container_ms,
+            firings: self.firings + other.firings,
+            task_cost_micros: cost,
+        }
+    }
 }
 
 /// How many tasks there are; what is counted ends at ten thousand.
@@ -385,6 +473,9 @@ pub struct ServiceStatus {
     pub max_containers: u32,
     /// Its channels, by name.
     pub channels: Vec<ChannelStatus>,
+    /// How it is, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Report>,
 }
 
 /// A runtime that does not answer.
@@ -517,6 +608,9 @@ pub struct GroupStatus {
     pub name: String,
     /// What its container does; `None` when no service runs.
     pub state: Option<GroupState>,
+    /// Since when; `None` when no service runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<Timestamp>,
     /// What it waits for the end of, when it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<Trouble>,

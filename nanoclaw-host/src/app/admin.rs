@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{
     awaited::{Away, Presence},
     credentials::{self, Keeper},
+    health::{Lookout, has_container},
 };
 use crate::{
     admin::{
@@ -30,10 +31,15 @@ use crate::{
         types::{
             AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
             GroupDetails, GroupState, GroupView, NewGroup, NewPairing, PairingState, PairingView, RuntimeAway,
-            ServiceStatus, Status, TurnDetails, TurnView,
+            ServiceStatus, Stats, Status, TurnDetails, TurnView,
         },
     },
-    channels::{bridge::Bridges, local, program::TryAgain, status::ChannelWatch},
+    channels::{
+        bridge::{Bridges, Gone},
+        local,
+        program::TryAgain,
+        status::{ChannelState, ChannelWatch},
+    },
     credentials::Ask,
     gateway::GroupCounts,
     home,
@@ -52,15 +58,34 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// How all of them stand; of services that nobody uses, nothing.
-    fn all(&self) -> Vec<ChannelStatus> {
+    /// All but the terminal: services, programs, and bridges that are connected.
+    pub(super) fn watches(&self) -> Vec<ChannelWatch> {
         let bridges = self.bridges.connected();
         // Of a program that is connected to us the bridge knows more.
         let is_here = |program: &&ChannelWatch| !bridges.iter().any(|bridge| bridge.name == program.name);
         let programs = self.programs.iter().filter(is_here);
-        let watches = self.services.iter().chain(programs).chain(&bridges);
-        let rest = watches.filter_map(|watch| ChannelStatus::of(&watch.name, watch.state()));
+        self.services.iter().chain(programs).chain(&bridges).cloned().collect()
+    }
+
+    /// Bridges that left, but for programs, which the host starts again.
+    pub(super) fn gone(&self) -> Vec<Gone> {
+        let is_program = |gone: &Gone| self.programs.iter().any(|program| program.name == gone.name);
+        self.bridges.gone().into_iter().filter(|gone| !is_program(gone)).collect()
+    }
+
+    /// How all of them stand; of services that nobody uses, nothing.
+    pub(super) fn all(&self) -> Vec<ChannelStatus> {
+        let watches = self.watches();
+        let rest = watches.iter().filter_map(|watch| ChannelStatus::of(&watch.name, watch.state()));
         std::iter::once(ChannelStatus::connected(local::name().as_str())).chain(rest).collect()
+    }
+
+    /// Whether `chat` is one of a channel's that is used, connected or not, or of a bridge's that left.
+    pub(super) fn know(&self, chat: &ChatId) -> bool {
+        let used = |watch: &ChannelWatch| !matches!(watch.state(), ChannelState::Unused { .. });
+        local::is_local(chat)
+            || self.watches().iter().any(|watch| watch.carries(chat) && used(watch))
+            || self.gone().iter().any(|gone| gone.carried(chat))
     }
 
     /// Whether somebody carries `chat` now.
@@ -79,23 +104,24 @@ pub(super) struct OnService {
     orchestrator: Orchestrator,
     runtime: Arc<dyn ContainerRuntime>,
     presence: Presence,
-    channels: Channels,
+    channels: Arc<Channels>,
     keeper: Keeper,
     images: Images,
-    started_at: Timestamp,
+    lookout: Arc<Lookout>,
 }
 
 impl OnService {
-    pub(super) fn new(
-        on_store: OnStore,
-        orchestrator: Orchestrator,
-        runtime: Arc<dyn ContainerRuntime>,
-        presence: Presence,
-        channels: Channels,
-        keeper: Keeper,
-        images: Images,
-    ) -> Self {
-        Self { on_store, orchestrator, runtime, presence, channels, keeper, images, started_at: Timestamp::now() }
+    pub(super) fn new(lookout: Arc<Lookout>, images: Images) -> Self {
+        Self {
+            on_store: lookout.on_store.clone(),
+            orchestrator: lookout.orchestrator.clone(),
+            runtime: lookout.runtime.clone(),
+            presence: lookout.presence.clone(),
+            channels: lookout.channels.clone(),
+            keeper: lookout.keeper.clone(),
+            images,
+            lookout,
+        }
     }
 
     fn agenda(&self) -> Result<&Agenda, AdminError> {
@@ -141,17 +167,21 @@ impl OnService {
 impl AdminHandler for OnService {
     async fn status(&self) -> Result<Status, AdminError> {
         let mut status = self.on_store.status().await?;
-        let known = self.orchestrator.status().await;
+        // One that stands still must not keep people from hearing that it does.
+        let ((_, known), health) = tokio::join!(self.lookout.groups(), self.lookout.report());
         let standings = standings(&known);
-        let states: HashMap<_, _> = known.into_iter().map(|status| (status.group, status.state)).collect();
+        let now = Instant::now();
+        let states: HashMap<_, _> = known
+            .into_iter()
+            .map(|status| (status.group, (status.state, now.saturating_duration_since(status.since))))
+            .collect();
         let (runtime, runtime_away, memory) = self.about_runtime().await;
-        let containers = states.values().filter(|state| {
-            matches!(**state, "preparing" | "standby" | "starting" | "busy" | "resting" | "stopping" | "held")
-        });
+        let containers = states.values().filter(|(state, _)| has_container(state));
         status.service = Some(ServiceStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at_ms: self.started_at,
+            started_at_ms: self.lookout.started_at,
+            health: Some(health),
             runtime,
             runtime_away,
             containers: u32::try_from(containers.count()).unwrap_or(u32::MAX),
@@ -162,7 +192,10 @@ impl AdminHandler for OnService {
             self.on_store.store.groups().await?.into_iter().map(|g| (g.folder, g.chat)).collect();
         for group in &mut status.groups {
             group.connected = chats.get(&group.folder).map(|chat| self.channels.carry(chat));
-            group.state = states.get(&group.folder).and_then(|word| GroupState::of_word(word));
+            if let Some((word, lasts)) = states.get(&group.folder) {
+                group.state = GroupState::of_word(word);
+                group.since_ms = Some(Timestamp::now().minus(*lasts));
+            }
             if let Some(standing) = standings.get(&group.folder) {
                 (group.trouble, group.next_try_at_ms) = (standing.trouble, standing.next_try);
             }
@@ -280,6 +313,16 @@ impl AdminHandler for OnService {
         tasks::change(agenda, id, wish, agenda.settings()).await
     }
 
+    async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {
+        let mut stats = self.on_store.stats(group, days).await?;
+        let mut counts: HashMap<_, _> =
+            self.keeper.gateway.counts().into_iter().map(|counts| (counts.group.clone(), counts)).collect();
+        for group in &mut stats.groups {
+            group.gateway = counts.remove(&group.group);
+        }
+        Ok(stats)
+    }
+
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
         Ok(self.keeper.gateway.counts())
     }
@@ -320,7 +363,7 @@ impl Resolver for OnService {
 const RUNTIME_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl RuntimeAway {
-    fn now(error: RuntimeError) -> Self {
+    pub(super) fn now(error: RuntimeError) -> Self {
         let (reason, help) = match error {
             RuntimeError::Unavailable { reason, remedy, .. } => (reason, remedy),
             error => (error.to_string(), "`nanoclaw doctor` looks into it".to_owned()),

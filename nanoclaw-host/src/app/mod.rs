@@ -9,6 +9,7 @@ pub(crate) mod bridges;
 mod choose;
 pub(crate) mod credentials;
 mod explain;
+mod health;
 mod machine;
 mod ports;
 mod reception;
@@ -36,7 +37,7 @@ use nanoclaw_core::{
     tasks::Tasks,
     time::Timestamp,
 };
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use choose::{Candidate, Chosen, Isolation, NoRuntime, Patience, choose, every_runtime, proof};
@@ -48,6 +49,7 @@ use self::{
     awaited::{AwaitedRuntime, Away, Presence, Waiting},
     choose::{ask, because_awaited, choose_soon, socket_of},
     credentials::{Keeper, upstream},
+    health::Lookout,
     workers::Workers,
 };
 use crate::{
@@ -62,11 +64,16 @@ use crate::{
     credentials::Ask,
     files::{Outgoing, Spool, sweep},
     gateway::{Gateway, GatewayError, Resolve, SystemResolver, tls},
+    health::{
+        http::{self as health_http, Door},
+        probe::CredentialProbe,
+    },
     home::{Home, HomeLock, initialise},
     images::Images,
     launcher::{HostLauncher, MachineWatch, Told},
+    metrics::{Deliveries, Runs},
     senders::SenderList,
-    stores::sqlite::SqliteStore,
+    stores::{Ledger, sqlite::SqliteStore},
     unix_socket::Listener,
     wall_clock::SystemClock,
 };
@@ -133,6 +140,7 @@ pub async fn start_with(
     let (store, chosen) = tokio::join!(SqliteStore::open(&database), choice);
     let kept = Arc::new(store?);
     let tasks: Arc<dyn Tasks> = ports::tasks(kept.clone());
+    let ledger: Arc<dyn Ledger> = kept.clone();
     let store: Arc<dyn Store> = ports::store(kept);
     let found = match (chosen, patience) {
         (Err(no_runtime), Patience::Wait) => find_later(no_runtime, &*store, &home, &config).await?,
@@ -191,22 +199,25 @@ pub async fn start_with(
         scheduling: Some(Scheduling { tasks: tasks.clone(), clock: Arc::new(SystemClock) }),
         senders: Some(Arc::new(SenderList::new(config.senders.clone()))),
     };
-    let (orchestrator, running) = Orchestrator::start(parts, settings).await?;
+    let (runs, deliveries) = (Arc::<Runs>::default(), Deliveries::default());
+    let (orchestrator, running) = Orchestrator::start_observed(parts, settings, Some(runs.clone())).await?;
 
     let (stop_intake, stop_bridges) = (CancellationToken::new(), CancellationToken::new());
     let mut workers = Workers::default();
     let intake: Arc<dyn Intake> = Arc::new(orchestrator.inbox());
-    let channel_host: Arc<dyn ChannelHost> = Arc::new(orchestrator.clone());
+    let attached = Attached { orchestrator: orchestrator.clone(), deliveries: deliveries.clone() };
+    let channel_host: Arc<dyn ChannelHost> = Arc::new(attached.clone());
     let on_store = OnStore {
         store: store.clone(),
         tasks,
+        ledger: Some(ledger.clone()),
         config: config.clone(),
         home: home.clone(),
         explainer: launcher.clone(),
     };
 
     let local = Arc::new(LocalChannel::new(&home.groups()));
-    orchestrator.add_channel(ports::channel(local.clone()));
+    attached.add_channel(local.clone());
     let reception = Arc::new(reception::Front { on_store: on_store.clone(), orchestrator: orchestrator.clone() });
     let terminals = LocalListener::bind(&home.local_socket(), local, intake.clone(), channel_host.clone(), reception)?;
     workers.spawn("terminals", terminals.serve(orchestrator.notices(), stop_intake.clone()));
@@ -241,10 +252,31 @@ pub async fn start_with(
         watching.await;
     });
 
+    let lookout = Arc::new(Lookout {
+        on_store,
+        ledger,
+        orchestrator: orchestrator.clone(),
+        runtime: containers,
+        presence: presence.clone(),
+        channels: Arc::new(channels),
+        keeper,
+        runs,
+        deliveries,
+        started_at: Timestamp::now(),
+        probe: CredentialProbe::default(),
+        last: tokio::sync::Mutex::default(),
+    });
+    let socket = Door::Socket(Listener::bind(&home.health_socket())?);
+    workers.spawn("the health socket", health_http::serve(socket, lookout.clone(), stop_intake.clone()));
+    if let Some(listen) = &config.health.listen {
+        let port = TcpListener::bind(listen.value).await.with_context(|| {
+            format!("cannot listen on {}, which health.listen names ({})", listen.value, listen.source)
+        })?;
+        workers.spawn("the health port", health_http::serve(Door::Port(port), lookout.clone(), stop_intake.clone()));
+    }
+
     let control = Listener::bind(&home.admin_socket())?;
-    let images = launcher.images.clone();
-    let handler =
-        admin::OnService::new(on_store, orchestrator.clone(), containers, presence.clone(), channels, keeper, images);
+    let handler = admin::OnService::new(lookout, launcher.images.clone());
     workers.spawn("the control socket", crate::admin::serve(control, Arc::new(handler), stop_intake.clone()));
 
     let asking = orchestrator.clone();
@@ -412,5 +444,36 @@ impl ChannelHost for Orchestrator {
         word: Result<Sent, SendError>,
     ) -> Result<HeardLate, StoreError> {
         Orchestrator::heard_late(self, name, key, word).await
+    }
+}
+
+/// The orchestrator, to which each channel is given with its sends counted.
+#[derive(Clone)]
+struct Attached {
+    orchestrator: Orchestrator,
+    deliveries: Deliveries,
+}
+
+#[async_trait]
+impl ChannelHost for Attached {
+    fn add_channel(&self, channel: Arc<dyn Channel>) {
+        ChannelHost::add_channel(&self.orchestrator, self.deliveries.counting(channel));
+    }
+
+    fn remove_channel(&self, name: &ChannelName) {
+        self.orchestrator.remove_channel(name);
+    }
+
+    fn channel_connected(&self, _name: &ChannelName) {
+        self.orchestrator.channel_connected();
+    }
+
+    async fn heard_late(
+        &self,
+        name: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError> {
+        self.orchestrator.heard_late(name, key, word).await
     }
 }

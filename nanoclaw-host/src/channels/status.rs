@@ -51,17 +51,32 @@ impl ChannelState {
     }
 }
 
+/// How a channel stands, and since when nothing arrives by it.
+#[derive(Debug)]
+struct Standing {
+    state: ChannelState,
+    away_since: Option<Timestamp>,
+}
+
+impl Standing {
+    /// What follows on `before`: who tries again and again is away since the first time.
+    fn after(before: Option<&Self>, state: ChannelState) -> Self {
+        let away = || before.and_then(|before| before.away_since).unwrap_or_else(Timestamp::now);
+        Self { away_since: (!state.is_connected()).then(away), state }
+    }
+}
+
 /// The one who says how a channel stands.
 #[derive(Debug)]
 pub(super) struct StatusKeeper {
-    state: watch::Sender<ChannelState>,
+    standing: watch::Sender<Standing>,
     name: ChannelName,
 }
 
 impl StatusKeeper {
     /// Of a channel that stands so at first.
     pub(super) fn new(name: ChannelName, state: ChannelState) -> Self {
-        Self { state: watch::Sender::new(state), name }
+        Self { standing: watch::Sender::new(Standing::after(None, state)), name }
     }
 
     /// Says it, and logs what people should know.
@@ -79,12 +94,12 @@ impl StatusKeeper {
             }
             ChannelState::Ended => tracing::debug!(%channel, "ended"),
         }
-        self.state.send_replace(state);
+        self.standing.send_modify(|standing| *standing = Standing::after(Some(standing), state));
     }
 
     /// For those who want to know, of the channel that carries what `claim` says.
     pub(super) fn watch(&self, claim: Claim) -> ChannelWatch {
-        ChannelWatch { name: self.name.clone(), claim, state: self.state.subscribe() }
+        ChannelWatch { name: self.name.clone(), claim, standing: self.standing.subscribe() }
     }
 }
 
@@ -94,14 +109,20 @@ pub struct ChannelWatch {
     /// Its name.
     pub name: ChannelName,
     claim: Claim,
-    state: watch::Receiver<ChannelState>,
+    standing: watch::Receiver<Standing>,
 }
 
 impl ChannelWatch {
     /// How it stands now.
     #[must_use]
     pub fn state(&self) -> ChannelState {
-        self.state.borrow().clone()
+        self.standing.borrow().state.clone()
+    }
+
+    /// Since when it is not connected; `None` while it is.
+    #[must_use]
+    pub fn away_since(&self) -> Option<Timestamp> {
+        self.standing.borrow().away_since
     }
 
     /// Whether `chat` is one of its own.
@@ -137,6 +158,25 @@ impl ChannelWatch {
 
     /// Waits until `wanted` holds of how it stands, and returns that; `None` when it never will.
     pub async fn wait_for(&self, wanted: impl Fn(&ChannelState) -> bool) -> Option<ChannelState> {
-        self.state.clone().wait_for(|state| wanted(state)).await.ok().map(|state| state.clone())
+        let mut standing = self.standing.clone();
+        standing.wait_for(|standing| wanted(&standing.state)).await.ok().map(|standing| standing.state.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_away_since_the_first_of_its_vain_tries() {
+        let at = Timestamp::from_ms;
+        let waiting = || ChannelState::Waiting { reason: "refused".to_owned(), next_try: None };
+        let lost = Standing { state: waiting(), away_since: Some(at(7)) };
+        for state in [ChannelState::Connecting, waiting(), ChannelState::Ended] {
+            assert_eq!(Standing::after(Some(&lost), state).away_since, Some(at(7)));
+        }
+        let found = Standing::after(Some(&lost), ChannelState::Connected { since: at(9) });
+        assert_eq!(found.away_since, None);
+        assert!(Standing::after(Some(&found), waiting()).away_since > Some(at(7)), "it is another time");
     }
 }

@@ -26,6 +26,8 @@ mod selftest;
 mod senders;
 mod service;
 mod skills;
+mod stats;
+mod status;
 mod tasks;
 mod turns;
 mod version;
@@ -67,6 +69,7 @@ Examples:
   nanoclaw groups add tg:-100123 --name Family        register a chat
   nanoclaw groups pair                                make your private chat the main group, by a code
   nanoclaw explain tg_family                          what its container may do, and why
+  nanoclaw status --watch                             how the service is, as it changes
   nanoclaw turns list                                 what waits for an answer, and why
   nanoclaw doctor                                     what works here and what does not
 
@@ -91,9 +94,12 @@ enum Command {
     /// Show, add and remove groups: the chats that have an assistant
     #[command(subcommand)]
     Groups(groups::GroupsCommand),
-    /// Show how the service and its groups stand
-    #[command(visible_alias = "status")]
+    /// Show on one screen how the service is, and why; ends with 1 when it is failing, or none runs
+    Status(status::StatusArgs),
+    /// Show each group: what its container does, what waits, its memory, its last run
     Ps(ps::PsArgs),
+    /// Show what groups' runs came to, day by day
+    Stats(stats::StatsArgs),
     /// Show how the service stands with chat services
     Channels(channels::ChannelsArgs),
     /// Show the messages that go out, and decide about those that were not sent
@@ -190,7 +196,9 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Auth(command) => return auth::run(command, place).await,
         Command::Init(args) => init::run(args, place)?,
         Command::Groups(command) => groups::run(command, place).await?,
+        Command::Status(args) => return status::run(args, place).await,
         Command::Ps(args) => ps::run(args, place).await?,
+        Command::Stats(args) => stats::run(args, place).await?,
         Command::Channels(args) => channels::run(args, place).await?,
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,

@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 use nanoclaw_core::time::Timestamp;
 use serde::Serialize;
 
+pub(super) use crate::config::show_size_rounded as size;
+
 /// Good.
 pub(super) const GREEN: Style = AnsiColor::Green.on_default();
 /// To be looked at.
@@ -81,6 +83,40 @@ pub(super) fn step(text: &str) {
 pub(super) fn rewrite(text: &str) {
     let mut out = anstream::stderr().lock();
     let _ = write!(out, "\r\u{1b}[2K{DIM}{}{DIM:#}", clean(text)).and_then(|()| out.flush());
+}
+
+/// A screen of its own on the terminal, in place of what is there, which comes back when this is dropped.
+pub(super) struct Screen(());
+
+impl Screen {
+    /// Takes the terminal. `None` when standard output is none.
+    pub(super) fn open() -> Option<Self> {
+        let styled = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+        if !(io::stdout().is_terminal() && styled) {
+            return None;
+        }
+        let mut out = io::stdout().lock();
+        let opened = write!(out, "\u{1b}[?1049h\u{1b}[?25l").and_then(|()| out.flush());
+        opened.is_ok().then_some(Self(()))
+    }
+
+    /// Shows these lines in place of those before, as many of them as there is room for.
+    pub(super) fn show(&self, lines: &[String]) -> Result<(), OutputError> {
+        let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let room = if rows == 0 { usize::MAX } else { rows };
+        let all: Vec<&str> = lines.iter().flat_map(|line| line.lines()).take(room).collect();
+        let mut out = io::stdout().lock();
+        // Each line is cleared to its end, and what is below them all: nothing flickers.
+        let text = all.join("\u{1b}[K\r\n");
+        write!(out, "\u{1b}[H{text}\u{1b}[K\u{1b}[J").and_then(|()| out.flush()).map_err(OutputError)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let mut out = io::stdout().lock();
+        let _ = write!(out, "\u{1b}[?25h\u{1b}[?1049l").and_then(|()| out.flush());
+    }
 }
 
 /// Columns without lines around them. Fits the terminal by wrapping; elsewhere a row is a line.
@@ -197,15 +233,6 @@ pub(super) fn short_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> Stri
         "%Y-%m-%d %H:%M"
     };
     moment.strftime(format).to_string()
-}
-
-/// Bytes as people say them: `64.2 GiB`.
-pub(super) fn size(bytes: u64) -> String {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    match units.into_iter().find(|(shift, _)| bytes >= 1 << shift) {
-        Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64),
-        None => format!("{bytes} B"),
-    }
 }
 
 /// The size of an image, in the units that engines use for them, which are those of its budget.

@@ -47,7 +47,8 @@ pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<A
     let store = Arc::new(SqliteStore::open(&home.database()).await?);
     Ok(Arc::new(OnStore {
         store: store.clone(),
-        tasks: store,
+        tasks: store.clone(),
+        ledger: Some(store),
         config: Arc::new(config.clone()),
         home: home.clone(),
         explainer: Arc::new(app::WithoutService { home: home.clone(), config: config.clone() }),

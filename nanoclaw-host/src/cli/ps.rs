@@ -25,7 +25,7 @@ pub(super) async fn run(args: PsArgs, place: &Place) -> anyhow::Result<()> {
     if args.json {
         return output::json(&status);
     }
-    let Status { service, groups, outbox, set_aside, tasks } = status;
+    let Status { service, groups, outbox, set_aside, tasks, last_failures: _ } = status;
     let zone = &config.time.zone.value;
     match &service {
         None => output::line(format!("{DIM}no service runs; `nanoclaw run` starts it{DIM:#}"))?,
@@ -122,7 +122,7 @@ fn table(groups: &[GroupStatus], zone: &TimeZone) -> Result<(), OutputError> {
     columns.print()
 }
 
-fn of_tasks(tasks: TasksStatus, shown: impl Fn(Timestamp) -> String) -> Option<String> {
+pub(super) fn of_tasks(tasks: TasksStatus, shown: impl Fn(Timestamp) -> String) -> Option<String> {
     let TasksStatus { active, failing, paused, next_due_ms } = tasks;
     let mut told = match (active, next_due_ms) {
         (0, _) => String::new(),
@@ -140,7 +140,7 @@ fn of_tasks(tasks: TasksStatus, shown: impl Fn(Timestamp) -> String) -> Option<S
     (!told.is_empty()).then(|| format!("{told}: `nanoclaw tasks list` shows them"))
 }
 
-fn of_turns(set_aside: u32, unwell: bool) -> Option<String> {
+pub(super) fn of_turns(set_aside: u32, unwell: bool) -> Option<String> {
     let shows = "`nanoclaw turns list` shows what waits, and why";
     match (set_aside, unwell) {
         (0, false) => None,
@@ -150,7 +150,7 @@ fn of_turns(set_aside: u32, unwell: bool) -> Option<String> {
     }
 }
 
-fn of_outbox(OutboxStatus { waiting, failed, unknown }: OutboxStatus) -> Option<String> {
+pub(super) fn of_outbox(OutboxStatus { waiting, failed, unknown }: OutboxStatus) -> Option<String> {
     let kinds = [
         (unknown, "perhaps shown and perhaps not (you decide)"),
         (failed, "given up"),

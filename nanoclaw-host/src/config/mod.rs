@@ -16,6 +16,7 @@ mod environment;
 mod files;
 mod gateway;
 mod group;
+mod health;
 mod images;
 mod limits;
 mod log;
@@ -49,6 +50,7 @@ pub use environment::{Environment, ProcessEnvironment, of as environment_of};
 pub use files::FilesConfig;
 pub use gateway::{GatewayConfig, Groups, UpstreamConfig};
 pub use group::{GroupOverrides, GroupSettings};
+pub use health::HealthConfig;
 pub use images::ImagesConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat, LogPlace};
@@ -62,7 +64,7 @@ pub use standby::StandbyConfig;
 pub use tasks::TasksConfig;
 pub use thinking::Thinking;
 pub use time::TimeConfig;
-pub use value::{show_duration, show_size};
+pub use value::{show_duration, show_size, show_size_rounded};
 
 pub use crate::credentials::{Credential, CredentialKind, private_folder};
 use crate::{credentials::Credentials, home::Home};
@@ -101,6 +103,8 @@ pub struct Config {
     pub mounts: MountsConfig,
     /// `[senders]`.
     pub senders: SendersConfig,
+    /// `[health]`.
+    pub health: HealthConfig,
     /// `[time]`.
     pub time: TimeConfig,
     /// `[log]`.
@@ -154,6 +158,7 @@ impl Config {
             gateway: GatewayConfig::read(&mut reader),
             mounts: MountsConfig::read(&mut reader),
             senders: SendersConfig::read(&mut reader),
+            health: HealthConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),

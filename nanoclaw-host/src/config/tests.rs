@@ -54,6 +54,7 @@ fn the_sample_names_every_key_at_its_default() {
         "context_window",
         "mcp_servers",
         "prompt",
+        "listen",
     ];
     let text: String = SAMPLE
         .lines()
@@ -101,6 +102,9 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.tasks.shortest_interval.is_explicit() && from_sample.tasks.tries.is_explicit());
     assert!(from_sample.tasks.failures_before_rest.is_explicit());
     assert_eq!(from_sample.tasks.settings(), default.tasks.settings());
+    let health = &from_sample.health;
+    assert!(health.channel_away.is_explicit() && health.outbox_age.is_explicit() && health.free_space.is_explicit());
+    assert_eq!(health.thresholds(), default.health.thresholds());
     assert!(from_sample.delivery.when_unknown.is_explicit());
     assert_eq!(*from_sample.delivery.when_unknown, *default.delivery.when_unknown);
     assert!(from_sample.files.max_size.is_explicit() && from_sample.files.max_waiting.is_explicit());

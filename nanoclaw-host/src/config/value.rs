@@ -265,6 +265,16 @@ pub fn show_size(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
+/// Bytes as people say them: `64.2 GiB`.
+#[must_use]
+pub fn show_size_rounded(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(shift, _)| bytes >= 1 << shift) {
+        Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,33 @@ pub(crate) fn kill_after_step(number: usize) {
     }
 }
 
+/// The variable that says what is to stand still: `dispatcher:` and a file; it does while that file exists.
+pub const HOLD_AT: &str = "NANOCLAW_HOLD_AT";
+
+/// Stands still here, if that is asked for.
+///
+/// # Panics
+/// On a runtime of one thread, where everything would stand still.
+pub(crate) fn hold_if_asked(point: &str) {
+    static ASKED: OnceLock<Option<(String, std::path::PathBuf)>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let text = std::env::var(HOLD_AT).ok()?;
+        let (point, file) = text.split_once(':')?;
+        Some((point.to_owned(), file.into()))
+    });
+    if let Some((asked, file)) = asked
+        && asked == point
+        && file.exists()
+    {
+        // Other workers of this thread are to go on.
+        tokio::task::block_in_place(|| {
+            while file.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        });
+    }
+}
+
 /// The names of all points, port by port, in the order of the ports' methods.
 pub fn names() -> impl Iterator<Item = String> {
     let of = |port: &'static str, methods: &'static [&'static str]| {

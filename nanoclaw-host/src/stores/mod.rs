@@ -1,4 +1,4 @@
-//! Stores.
+//! Stores, and what can be told of one beyond what the orchestrator needs of it.
 
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
+mod ledger;
 pub mod sqlite;
+
+pub use ledger::{Day, DayOfGroup, Ledger, OldestWaiting, Writing};
 
 /// Sees to it that there is a database file, and that nobody else can read it; SQLite gives its log and index the same mode.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {

@@ -26,7 +26,7 @@ fn on_terminal(place: &Place, arguments: &[&str]) -> Running {
 }
 
 /// The same with this script in front of the program.
-fn terminal(inner: Command, script: &[&str]) -> Running {
+pub(crate) fn terminal(inner: Command, script: &[&str]) -> Running {
     let mut command = Command::new(programs::runner());
     command.args(["terminal", "--size", "120x40", "--"]).args(script).arg(inner.get_program()).args(inner.get_args());
     command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -35,6 +35,8 @@ mod conversation;
 mod egress;
 mod foreign;
 mod gateway;
+#[cfg(feature = "slack")]
+mod health;
 mod images;
 mod import;
 mod limits;

@@ -92,7 +92,15 @@ impl FakeSlack {
     /// # Errors
     /// When loopback cannot be listened on.
     pub async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same at this address, at which another was before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and while somebody else listens there.
+    pub async fn start_at(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let addr = listener.local_addr()?;
         let state = Arc::new(State {
             addr,

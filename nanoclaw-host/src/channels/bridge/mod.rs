@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use nanoclaw_core::chat::ChannelName;
+use nanoclaw_core::{
+    chat::{ChannelName, ChatId},
+    time::Timestamp,
+};
 use tokio::{net::UnixStream, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -86,8 +89,8 @@ impl BridgeListener {
         host: Arc<dyn ChannelHost>,
     ) -> Result<Self, SocketError> {
         let listener = Listener::bind(path)?;
-        let connected = Mutex::default();
-        Ok(Self { listener, shared: Arc::new(Shared { config, intake, host, connected }) })
+        let (connected, gone) = (Mutex::default(), Mutex::default());
+        Ok(Self { listener, shared: Arc::new(Shared { config, intake, host, connected, gone }) })
     }
 
     /// A handle to the bridges that are connected.
@@ -161,11 +164,38 @@ impl Bridges {
         self.shared.connected().values().map(|channel| channel.status.watch(channel.claim.clone())).collect()
     }
 
+    /// Who was connected to this host and is not any more, by name.
+    #[must_use]
+    pub fn gone(&self) -> Vec<Gone> {
+        self.shared.gone().values().cloned().collect()
+    }
+
     /// Asks all bridges to tell the names of their chats again. Best effort.
     pub fn sync_groups(&self) {
         self.shared.connected().values().for_each(|channel| channel.sync_groups());
     }
 }
+
+/// A bridge that left.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// Its name.
+    pub name: ChannelName,
+    /// When it left.
+    pub since: Timestamp,
+    claim: Claim,
+}
+
+impl Gone {
+    /// Whether `chat` was one of its own.
+    #[must_use]
+    pub fn carried(&self, chat: &ChatId) -> bool {
+        self.claim.covers(chat)
+    }
+}
+
+/// How many bridges that left are remembered; a name more takes the place of the one that left first.
+const MOST_GONE: usize = 64;
 
 /// What all connections share.
 struct Shared {
@@ -173,6 +203,7 @@ struct Shared {
     intake: Arc<dyn Intake>,
     host: Arc<dyn ChannelHost>,
     connected: Mutex<BTreeMap<ChannelName, Arc<BridgeChannel>>>,
+    gone: Mutex<BTreeMap<ChannelName, Gone>>,
 }
 
 impl Shared {
@@ -193,11 +224,22 @@ impl Shared {
             }
         }
         connected.insert(name.clone(), Arc::clone(channel));
+        self.gone().remove(name);
         Ok(())
     }
 
     fn leave(&self, name: &ChannelName) {
-        self.connected().remove(name);
+        let Some(left) = self.connected().remove(name) else { return };
+        let mut gone = self.gone();
+        let first = gone.values().min_by_key(|gone| gone.since).map(|gone| gone.name.clone());
+        if let Some(first) = first.filter(|_| gone.len() >= MOST_GONE) {
+            gone.remove(&first);
+        }
+        gone.insert(name.clone(), Gone { name: name.clone(), since: Timestamp::now(), claim: left.claim.clone() });
+    }
+
+    fn gone(&self) -> MutexGuard<'_, BTreeMap<ChannelName, Gone>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connected(&self) -> MutexGuard<'_, BTreeMap<ChannelName, Arc<BridgeChannel>>> {

@@ -3,7 +3,7 @@
 
 mod screen;
 mod setup_token;
-mod terminal;
+pub(super) mod terminal;
 
 use std::process::ExitCode;
 

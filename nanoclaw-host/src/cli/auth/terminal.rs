@@ -16,7 +16,7 @@ pub(super) struct Interrupted;
 const LONGEST_BYTES: u64 = 64 * 1024;
 
 /// Puts the terminal's modes back when it is dropped.
-pub(super) struct Modes(Termios);
+pub(in crate::cli) struct Modes(Termios);
 
 impl Modes {
     /// Shows no more of what is typed; Ctrl-C still ends the program. `None` when standard input is no terminal.
@@ -25,6 +25,16 @@ impl Modes {
             modes.local_modes.remove(LocalModes::ECHO);
             modes.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
             // Stopped in between (Ctrl-Z), the shell would have a terminal that shows nothing.
+            modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        })
+    }
+
+    /// Gives every key as it is typed and shows none; Ctrl-C still ends the program. `None` when standard input is no terminal.
+    pub(in crate::cli) fn keys() -> std::io::Result<Option<Self>> {
+        Self::change(|modes| {
+            modes.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+            modes.local_modes.insert(LocalModes::ISIG);
+            // As above.
             modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
         })
     }
@@ -54,7 +64,7 @@ impl Drop for Modes {
 }
 
 /// Resolves when the program is asked to end.
-pub(super) fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+pub(in crate::cli) fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     let mut signals =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     Ok(async move {

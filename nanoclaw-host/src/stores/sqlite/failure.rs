@@ -22,6 +22,16 @@ impl Problem {
         Self::Answer(StoreError::NoGroup { folder: folder.clone() })
     }
 
+    /// Whether the next write may well meet the same, whatever is written: the file cannot be used, and not what was asked.
+    pub(super) fn is_the_disks(&self) -> bool {
+        let codes = [PERMISSION, BUSY, READ_ONLY, INPUT_OUTPUT, CORRUPT, FULL, CANNOT_OPEN, NOT_A_DATABASE];
+        match self {
+            Self::Answer(_) | Self::Refused(_) => false,
+            Self::File(_) => true,
+            Self::Database(error) => primary_code(error).is_none_or(|code| codes.contains(&code)),
+        }
+    }
+
     /// The error for whoever asked: `action` is what was tried, `path` where.
     pub(super) fn explain(self, action: &'static str, path: &Path) -> StoreError {
         let path = path.display();

@@ -13,6 +13,7 @@ mod failure;
 mod firings;
 mod groups;
 mod inbox;
+mod ledger;
 mod moved_in;
 mod open;
 mod outbox;

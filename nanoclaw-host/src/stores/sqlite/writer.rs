@@ -21,16 +21,23 @@ use std::{
     ops::{Deref, DerefMut},
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex as StdMutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use nanoclaw_core::store::StoreError;
+use nanoclaw_core::{store::StoreError, time::Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::Instant,
+};
 
 use super::failure::Problem;
+use crate::{
+    metrics::histogram::{Histogram, SHORT},
+    stores::Writing,
+};
 
 /// The most writes of one transaction, so that the first of them is not kept waiting for ever.
 const MOST_TOGETHER: u64 = 64;
@@ -51,10 +58,46 @@ pub(super) struct Writer {
     counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     writes: AtomicU64,
     commits: AtomicU64,
+    failures: AtomicU64,
+    commit_seconds: Histogram,
+    last: StdMutex<Last>,
+}
+
+/// What became of what was written last.
+#[derive(Debug, Default)]
+struct Last {
+    commit: Option<Timestamp>,
+    /// Why it could not be written; `None` since something could.
+    failure: Option<String>,
+    /// When the commit began that is under way.
+    committing: Option<Instant>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            writes: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            commit_seconds: Histogram::new(SHORT),
+            last: StdMutex::default(),
+        }
+    }
+}
+
+impl Counts {
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, reason: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.last().failure = Some(reason.to_owned());
+    }
 }
 
 /// What the one whose turn it is has before it.
@@ -116,6 +159,23 @@ impl Writer {
         Written { writes: read(&self.counts.writes), commits: read(&self.counts.commits) }
     }
 
+    /// How writing goes.
+    pub(super) fn writing(&self) -> Writing {
+        let last = self.counts.last();
+        Writing {
+            written: self.written(),
+            failures: self.counts.failures.load(Ordering::Relaxed),
+            last_commit: last.commit,
+            failing: last.failure.clone(),
+            committing_for: last.committing.map(|since| since.elapsed()),
+        }
+    }
+
+    /// How long commits take.
+    pub(super) fn commit_seconds(&self) -> &Histogram {
+        &self.counts.commit_seconds
+    }
+
     /// Closes the connection, after what is open is committed; the store is not used any more.
     pub(super) async fn close(&self) {
         let mut desk = self.turns.lock().await;
@@ -164,8 +224,13 @@ impl Write {
             Ok(value) => value,
             Err(problem) => {
                 let path = desk.path.clone();
+                let is_the_disks = problem.is_the_disks();
                 desk.undo().await;
-                return Err(problem.explain(action, &path));
+                let error = problem.explain(action, &path);
+                if is_the_disks {
+                    desk.counts.failed(&error.to_string());
+                }
+                return Err(error);
             }
         };
         if let Err(problem) = desk.keep(&together).await {
@@ -245,9 +310,18 @@ impl Desk {
     async fn commit(&mut self) {
         self.undo().await;
         let Some(together) = self.open.clone() else { return };
-        match self.execute("COMMIT").await {
+        let began = Instant::now();
+        self.counts.last().committing = Some(began);
+        let committed = self.execute("COMMIT").await;
+        self.counts.last().committing = None;
+        match committed {
             Ok(()) => {
                 self.open = None;
+                self.counts.commit_seconds.observe(began.elapsed());
+                {
+                    let mut last = self.counts.last();
+                    (last.commit, last.failure) = (Some(Timestamp::now()), None);
+                }
                 self.counts.writes.fetch_add(together.writes.load(Ordering::Relaxed), Ordering::Relaxed);
                 self.counts.commits.fetch_add(1, Ordering::Relaxed);
                 let _ = together.outcome.set(Ok(()));
@@ -265,6 +339,7 @@ impl Desk {
             StoreError::Failed { reason, .. } => reason,
             other => other.to_string(),
         };
+        self.counts.failed(&reason);
         self.middle = None;
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
