@@ -145,7 +145,7 @@ fn is_hang_up(error: &io::Error) -> bool {
 impl AdminHandler for Client {
     async fn status(&self) -> Result<Status, AdminError> {
         match self.call(&AdminRequest::Status).await? {
-            AdminResponse::Status(status) => Ok(status),
+            AdminResponse::Status(status) => Ok(*status),
             _ => Err(self.unexpected()),
         }
     }

@@ -169,7 +169,7 @@ pub enum AdminResponse {
         version: String,
     },
     /// To [`AdminRequest::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`AdminRequest::GroupsList`].
     Groups(Vec<GroupView>),
     /// To [`AdminRequest::GroupsShow`].
@@ -266,7 +266,7 @@ pub(super) fn parse(line: &str) -> (Option<u64>, Result<AdminRequest, AdminError
 pub(super) async fn answer(request: AdminRequest, handler: &dyn AdminHandler) -> Result<AdminResponse, AdminError> {
     Ok(match request {
         AdminRequest::Hello => AdminResponse::Hello { version: env!("CARGO_PKG_VERSION").to_owned() },
-        AdminRequest::Status => AdminResponse::Status(handler.status().await?),
+        AdminRequest::Status => AdminResponse::Status(Box::new(handler.status().await?)),
         AdminRequest::GroupsList => AdminResponse::Groups(handler.groups().await?),
         AdminRequest::GroupsShow { group } => AdminResponse::Group(handler.group(&group).await?),
         AdminRequest::GroupsAdd(new) => AdminResponse::Added(handler.add_group(new).await?),
