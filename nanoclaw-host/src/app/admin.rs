@@ -167,15 +167,15 @@ impl OnService {
 impl AdminHandler for OnService {
     async fn status(&self) -> Result<Status, AdminError> {
         let mut status = self.on_store.status().await?;
-        // One that stands still must not keep people from hearing that it does.
-        let ((_, known), health) = tokio::join!(self.lookout.groups(), self.lookout.report());
+        // One that stands still must not keep people from hearing that it does, and what hangs is waited for once.
+        let ((_, known), health, (runtime, runtime_away, memory)) =
+            tokio::join!(self.lookout.groups(), self.lookout.report(), self.about_runtime());
         let standings = standings(&known);
         let now = Instant::now();
         let states: HashMap<_, _> = known
             .into_iter()
             .map(|status| (status.group, (status.state, now.saturating_duration_since(status.since))))
             .collect();
-        let (runtime, runtime_away, memory) = self.about_runtime().await;
         let containers = states.values().filter(|(state, _)| has_container(state));
         status.service = Some(ServiceStatus {
             pid: std::process::id(),
