@@ -3,11 +3,10 @@
 //!
 //! The client library says what is kept and when (its traits are in `signal`, `app_sync`, `protocol`, `secrets` and `device`); nothing
 //! here understands it. A commit is synced, which is what a write costs: writes that wait for the connection at the same time share one,
-//! and what is only needed with the next goes along with it (`pending`). The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
+//! and what may be forgotten goes along with the next (`Store::write_later`). The file has a lock beside it, held while it is open: two processes with the same keys would ruin both.
 
 mod app_sync;
 mod device;
-mod pending;
 mod protocol;
 mod secrets;
 mod signal;
@@ -36,7 +35,6 @@ use tokio::sync::oneshot;
 use wacore::store::error::StoreError as LibraryError;
 
 pub use self::device::{Account, Refused, peek};
-use self::pending::Pending;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -106,26 +104,18 @@ pub struct Store(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     connection: tokio::sync::Mutex<SqliteConnection>,
-    waiting: Mutex<Waiting>,
+    /// In the order in which they were asked for.
+    waiting: Mutex<Vec<Write>>,
     /// How many transactions there were.
     commits: AtomicU64,
     lock: File,
 }
 
-/// What the next transaction is to do. Taken out, and put back, by who has the connection.
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Done first, so that no key is forgotten before what it decrypted is kept.
-    pending: Pending,
-    /// In the order in which they were asked for.
-    writes: Vec<Write>,
-}
-
 /// Statements of which all are to be done, or none.
 struct Write {
     statements: Vec<Statement>,
-    /// How many rows they changed, when that is on the disk.
-    done: oneshot::Sender<Result<u64, Arc<sqlx::Error>>>,
+    /// How many rows they changed, when that is on the disk; `None`: nobody waits for it.
+    done: Option<oneshot::Sender<Result<u64, Arc<sqlx::Error>>>>,
 }
 
 impl Store {
@@ -165,27 +155,26 @@ impl Store {
             return Ok(0);
         }
         let (done, ended) = oneshot::channel();
-        self.0.waiting().writes.push(Write { statements, done });
+        self.0.waiting().push(Write { statements, done: Some(done) });
         self.settle().await?;
         let gone = |_| Arc::new(sqlx::Error::WorkerCrashed);
         ended.await.map_err(gone).flatten().map_err(|error| LibraryError::Database(Box::new(error)))
     }
 
-    /// Does what waits to be written, unless that can wait for more. Who was before may have done it already.
+    /// Has `statements` done with the next write, in the same transaction: for what costs nothing but some work when a crash forgets it.
+    /// Who reads what they change [settles](Self::settle) it before.
+    fn write_later(&self, statements: Vec<Statement>) {
+        self.0.waiting().push(Write { statements, done: None });
+    }
+
+    /// Does what waits to be written. Who was before may have done it already.
     async fn settle(&self) -> LibraryResult<()> {
         self.apart(|shared| async move {
             let mut connection = shared.connection.lock().await;
-            let waiting = {
-                let mut waiting = shared.waiting();
-                if waiting.writes.is_empty() && !waiting.pending.is_urgent() {
-                    return Ok(());
-                }
-                std::mem::take(&mut *waiting)
-            };
-            shared.commits.fetch_add(1, Ordering::Relaxed);
-            if let Err((pending, error)) = together(&mut connection, waiting).await {
-                tracing::debug!(%error, "a write to the database of WhatsApp's account failed");
-                shared.waiting().pending.put_back(pending);
+            let writes = std::mem::take(&mut *shared.waiting());
+            if !writes.is_empty() {
+                shared.commits.fetch_add(1, Ordering::Relaxed);
+                together(&mut connection, writes).await;
             }
             Ok(())
         })
@@ -218,25 +207,18 @@ impl Store {
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Write>> {
         // Each change is whole, so a panic elsewhere leaves it right.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Does all that waits in one transaction, and tells those who wait how that ended: for all of them alike.
-///
-/// # Errors
-/// What is pending, with why it is not on the disk.
-async fn together(connection: &mut SqliteConnection, waiting: Waiting) -> Result<(), (Pending, Arc<sqlx::Error>)> {
-    let Waiting { pending, writes } = waiting;
+/// Does all `writes` in one transaction, and tells those who wait how that ended: for all of them alike.
+async fn together(connection: &mut SqliteConnection, writes: Vec<Write>) {
     let (statements, waiting): (Vec<_>, Vec<_>) =
         writes.into_iter().map(|write| (write.statements, write.done)).unzip();
     let written = async {
         let mut transaction = connection.begin().await?;
-        for statement in pending.statements() {
-            statement.execute(&mut *transaction).await?;
-        }
         let mut changed = Vec::with_capacity(statements.len());
         for statements in statements {
             let mut rows = 0;
@@ -250,10 +232,17 @@ async fn together(connection: &mut SqliteConnection, waiting: Waiting) -> Result
     };
     let written: Result<Vec<u64>, Arc<sqlx::Error>> = written.await.map_err(Arc::new);
     for (place, done) in waiting.into_iter().enumerate() {
-        // Whoever asked may be gone.
-        drop(done.send(written.as_ref().map(|changed| changed[place]).map_err(Arc::clone)));
+        let outcome = written.as_ref().map(|changed| changed[place]).map_err(Arc::clone);
+        match done {
+            // Whoever asked may be gone.
+            Some(done) => drop(done.send(outcome)),
+            None => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "what could wait is not written");
+                }
+            }
+        }
     }
-    written.map(drop).map_err(|error| (pending, error))
 }
 
 impl Drop for Shared {

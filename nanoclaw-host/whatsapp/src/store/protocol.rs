@@ -7,7 +7,7 @@ use wacore::store::traits::{
     DeviceListRecord, LidPnMappingEntry, PendingInboundKey, PendingInboundRow, ProtocolStore, TcTokenEntry,
 };
 
-use super::{LibraryResult as Result, Store, database, from_text, now, statement, to_text};
+use super::{LibraryResult as Result, Statement, Store, database, from_text, now, statement, to_text};
 
 #[async_trait]
 impl ProtocolStore for Store {
@@ -226,20 +226,9 @@ impl ProtocolStore for Store {
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
-        let key = key(chat, sender, id);
-        let found = self.apart(|shared| async move {
-            // With the connection in hand, since who writes has the message out of what is pending meanwhile.
-            let mut connection = shared.connection.lock().await;
-            let pending = shared.waiting().pending.find(&key);
-            if let Some(said) = pending {
-                return Ok(said);
-            }
-            let select =
-                sqlx::query_scalar("SELECT message FROM pending_inbound WHERE chat = ? AND sender = ? AND id = ?");
-            let (chat, sender, id) = key;
-            select.bind(chat).bind(sender).bind(id).fetch_optional(&mut *connection).await
-        });
-        found.await
+        self.settle().await?;
+        let select = statement("SELECT message FROM pending_inbound WHERE chat = ? AND sender = ? AND id = ?");
+        self.value(select.bind(chat.to_owned()).bind(sender.to_owned()).bind(id.to_owned())).await
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
@@ -251,25 +240,31 @@ impl ProtocolStore for Store {
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        {
-            let pending = &mut self.0.waiting().pending;
-            rows.iter().for_each(|row| pending.keep(key(row.chat, row.sender, row.id), row.message.to_vec()));
-        }
-        let store = self.clone();
-        // Nobody is to wait for it: see `pending`.
-        tokio::spawn(async move { store.settle().await });
-        Ok(())
+        let put = |row: &PendingInboundRow<'_>| {
+            statement(
+                "INSERT INTO pending_inbound (chat, sender, id, message, at) VALUES (?, ?, ?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET message = excluded.message, at = excluded.at",
+            )
+            .bind(row.chat.to_owned())
+            .bind(row.sender.to_owned())
+            .bind(row.id.to_owned())
+            .bind(row.message.to_vec())
+            .bind(now())
+        };
+        self.write(rows.iter().map(put).collect()).await.map(drop)
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {
-        let pending = &mut self.0.waiting().pending;
-        keys.iter().for_each(|row| pending.remove(key(row.chat, row.sender, row.id)));
+        let delete = |key: &PendingInboundKey<'_>| -> Statement {
+            statement("DELETE FROM pending_inbound WHERE chat = ? AND sender = ? AND id = ?")
+                .bind(key.chat.to_owned())
+                .bind(key.sender.to_owned())
+                .bind(key.id.to_owned())
+        };
+        // The host has them, and knows one that comes again.
+        self.write_later(keys.iter().map(delete).collect());
         Ok(())
     }
-}
-
-fn key(chat: &str, sender: &str, id: &str) -> (String, String, String) {
-    (chat.to_owned(), sender.to_owned(), id.to_owned())
 }
 
 fn count(rows: u64) -> u32 {

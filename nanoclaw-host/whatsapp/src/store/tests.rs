@@ -395,7 +395,7 @@ async fn writes_that_come_at_the_same_time_share_a_commit() {
     let puts = futures_util::future::join_all(names.iter().map(|name| store.put_session(name, name.as_bytes())));
     let let_go = async {
         // All of them have asked.
-        while store.0.waiting().writes.len() < names.len() {
+        while store.0.waiting().len() < names.len() {
             tokio::task::yield_now().await;
         }
         drop(held);
@@ -419,7 +419,7 @@ async fn of_writes_that_fail_together_each_is_told_and_none_is_done() {
         let held = store.0.connection.lock().await;
         let (good, failing) = (store.put_session("ann", b"1"), store.write(vec![statement(bad)]));
         let (good, failed, ()) = tokio::join!(good, failing, async {
-            while store.0.waiting().writes.len() < 2 {
+            while store.0.waiting().len() < 2 {
                 tokio::task::yield_now().await;
             }
             drop(held);
@@ -435,63 +435,19 @@ async fn of_writes_that_fail_together_each_is_told_and_none_is_done() {
 async fn what_the_host_has_goes_with_the_next_write_and_is_gone_for_who_asks_before() {
     let (_folder, path) = a_store();
     let store = Store::open(&path).await.unwrap();
-    store.store_pending_inbound("c", "s", "m", b"hello").await.unwrap();
-    store.settle().await.unwrap();
-    let before = store.0.commits.load(Ordering::Relaxed);
-    store.delete_pending_inbound("c", "s", "m").await.unwrap();
-    assert_eq!(store.get_pending_inbound("c", "s", "m").await.unwrap(), None);
-    store.settle().await.unwrap();
-    assert_eq!(store.0.commits.load(Ordering::Relaxed), before, "it is no write of its own");
-    store.put_session("ann", b"1").await.unwrap();
-    assert_eq!(store.0.commits.load(Ordering::Relaxed), before + 1);
-    assert_eq!(copy_of(&path).await.get_pending_inbound("c", "s", "m").await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_message_is_kept_before_its_key_is_forgotten_though_nobody_waited_for_it() {
-    let (_folder, path) = a_store();
-    let store = Store::open(&path).await.unwrap();
-    // Whoever writes meanwhile holds it up.
-    let held = store.0.connection.lock().await;
-    store.store_pending_inbound("c", "s", "m", b"hello").await.unwrap();
-    let session = tokio::spawn({
-        let store = store.clone();
-        async move { store.put_session("ann", b"2").await }
-    });
-    assert!(copy_of(&path).await.get_session("ann").await.unwrap().is_none());
-    drop(held);
-    session.await.unwrap().unwrap();
-    let found = copy_of(&path).await;
-    assert_eq!(found.get_session("ann").await.unwrap().unwrap().as_ref(), b"2");
-    assert_eq!(found.get_pending_inbound("c", "s", "m").await.unwrap().unwrap(), b"hello");
-
-    // Without anything after it as well.
-    store.store_pending_inbound("c", "s", "n", b"you").await.unwrap();
-    store.settle().await.unwrap();
-    assert_eq!(copy_of(&path).await.get_pending_inbound("c", "s", "n").await.unwrap().unwrap(), b"you");
-}
-
-#[tokio::test]
-async fn a_message_that_could_not_be_kept_is_known_and_kept_with_the_next_write() {
-    let (_folder, path) = a_store();
-    let store = Store::open(&path).await.unwrap();
-    let read_only = async |on: &'static str| {
-        let mut connection = store.0.connection.lock().await;
-        sqlx::query(on).execute(&mut *connection).await.unwrap();
-    };
-    read_only("PRAGMA query_only = 1").await;
-    store.store_pending_inbound("c", "s", "m", b"hello").await.unwrap();
-    store.store_pending_inbound("c", "s", "n", b"you").await.unwrap();
-    store.settle().await.unwrap();
-    assert!(store.put_session("ann", b"2").await.is_err());
-    assert_eq!(store.get_pending_inbound("c", "s", "m").await.unwrap().unwrap(), b"hello");
-    store.delete_pending_inbound("c", "s", "n").await.unwrap();
-    assert!(store.put_session("ann", b"2").await.is_err());
-    read_only("PRAGMA query_only = 0").await;
-    store.put_session("ann", b"2").await.unwrap();
-    let found = copy_of(&path).await;
-    assert_eq!(found.get_pending_inbound("c", "s", "m").await.unwrap().unwrap(), b"hello");
-    assert_eq!(found.get_pending_inbound("c", "s", "n").await.unwrap(), None);
+    for (id, asked_before) in [("m1", false), ("m2", true)] {
+        store.store_pending_inbound("c", "s", id, b"hello").await.unwrap();
+        let before = store.0.commits.load(Ordering::Relaxed);
+        store.delete_pending_inbound("c", "s", id).await.unwrap();
+        assert_eq!(store.0.commits.load(Ordering::Relaxed), before, "it is no write of its own");
+        if asked_before {
+            assert_eq!(store.get_pending_inbound("c", "s", id).await.unwrap(), None);
+        } else {
+            store.put_session("ann", b"1").await.unwrap();
+        }
+        assert_eq!(store.0.commits.load(Ordering::Relaxed), before + 1);
+        assert_eq!(copy_of(&path).await.get_pending_inbound("c", "s", id).await.unwrap(), None);
+    }
 }
 
 /// What a process would find that begins where this one is killed now.
