@@ -68,7 +68,7 @@ fn f37_a_service_whose_runtime_is_away_at_the_start_keeps_messages_and_answers_t
     bridge.until("accepted");
     assert_eq!(place.rows("SELECT text FROM messages"), ["@Andy are you there?"]);
 
-    let status = place.json(["status", "--json"]);
+    let status = place.json(["ps", "--json"]);
     let away = &status["service"]["runtime_away"];
     assert!(away["since_ms"].is_i64() && away["help"].as_str().unwrap().contains(remedy), "{status}");
     let reason = away["reason"].as_str().unwrap();
@@ -90,7 +90,7 @@ fn f37_a_service_whose_runtime_is_away_at_the_start_keeps_messages_and_answers_t
     while !bridge.show(&mut chat).starts_with("heard") {}
     assert_eq!(chat.shown.iter().filter(|text| *text == "heard @Andy are you there?").count(), 1, "{:?}", chat.shown);
     assert_eq!(place.rows("SELECT text FROM outbox WHERE key LIKE 'reply/%'"), ["heard @Andy are you there?"]);
-    let status = place.json(["status", "--json"]);
+    let status = place.json(["ps", "--json"]);
     assert!(status["service"]["runtime_away"].is_null(), "{status}");
     service.signal(Signal::TERM);
     let ended = service.ended();
