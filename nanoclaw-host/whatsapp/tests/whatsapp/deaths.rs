@@ -41,6 +41,7 @@ async fn killed_between_sending_and_telling_it_says_nothing_twice() {
 async fn what_is_said_while_it_is_away_comes_in_order_when_it_is_back() {
     let mut house = House::begin().await;
     house.said(FAMILY, ANN, "hello").await;
+    house.key_is_kept().await;
     house.kill().await;
     let ids: Vec<_> = (0..5).map(|n| house.whatsapp.say(FAMILY, ANN, &format!("line {n}"))).collect();
     house.whatsapp.say(TEAM, BOB, "in the other");
