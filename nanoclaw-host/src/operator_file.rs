@@ -1,9 +1,10 @@
 //! Files in which the operator says what is allowed, in `~/.config/nanoclaw/`: read so that nobody else can have written them,
-//! and without any key that nobody knows.
+//! and without any key that nobody knows; and written so that nobody reads half of one.
 
 use std::{
-    io::Read as _,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs::{File, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -43,6 +44,17 @@ pub(crate) fn text(file: &Path) -> Result<Option<String>, String> {
         return Err("it is longer than 1 MiB".to_owned());
     }
     String::from_utf8(bytes).map(Some).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// Writes the whole of `file`, whose folder is there, by another file beside it and a rename, so that nobody ever reads half of it. It is of
+/// `mode` then, but for what the process's mask takes from that.
+pub(crate) fn replace(file: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+    new.write_all(text)?;
+    new.as_file().sync_all()?;
+    new.persist(file).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
 }
 
 fn refuse_others(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> {

@@ -1,9 +1,9 @@
 //! One step of an import, and taking it.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     config::Environment,
     credentials,
     home::Home,
+    operator_file,
     stores::sqlite::{Conversation, PastTask, SqliteStore},
 };
 
@@ -121,7 +122,7 @@ fn copy_list(from: &Path, to: &Path) -> Result<(), ImportError> {
     let text = fs::read(from).map_err(at(from))?;
     let folder = to.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
-    replace(to, &text, 0o600).map_err(at(to))
+    operator_file::replace(to, &text, 0o600).map_err(at(to))
 }
 
 /// Puts the lines into the configuration; those that stand there already are left out.
@@ -141,21 +142,6 @@ fn configure(home: &Home, lines: &[Line]) -> Result<(), ImportError> {
         let lines: Vec<String> = missing.iter().map(|line| format!("{} = {}", line.name(), line.value)).collect();
         return Err(ImportError::Settings { path: file, lines: lines.join(", ") });
     };
-    replace(&file, changed.as_bytes(), 0o644).map_err(at(&file))
-}
-
-/// By another file and a rename, so that nobody ever reads half of it.
-fn replace(file: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.importing"));
-    // What an import that died has left.
-    let _ = fs::remove_file(&beside);
-    let mode =
-        fs::metadata(file).map_or(mode, |found| std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777);
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    new.write_all(text)?;
-    new.sync_all()?;
-    fs::rename(&beside, file)?;
-    fs::File::open(folder)?.sync_all()
+    let mode = fs::metadata(&file).map_or(0o644, |found| found.permissions().mode() & 0o777);
+    operator_file::replace(&file, changed.as_bytes(), mode).map_err(at(&file))
 }

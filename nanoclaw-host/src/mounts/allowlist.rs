@@ -2,8 +2,7 @@
 //! for each judgement, so that a change holds at once; a list that is missing or has a mistake allows nothing.
 
 use std::{
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use super::open::expand;
 use crate::{
     config::MountsConfig,
-    operator_file::{flag, object, text},
+    operator_file::{flag, object, replace, text},
 };
 
 /// Reads the list.
@@ -122,7 +121,6 @@ pub fn allow(config: &MountsConfig, path: &Path, access: Access) -> anyhow::Resu
     Ok((file, done))
 }
 
-/// By another file and a rename, so that nobody ever reads half of it.
 fn write(file: &Path, list: &Value) -> anyhow::Result<()> {
     // What a link stands for is written, not the link.
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
@@ -131,11 +129,5 @@ fn write(file: &Path, list: &Value) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))?;
     }
-    let beside = folder.join(format!(".mount-allowlist.{}", std::process::id()));
-    let _ = std::fs::remove_file(&beside);
-    let mut new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    new.write_all(format!("{list:#}\n").as_bytes())?;
-    new.sync_all()?;
-    std::fs::rename(&beside, &file)?;
-    Ok(())
+    Ok(replace(&file, format!("{list:#}\n").as_bytes(), 0o600)?)
 }

@@ -21,23 +21,24 @@ use crate::config::{LogConfig, LogFormat, LogPlace};
 /// # Errors
 /// When that is to be written and cannot be.
 pub(super) fn of_service(file: &Path, config: &LogConfig) -> anyhow::Result<()> {
-    let to_journal = *config.to == LogPlace::Auto && *config.format == LogFormat::Text && journal::is_behind_stderr();
     if *config.to == LogPlace::File {
         return to_file(file, config);
     }
+    let journal_reads = journal::is_behind_stderr();
+    let to_journal = *config.to == LogPlace::Auto && *config.format == LogFormat::Text && journal_reads;
     match to_journal.then(|| Journal::connect(Path::new(journal::SOCKET))) {
         Some(Ok(journal)) => start(config, journal),
         // Standard error leads there as well.
-        Some(Err(_)) | None => to_stderr(config),
+        Some(Err(_)) | None => to_stderr(config, journal_reads),
     }
     Ok(())
 }
 
-/// Logs to standard error. Under systemd's journal, which adds times itself, lines have none.
-fn to_stderr(config: &LogConfig) {
+/// Logs to standard error. Where systemd's journal reads it, which adds times itself, lines have none.
+fn to_stderr(config: &LogConfig, journal_reads: bool) {
     let colour = stderr().is_terminal() && anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never;
     let layer = fmt::layer().with_writer(stderr).with_ansi(colour);
-    let layer = match (*config.format, std::env::var_os("JOURNAL_STREAM").is_some()) {
+    let layer = match (*config.format, journal_reads) {
         (LogFormat::Json, _) => layer.json().flatten_event(true).boxed(),
         (LogFormat::Text, true) => layer.without_time().boxed(),
         (LogFormat::Text, false) => layer.boxed(),

@@ -34,22 +34,22 @@ impl Rotated {
         Ok(Self { path: path.to_owned(), file, size, longest: most / PARTS })
     }
 
+    /// The part of this number; 0 is the one that is written to.
     fn part(&self, number: u64) -> PathBuf {
+        if number == 0 {
+            return self.path.clone();
+        }
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{number}"));
         name.into()
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..PARTS - 1).rev() {
+        for number in (0..PARTS - 1).rev() {
             match std::fs::rename(self.part(number), self.part(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-        }
-        match std::fs::rename(&self.path, self.part(1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
         }
         self.file = open(&self.path)?;
         self.size = self.file.metadata()?.len();
