@@ -423,6 +423,30 @@ fn gateway(config: &Config, internet: Arc<dyn Resolve>) -> Result<Gateway, Gatew
     Gateway::with(upstream(config), config.further_upstreams(), private, internet)
 }
 
+#[async_trait]
+impl ChannelHost for Orchestrator {
+    fn add_channel(&self, channel: Arc<dyn Channel>) {
+        Orchestrator::add_channel(self, ports::channel(channel));
+    }
+
+    fn remove_channel(&self, name: &ChannelName) {
+        Orchestrator::remove_channel(self, name);
+    }
+
+    fn channel_connected(&self, _name: &ChannelName) {
+        Orchestrator::channel_connected(self);
+    }
+
+    async fn heard_late(
+        &self,
+        name: &ChannelName,
+        key: &DeliveryKey,
+        word: Result<Sent, SendError>,
+    ) -> Result<HeardLate, StoreError> {
+        Orchestrator::heard_late(self, name, key, word).await
+    }
+}
+
 /// The orchestrator, to which each channel is given with its sends counted.
 #[derive(Clone)]
 struct Attached {
@@ -433,7 +457,7 @@ struct Attached {
 #[async_trait]
 impl ChannelHost for Attached {
     fn add_channel(&self, channel: Arc<dyn Channel>) {
-        self.orchestrator.add_channel(ports::channel(self.deliveries.counting(channel)));
+        ChannelHost::add_channel(&self.orchestrator, self.deliveries.counting(channel));
     }
 
     fn remove_channel(&self, name: &ChannelName) {
