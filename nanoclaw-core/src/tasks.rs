@@ -352,6 +352,8 @@ pub struct Firing {
     pub task: TaskId,
     /// For which time; for one that somebody asked for, the moment of that.
     pub due: Timestamp,
+    /// Of what somebody asked for who wanted it now; `None` for a due time.
+    pub key: Option<DeliveryKey>,
     /// Where it stands.
     pub state: FiringState,
     /// It is not begun before this.
@@ -485,8 +487,9 @@ pub trait Tasks: Send + Sync + 'static {
     /// claimed again.
     async fn claim(&self, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, StoreError>;
 
-    /// Claims the moment `at` for a task that is not cancelled, as if it were due; `None` when there is none.
-    async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError>;
+    /// Claims the moment `at` for a task that is not cancelled, as if it were due; `None` when there is none. Asked again under the same
+    /// `key` it is the firing that there is, whatever has become of it.
+    async fn fire_now(&self, id: &TaskId, key: &DeliveryKey, at: Timestamp) -> Result<Option<Firing>, StoreError>;
 
     /// All firings that wait, oldest first.
     async fn waiting(&self) -> Result<Vec<Firing>, StoreError>;

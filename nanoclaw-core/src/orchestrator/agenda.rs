@@ -13,6 +13,7 @@ use super::{
     lists::{Changed, Lists},
 };
 use crate::{
+    delivery::DeliveryKey,
     group::{Group, GroupFolder},
     run::{RunEnding, RunId, TaskId},
     store::StoreError,
@@ -93,13 +94,14 @@ impl Agenda {
         changed
     }
 
-    /// Has a task run now, whatever its schedule says, beside its due times; `None` when there is none.
+    /// Has a task run now, whatever its schedule says, beside its due times; `None` when there is none. Asked again under the same `key` it
+    /// runs no second time.
     ///
     /// # Errors
     /// The store's.
-    pub async fn fire_now(&self, id: &TaskId) -> Result<Option<Firing>, StoreError> {
+    pub async fn fire_now(&self, id: &TaskId, key: &DeliveryKey) -> Result<Option<Firing>, StoreError> {
         let Some(task) = self.tasks.task(id).await? else { return Ok(None) };
-        let fired = self.tasks.fire_now(id, Timestamp::now()).await;
+        let fired = self.tasks.fire_now(id, key, Timestamp::now()).await;
         // Also when an error is told: it may have happened all the same.
         if !matches!(fired, Ok(None)) {
             self.due(task.group, id.clone()).await;

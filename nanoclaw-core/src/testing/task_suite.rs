@@ -51,6 +51,7 @@ macro_rules! task_suite {
             f60_a_task_that_is_resumed_is_due_when_it_is_told_and_what_waited_was_skipped
             a_task_that_is_changed_is_changed_in_what_was_said_only
             a_task_runs_by_hand_beside_its_due_times
+            what_is_asked_for_by_hand_under_one_key_is_fired_once
             stopping_ends_the_firing_that_runs_and_its_task_stays
             stopping_a_run_whose_agent_has_answered_leaves_its_firing_done
             a_group_that_is_removed_takes_no_task_with_it
@@ -75,6 +76,10 @@ fn at(minutes: i64) -> Timestamp {
 
 fn folder(name: &str) -> GroupFolder {
     GroupFolder::new(name).unwrap()
+}
+
+fn key(text: &str) -> DeliveryKey {
+    DeliveryKey::new(text).unwrap()
 }
 
 fn chat(group: &str) -> ChatId {
@@ -347,6 +352,11 @@ pub async fn what_is_tried_again_waits_for_its_time(store: &dyn TaskStore) {
     assert_eq!(store.begin(&of_task(&id, 2, at(7))).await.unwrap(), None);
     let firing = begins(store, &id, 2, at(8)).await;
     assert_eq!((firing.tries, firing.started_at), (2, Some(at(5))), "when the first run of it began");
+    assert_eq!(firing.remark.as_deref(), Some("crashed"));
+    store.commit_block(&run, &says(1, Some("late"), None)).await.unwrap();
+    store.commit_block(&self::run(2), &says(1, Some("done"), None)).await.unwrap();
+    let firing = store.firings(&id, 1).await.unwrap().remove(0);
+    assert_eq!((firing.text.as_deref(), firing.remark), (Some("done"), None), "what it failed of is over");
 }
 
 /// See [`Tasks::bring_forward`], and [`Claim::firings`].
@@ -439,7 +449,7 @@ pub async fn f59_a_task_that_is_cancelled_keeps_its_record_and_nothing_of_it_run
     for change in [TaskChange::Cancel, TaskChange::Resume { next_due: at(20) }, TaskChange::Pause { why: None }] {
         assert_eq!(store.change(&id, &change, at(12)).await.unwrap(), None);
     }
-    assert_eq!(store.fire_now(&id, at(12)).await.unwrap(), None);
+    assert_eq!(store.fire_now(&id, &key("late"), at(12)).await.unwrap(), None);
 }
 
 /// See [`TaskChange::Pause`] and [`TaskChange::Resume`].
@@ -520,7 +530,7 @@ pub async fn stopping_ends_the_firing_that_runs_and_its_task_stays(store: &dyn T
     store.claim(&claim(&id, at(10), None), at(10)).await.unwrap();
     begins(store, &id, 2, at(10)).await;
     let other = store.add(&new_task("one", "other", at(10)), at(10)).await.unwrap();
-    store.fire_now(&other, at(10)).await.unwrap().unwrap();
+    store.fire_now(&other, &key("by hand"), at(10)).await.unwrap().unwrap();
     store.stop_work(&group, &stopping("again"), at(11)).await.unwrap();
     assert_eq!(self::task(store, &id).await.status, TaskStatus::Completed);
     assert_eq!(states(store, &other).await, [FiringState::Waiting]);
@@ -540,12 +550,26 @@ pub async fn stopping_a_run_whose_agent_has_answered_leaves_its_firing_done(stor
 /// See [`Tasks::fire_now`].
 pub async fn a_task_runs_by_hand_beside_its_due_times(store: &dyn TaskStore) {
     let id = added(store).await;
-    let first = store.fire_now(&id, at(1)).await.unwrap().unwrap();
-    let second = store.fire_now(&id, at(1)).await.unwrap().unwrap();
+    let first = store.fire_now(&id, &key("a"), at(1)).await.unwrap().unwrap();
+    let second = store.fire_now(&id, &key("b"), at(1)).await.unwrap().unwrap();
     assert_eq!((first.due, first.state), (at(1), FiringState::Waiting));
     assert!(second.id > first.id && second.due > first.due);
     assert_eq!(task(store, &id).await.next_due, Some(at(5)));
-    assert_eq!(store.fire_now(&TaskId::new("another").unwrap(), at(1)).await.unwrap(), None);
+    assert_eq!(store.fire_now(&TaskId::new("another").unwrap(), &key("c"), at(1)).await.unwrap(), None);
+}
+
+/// See [`Tasks::fire_now`].
+pub async fn what_is_asked_for_by_hand_under_one_key_is_fired_once(store: &dyn TaskStore) {
+    let id = added(store).await;
+    let first = store.fire_now(&id, &key("a"), at(1)).await.unwrap().unwrap();
+    assert_eq!(first.key, Some(key("a")));
+    assert_eq!(store.waiting().await.unwrap(), [first.clone()]);
+    assert_eq!(store.fire_now(&id, &key("a"), at(2)).await.unwrap(), Some(first.clone()));
+    begins(store, &id, 1, at(3)).await;
+    assert!(ended(store, &run(1), |end| end).await);
+    let again = store.fire_now(&id, &key("a"), at(20)).await.unwrap().unwrap();
+    assert_eq!((again.id, again.state), (first.id, FiringState::Done));
+    assert_eq!(states(store, &id).await, [FiringState::Done]);
 }
 
 /// See [`Store::remove_group`].

@@ -68,6 +68,11 @@ async fn add(house: &House, task: &NewTask) -> TaskId {
     house.orchestrator.agenda().unwrap().add(task).await.unwrap()
 }
 
+/// Somebody wants a task now, for the time of this number.
+fn by_hand(number: u32) -> DeliveryKey {
+    DeliveryKey::new(format!("by hand {number}")).unwrap()
+}
+
 async fn change(house: &House, id: &TaskId, change: TaskChange) -> Task {
     house.orchestrator.agenda().unwrap().change(id, &change).await.unwrap().unwrap()
 }
@@ -168,7 +173,7 @@ async fn f63_a_task_goes_on_with_the_groups_conversation_its_own_or_none_as_it_w
                 .await;
         change(&house, &id, TaskChange::Pause { why: None }).await;
         for resumed in twice {
-            agenda.fire_now(&id).await.unwrap().unwrap();
+            agenda.fire_now(&id, &by_hand(number)).await.unwrap().unwrap();
             number += 1;
             waiting("it is done", async || states(&house, &id).await.last() == Some(&FiringState::Done)).await;
             house.idle().await;
@@ -682,7 +687,7 @@ async fn f57_what_a_run_was_at_whose_group_is_removed_is_left_out_and_waits_for_
     until_states(&house, &id, &[FiringState::Running]).await;
     house.orchestrator.remove_group(&folder("other")).await.unwrap();
     until_states(&house, &id, &[FiringState::Skipped]).await;
-    let by_hand = house.orchestrator.agenda().unwrap().fire_now(&id).await.unwrap();
+    let by_hand = house.orchestrator.agenda().unwrap().fire_now(&id, &by_hand(1)).await.unwrap();
     assert!(by_hand.is_some());
     until_states(&house, &id, &[FiringState::Skipped; 2]).await;
 }

@@ -147,7 +147,7 @@ pub(crate) trait TaskKeeper: Send + Sync {
     fn kept(&self) -> &dyn Tasks;
     async fn keep(&self, task: &NewTask) -> Result<TaskId, StoreError>;
     async fn alter(&self, id: &TaskId, change: &TaskChange) -> Result<Option<Task>, StoreError>;
-    async fn fire(&self, id: &TaskId) -> Result<Option<Firing>, StoreError>;
+    async fn fire(&self, id: &TaskId, key: &DeliveryKey) -> Result<Option<Firing>, StoreError>;
 }
 
 #[async_trait]
@@ -164,8 +164,8 @@ impl TaskKeeper for Agenda {
         self.change(id, change).await
     }
 
-    async fn fire(&self, id: &TaskId) -> Result<Option<Firing>, StoreError> {
-        self.fire_now(id).await
+    async fn fire(&self, id: &TaskId, key: &DeliveryKey) -> Result<Option<Firing>, StoreError> {
+        self.fire_now(id, key).await
     }
 }
 
@@ -186,8 +186,8 @@ impl TaskKeeper for Unattended {
         self.0.change(id, change, Timestamp::now()).await
     }
 
-    async fn fire(&self, id: &TaskId) -> Result<Option<Firing>, StoreError> {
-        self.0.fire_now(id, Timestamp::now()).await
+    async fn fire(&self, id: &TaskId, key: &DeliveryKey) -> Result<Option<Firing>, StoreError> {
+        self.0.fire_now(id, key, Timestamp::now()).await
     }
 }
 
@@ -235,15 +235,18 @@ pub(crate) async fn add(
         },
         script,
     };
-    // Each request of a person is another one.
-    let key = random::random()
-        .map_err(|error| AdminError::new(ErrorKind::Failed, format!("/dev/urandom cannot be read: {error}")))?;
-    let key = DeliveryKey::new(format!("asked/{key:032x}")).map_err(|error| bad(error.to_string()))?;
-    let new = asked.new_task(key, (group.clone(), group), zone, settings, Timestamp::now());
+    let new = asked.new_task(asked_key()?, (group.clone(), group), zone, settings, Timestamp::now());
     let new = new.map_err(|error| bad(error.to_string()))?;
     let id = keeper.keep(&new).await?;
     let task = find(keeper.kept(), id.as_str()).await?;
     Ok(TaskView::from(&task))
+}
+
+/// Each request of a person is another one.
+fn asked_key() -> Result<DeliveryKey, AdminError> {
+    let key = random::random()
+        .map_err(|error| AdminError::new(ErrorKind::Failed, format!("/dev/urandom cannot be read: {error}")))?;
+    DeliveryKey::new(format!("asked/{key:032x}")).map_err(|error| bad(error.to_string()))
 }
 
 pub(crate) async fn change(
@@ -260,7 +263,7 @@ pub(crate) async fn change(
     }
     let change = match wish {
         TaskWish::Run => {
-            keeper.fire(id).await?;
+            keeper.fire(id, &asked_key()?).await?;
             return Ok(TaskView::from(&task));
         }
         TaskWish::Cancel => TaskChange::Cancel,

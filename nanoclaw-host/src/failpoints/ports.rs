@@ -124,7 +124,7 @@ pass_on! {
         async fn earliest_due(&self) -> Result<Option<Timestamp>, StoreError>;
         async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError>;
         async fn claim(&self, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, StoreError>;
-        async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError>;
+        async fn fire_now(&self, id: &TaskId, key: &DeliveryKey, at: Timestamp) -> Result<Option<Firing>, StoreError>;
         async fn waiting(&self) -> Result<Vec<Firing>, StoreError>;
         async fn bring_forward(&self, now: Timestamp) -> Result<(), StoreError>;
         async fn has_waiting(&self, task: &TaskId) -> Result<bool, StoreError>;

@@ -11,7 +11,7 @@ use crate::{
     run::TaskId,
     schedule::shown,
     tasks::{
-        CatchUp, NewTask, Overlap, Task, TaskChange, TaskContext, TaskSettings, TaskStatus, TaskTerms,
+        CatchUp, Firing, NewTask, Overlap, Task, TaskChange, TaskContext, TaskSettings, TaskStatus, TaskTerms,
         asked::{Asked, TIMES_SHOWN, TermsAsked, When},
     },
     time::Timestamp,
@@ -34,7 +34,7 @@ impl Desk<'_> {
             PauseTask { task_id } => self.change(task_id, TaskChange::Pause { why: None }).await,
             ResumeTask { task_id } => self.resume(task_id).await,
             CancelTask { task_id } => self.change(task_id, TaskChange::Cancel).await,
-            RunTaskNow { task_id } => self.run_now(task_id).await,
+            RunTaskNow { task_id } => self.run_now(key, task_id).await,
             UpdateTask { task_id, task } => self.update(task_id, task).await,
             // They are no tasks; who calls this has decided about them.
             TaskRequest::RegisterGroup { .. } | TaskRequest::RefreshGroups {} | TaskRequest::ListGroups {} => {
@@ -88,13 +88,14 @@ impl Desk<'_> {
         self.change(task.id.to_string(), TaskChange::Update(update)).await
     }
 
-    async fn run_now(&self, id: String) -> Result<String, No> {
+    async fn run_now(&self, key: DeliveryKey, id: String) -> Result<String, No> {
         let (task, agenda) = (self.own_task(id).await?, self.agenda()?);
         let id = &task.id;
-        if agenda.tasks.has_waiting(id).await? {
+        let waits = |firing: &Firing| firing.task == *id && firing.key.as_ref() != Some(&key);
+        if agenda.tasks.waiting().await?.iter().any(waits) {
             return Err(format!("the task {id} waits to be run already; it is as soon as its group may").into());
         }
-        match agenda.fire_now(id).await? {
+        match agenda.fire_now(id, &key).await? {
             Some(_) => Ok(format!(
                 "the task {id} runs as soon as its group may, beside its times: {}",
                 stands(&task, TIMES_SHOWN)

@@ -38,6 +38,7 @@ fn firing() -> Firing {
         id: FiringId(1),
         task: task().id,
         due: at(0),
+        key: None,
         state: FiringState::Running,
         not_before: at(0),
         tries: 1,

@@ -44,6 +44,7 @@ impl Scheduled {
             id: FiringId(place(self.firings.len())),
             task: task.clone(),
             due: new.due,
+            key: None,
             state: new.state,
             not_before: at,
             tries: 0,
@@ -85,9 +86,11 @@ impl Scheduled {
     /// A block of `run` was committed.
     pub(super) fn said(&mut self, run: &RunId, word: &FiringWord) {
         if let Some(firing) = self.running_of(run) {
+            // What is remarked of earlier tries is over with the first word of this one.
+            let kept = firing.remark.take().filter(|_| firing.answered || firing.tries <= 1);
             firing.answered = true;
             firing.text = word.after(firing.text.take());
-            firing.remark = word.remark.clone().or(firing.remark.take());
+            firing.remark = word.remark.clone().or(kept);
             firing.cost_micros = match (firing.cost_micros, word.cost_micros) {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),
@@ -252,8 +255,11 @@ impl Tasks for MemoryStore {
         Ok(Some(waiting))
     }
 
-    async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError> {
+    async fn fire_now(&self, id: &TaskId, key: &DeliveryKey, at: Timestamp) -> Result<Option<Firing>, StoreError> {
         let scheduled = &mut self.write("fire a task")?.scheduled;
+        if let Some(known) = scheduled.firings.iter().find(|firing| firing.key.as_ref() == Some(key)) {
+            return Ok(Some(known.clone()));
+        }
         if scheduled.task(id).is_none_or(|task| task.status == TaskStatus::Cancelled) {
             return Ok(None);
         }
@@ -262,7 +268,10 @@ impl Tasks for MemoryStore {
             due = due.plus(std::time::Duration::from_millis(1));
         }
         let new = NewFiring { due, state: FiringState::Waiting, remark: Some(BY_HAND.to_owned()) };
-        Ok(Some(scheduled.fire(id, &new, at)))
+        let firing = scheduled.fire(id, &new, at);
+        let kept = scheduled.firings.last_mut().expect("it was fired just now");
+        kept.key = Some(key.clone());
+        Ok(Some(Firing { key: kept.key.clone(), ..firing }))
     }
 
     async fn waiting(&self) -> Result<Vec<Firing>, StoreError> {

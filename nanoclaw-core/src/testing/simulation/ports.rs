@@ -303,7 +303,7 @@ task_calls! {
     fn earliest_due() -> Option<Timestamp>;
     fn due(now: Timestamp, limit: u32) -> Vec<Task>;
     fn claim(claim: &Claim, at: Timestamp) -> Option<Vec<Firing>>;
-    fn fire_now(id: &TaskId, at: Timestamp) -> Option<Firing>;
+    fn fire_now(id: &TaskId, key: &DeliveryKey, at: Timestamp) -> Option<Firing>;
     fn waiting() -> Vec<Firing>;
     fn bring_forward(now: Timestamp) -> ();
     fn has_waiting(task: &TaskId) -> bool;

@@ -45,13 +45,14 @@ pub(super) async fn schedule(world: Arc<World>, store: Arc<MemoryStore>, lines: 
         world.pause(100, 3000).await;
     };
     world.chats().tasks.insert(place, id.clone());
-    for (at, wish) in &plan.wishes {
+    for (wished, (at, wish)) in plan.wishes.iter().enumerate() {
         tokio::time::sleep(at.saturating_sub(world.elapsed())).await;
         world.note(|| format!("somebody wishes {wish:?} of {id}"));
         if *wish == Wish::RunNow {
+            let key = DeliveryKey::new(format!("{id}/{wished}")).expect("a short plain text is a key");
             // Whoever is told of an error looks before wishing it again.
             let (agenda, host) = agenda(&lines).await;
-            let fired = while_it_lives(&host, agenda.fire_now(&id)).await;
+            let fired = while_it_lives(&host, agenda.fire_now(&id, &key)).await;
             world.note(|| format!("what came of running {id} now: {fired:?}"));
             continue;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nanoclaw_core::{
+    delivery::DeliveryKey,
     group::GroupFolder,
     run::{RunId, RunKind, RunNumber, TaskId},
     store::{NewRun, StoreError},
@@ -89,7 +90,16 @@ async fn fire(
     row.as_ref().map(stored).transpose()
 }
 
-async fn fire_now(write: &mut SqliteConnection, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, Problem> {
+async fn fire_now(
+    write: &mut SqliteConnection,
+    id: &TaskId,
+    key: &DeliveryKey,
+    at: Timestamp,
+) -> Result<Option<Firing>, Problem> {
+    let known = sqlx::query("SELECT * FROM firings WHERE key = $1").bind(key.as_str());
+    if let Some(row) = known.fetch_optional(&mut *write).await? {
+        return stored(&row).map(Some);
+    }
     let known = sqlx::query("SELECT 1 FROM tasks WHERE id = $1 AND status != 'cancelled'").bind(id.as_str());
     if known.fetch_optional(&mut *write).await?.is_none() {
         return Ok(None);
@@ -97,7 +107,9 @@ async fn fire_now(write: &mut SqliteConnection, id: &TaskId, at: Timestamp) -> R
     let mut new = NewFiring { due: at, state: FiringState::Waiting, remark: Some(BY_HAND.to_owned()) };
     loop {
         if let Some(firing) = fire(write, id, &new, at).await? {
-            return Ok(Some(firing));
+            let keyed = sqlx::query("UPDATE firings SET key = $1 WHERE id = $2").bind(key.as_str()).bind(firing.id.0);
+            keyed.execute(write).await?;
+            return Ok(Some(Firing { key: Some(key.clone()), ..firing }));
         }
         new.due = new.due.plus(Duration::from_millis(1));
     }
@@ -170,7 +182,10 @@ pub(super) async fn said(write: &mut SqliteConnection, run: &RunId, word: &Firin
         (before, more) => before.or(more),
     };
     sqlx::query(
-        "UPDATE firings SET answered = 1, text = $1, remark = COALESCE($2, remark), cost_micros = $3 WHERE id = $4",
+        // What is remarked of earlier tries is over with the first word of this one.
+        "UPDATE firings SET answered = 1, text = $1, cost_micros = $3,
+                            remark = COALESCE($2, CASE WHEN answered = 1 OR tries <= 1 THEN remark END)
+         WHERE id = $4",
     )
     .bind(word.after(firing.text))
     .bind(word.remark.as_deref())
@@ -263,6 +278,7 @@ fn stored(row: &SqliteRow) -> Result<Firing, Problem> {
         id: FiringId(row.try_get("id")?),
         task: rows::id(row, "task_id")?,
         due: rows::moment(row, "due_ms")?,
+        key: rows::optional_id(row, "key")?,
         state: rows::word(row, "state")?,
         not_before: rows::moment(row, "not_before_ms")?,
         tries: rows::number(row, "tries")?,
@@ -329,9 +345,9 @@ impl Tasks for SqliteStore {
         write.finish(done).await
     }
 
-    async fn fire_now(&self, id: &TaskId, at: Timestamp) -> Result<Option<Firing>, StoreError> {
+    async fn fire_now(&self, id: &TaskId, key: &DeliveryKey, at: Timestamp) -> Result<Option<Firing>, StoreError> {
         let mut write = self.begin("fire a task").await?;
-        let done = fire_now(&mut write.transaction, id, at).await;
+        let done = fire_now(&mut write.transaction, id, key, at).await;
         write.finish(done).await
     }
 
