@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// A command to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostCommand {
     /// `/ping`: is anybody there?
     Ping,
@@ -17,14 +17,21 @@ pub enum HostCommand {
     Status,
     /// `/new`: the next turn begins a new session.
     New,
+    /// `/session`: which conversations are there?
+    Sessions,
+    /// `/session NAME`: the next turn goes on with the conversation of this name, which is as it was written.
+    Session(String),
     /// `/stop`: what is being worked on is stopped, and not tried again.
     Stop,
 }
 
+/// The most characters that may follow a command.
+const MOST_SAID: usize = 64;
+
 /// The command that `message` to `group` is, if its whole text is one, whatever its case; the trigger may stand before it
 /// (`@Andy /new`), and after it whom it is for (`/new@Andy`): the assistant, or whatever the trigger is. With any other name it is for
-/// another bot of the chat; a channel whose service has a name of its own for the assistant takes that away. Nothing else is one, nor is a
-/// message with files.
+/// another bot of the chat; a channel whose service has a name of its own for the assistant takes that away. Only `/session` may be followed
+/// by something, of 64 characters at most. Nothing else is one, nor is a message with files.
 #[must_use]
 pub fn command_in(group: &Group, message: &InboundMessage, assistant_name: &str) -> Option<HostCommand> {
     if !message.attachments.is_empty() {
@@ -37,19 +44,25 @@ pub fn command_in(group: &Group, message: &InboundMessage, assistant_name: &str)
         TriggerPolicy::Always | TriggerPolicy::AssistantName => "",
     };
     let bare = after_words(text, &name).or_else(|| after_words(text, own)).unwrap_or(text).trim();
-    let (word, to) = bare.split_once('@').unzip();
+    let (first, said) = bare.split_once(char::is_whitespace).unwrap_or((bare, ""));
+    let (word, to) = first.split_once('@').unzip();
     let ours = |to: &str| {
         [&name, own].into_iter().any(|name| name.strip_prefix('@').is_some_and(|name| name.eq_ignore_ascii_case(to)))
     };
     if to.is_some_and(|to| !ours(to)) {
         return None;
     }
-    match word.unwrap_or(bare).to_ascii_lowercase().as_str() {
-        "/ping" => Some(HostCommand::Ping),
-        "/chatid" => Some(HostCommand::ChatId),
-        "/status" => Some(HostCommand::Status),
-        "/new" => Some(HostCommand::New),
-        "/stop" => Some(HostCommand::Stop),
+    let said = said.trim_start();
+    match (word.unwrap_or(first).to_ascii_lowercase().as_str(), said) {
+        ("/ping", "") => Some(HostCommand::Ping),
+        ("/chatid", "") => Some(HostCommand::ChatId),
+        ("/status", "") => Some(HostCommand::Status),
+        ("/new", "") => Some(HostCommand::New),
+        ("/session", "") => Some(HostCommand::Sessions),
+        ("/session", name) if name.chars().count() <= MOST_SAID && !name.contains(char::is_control) => {
+            Some(HostCommand::Session(name.to_owned()))
+        }
+        ("/stop", "") => Some(HostCommand::Stop),
         _ => None,
     }
 }
@@ -87,9 +100,13 @@ mod tests {
             ("/status@andy", HostCommand::Status),
             ("@Andy /new", HostCommand::New),
             ("@andy   /STOP@Andy", HostCommand::Stop),
+            ("/session", HostCommand::Sessions),
+            ("@Andy /Session@andy", HostCommand::Sessions),
+            ("/session  Trip", HostCommand::Session("Trip".to_owned())),
+            ("/SESSION@Andy two words ", HostCommand::Session("two words".to_owned())),
         ] {
             for trigger in [TriggerPolicy::Always, TriggerPolicy::AssistantName] {
-                assert_eq!(of(trigger, text), Some(command), "{text:?}");
+                assert_eq!(of(trigger, text), Some(command.clone()), "{text:?}");
             }
         }
         let words = TriggerPolicy::Words("hey bot".to_owned());
@@ -127,6 +144,10 @@ mod tests {
             "@Andy stop",
             "@Andyx /stop",
             "/stop\n/stop",
+            "/sessions",
+            "/session@other_bot trip",
+            "/session trip\nand pack",
+            &format!("/session {}", "x".repeat(65)),
         ] {
             assert_eq!(of(TriggerPolicy::AssistantName, text), None, "{text:?}");
         }

@@ -14,7 +14,7 @@ use crate::{
     pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{InstallId, RuntimeKind},
-    session::SessionId,
+    session::{SessionId, SessionName},
     tasks::FiringWord,
     time::Timestamp,
 };
@@ -109,7 +109,8 @@ pub struct BlockCommit {
     /// handed to the run, since the number comes from the container.
     pub answers: Option<Seq>,
     /// The session to resume next time, and of which conversation it is; `None` leaves what is stored. Never from a failure
-    /// (fault F8). Not kept when the chat's conversation is meant and was ended meanwhile.
+    /// (fault F8). When the chat's conversation is meant and was ended meanwhile, it is kept under the name under which that was put aside, if
+    /// it was.
     pub session: Option<(SessionContext, SessionId)>,
     /// Every turn that ends with this message or before was in the agent's hands when it was read; `None` leaves the turns as
     /// they were noted. What is answered was taken, whether this says so or not.
@@ -142,6 +143,26 @@ pub enum SessionContext {
     Chat,
     /// A scheduled task's.
     Task(TaskId),
+    /// One of the chat's that goes on when somebody names it.
+    Aside(SessionName),
+}
+
+/// What a chat goes on with when its conversation is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextSession {
+    /// A new one of the same name; what there was is forgotten.
+    New,
+    /// The one of this name, or a new one when there is none; what there was is put aside under its name.
+    Named(SessionName),
+}
+
+/// The conversations of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSessions {
+    /// What the one is called that the chat goes on with.
+    pub current: SessionName,
+    /// Those that can be resumed, in no order. The current one is [`Chat`](SessionContext::Chat)'s.
+    pub sessions: Vec<(SessionContext, SessionId)>,
 }
 
 /// What the orchestrator must know of a group when it starts.
@@ -176,8 +197,8 @@ pub struct StoredRun {
     pub detail: Option<String>,
     /// Whether its agent says in its blocks which messages they answer; `None` while none of its blocks is committed.
     pub names_messages: Option<bool>,
-    /// Whether the conversation of its group's chat was ended meanwhile ([`Store::end_session`]): it answers what it has, and
-    /// that conversation's session is not kept.
+    /// Whether the conversation of its group's chat was ended meanwhile ([`Store::end_session`]): it answers what it has, and the chat goes on
+    /// with another.
     pub session_ended: bool,
 }
 
@@ -348,8 +369,10 @@ impl StopWork {
 pub enum SessionEnded {
     /// It was done before; nothing changed.
     Before,
-    /// It is forgotten.
+    /// It is ended.
     Now,
+    /// It is the one that was named, and goes on.
+    Same,
 }
 
 /// What became of messages that were set aside.
@@ -643,18 +666,27 @@ pub trait Store: Send + Sync + 'static {
     /// The session to resume; `None` also when there is no such group.
     async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError>;
 
-    /// Forgets a session that cannot be resumed. Nothing happens when there is none.
-    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError>;
+    /// Forgets the session with which `run` was to go on, and which cannot be resumed. Nothing happens when there is none, or the run is not
+    /// its group's open run. A conversation that its chat has gone on with since is another.
+    async fn forget_session(&self, run: &RunId, context: &SessionContext) -> Result<(), StoreError>;
 
-    /// Ends the conversation of a group's chat and posts the answer to whoever asked for that, at once: the chat's session is
-    /// forgotten, and a run for the chat that is open keeps none from now on. A key that is there already changes nothing.
+    /// The conversations of a group; `None` when there is no such group.
+    async fn sessions(&self, group: &GroupFolder) -> Result<Option<GroupSessions>, StoreError>;
+
+    /// Forgets the session of a conversation that somebody wants to begin anew; `false` when there was none. That of the chat is ended by
+    /// [`end_session`](Self::end_session), which tells its run.
+    async fn drop_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<bool, StoreError>;
+
+    /// Ends the conversation of a group's chat, which goes on with the next, and posts the answer to whoever asked for that, at once. What a
+    /// run that is open says of its conversation belongs to the one that was ended from now on. A key that is there already changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NoGroup`].
     async fn end_session(
         &self,
         group: &GroupFolder,
-        answer: &NewDelivery,
+        next: &NextSession,
+        answer: Option<&NewDelivery>,
         at: Timestamp,
     ) -> Result<SessionEnded, StoreError>;
 

@@ -30,5 +30,6 @@ pub mod selftest;
 pub mod senders;
 pub mod skills;
 pub mod stores;
+mod transcripts;
 pub mod unix_socket;
 pub mod wall_clock;

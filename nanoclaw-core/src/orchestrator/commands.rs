@@ -25,7 +25,8 @@ use crate::{
     group::Group,
     message::InboundMessage,
     run::Trouble,
-    store::{StopWork, Stopped, Store, StoreError},
+    session::SessionName,
+    store::{GroupSessions, NextSession, SessionContext, SessionEnded, StopWork, Stopped, Store, StoreError},
     time::Timestamp,
 };
 
@@ -67,7 +68,9 @@ impl Commands {
                 self.answer(answer(format!("This chat is {chat}, the group {}.", group.folder))).await
             }
             HostCommand::Status => self.answer(answer(self.status(group).await)).await,
-            HostCommand::New => self.new_session(group, &answer(NEW.to_owned())).await,
+            HostCommand::New => self.end_session(group, &NextSession::New, &answer(NEW.to_owned())).await,
+            HostCommand::Sessions => self.answer(answer(self.sessions(group).await?)).await,
+            HostCommand::Session(name) => self.go_on_with(group, &name, answer).await,
             HostCommand::Stop => self.stop(group, key.clone(), command_said.clone()).await,
         };
         // Also when an error is told: if it happened all the same, it is to be sent.
@@ -79,11 +82,50 @@ impl Commands {
         self.store.post(&answer, Timestamp::now()).await.map(|_| ())
     }
 
-    async fn new_session(&self, group: &Group, answer: &NewDelivery) -> Result<(), StoreError> {
-        self.store.end_session(&group.folder, answer, Timestamp::now()).await?;
+    async fn end_session(&self, group: &Group, next: &NextSession, answer: &NewDelivery) -> Result<(), StoreError> {
+        let ended = self.store.end_session(&group.folder, next, Some(answer), Timestamp::now()).await?;
         // Also when it was done before: the host may have died before it said so.
-        self.say(Event::SessionEnded { group: group.folder.clone() }).await;
+        if ended != SessionEnded::Same {
+            self.say(Event::SessionEnded { group: group.folder.clone() }).await;
+        }
         Ok(())
+    }
+
+    async fn go_on_with(
+        &self,
+        group: &Group,
+        name: &str,
+        answer: impl Fn(String) -> NewDelivery,
+    ) -> Result<(), StoreError> {
+        let name = match SessionName::said(name) {
+            Ok(name) => name,
+            Err(error) => return self.answer(answer(format!("The name {}.", error.reason))).await,
+        };
+        let known = self.store.sessions(&group.folder).await?;
+        let known = known.map_or_else(Vec::new, |known| by_name(&known));
+        if known.len() >= MOST_SESSIONS && !known.contains(&name) {
+            return self
+                .answer(answer(format!("There are {MOST_SESSIONS} conversations; there are no more names.")))
+                .await;
+        }
+        let next = answer(format!(
+            "With your next message the conversation {name} goes on. What is being worked on is still answered."
+        ));
+        self.end_session(group, &NextSession::Named(name), &next).await
+    }
+
+    async fn sessions(&self, group: &Group) -> Result<String, StoreError> {
+        let Some(known) = self.store.sessions(&group.folder).await? else { return Ok(String::new()) };
+        let others: Vec<_> = by_name(&known).into_iter().filter(|name| *name != known.current).collect();
+        let others = match others.as_slice() {
+            [] => String::new(),
+            [one] => format!(" There is also {one}."),
+            more => format!(" There are also {}.", more.iter().map(SessionName::as_str).collect::<Vec<_>>().join(", ")),
+        };
+        Ok(format!(
+            "This is the conversation {}.{others}\n/session NAME goes on with another, or begins it.",
+            known.current
+        ))
     }
 
     async fn stop(&self, group: &Group, key: DeliveryKey, command: Answered) -> Result<(), StoreError> {
@@ -132,6 +174,21 @@ impl Commands {
 }
 
 const NEW: &str = "A new conversation begins with your next message. What is being worked on is still answered.";
+
+/// The most conversations of a chat.
+const MOST_SESSIONS: usize = 50;
+
+/// What the conversations of a chat are called, in their order. There is always a way back to the one without a name of its own.
+fn by_name(known: &GroupSessions) -> Vec<SessionName> {
+    let aside = known.sessions.iter().filter_map(|(context, _)| match context {
+        SessionContext::Aside(name) => Some(name.clone()),
+        SessionContext::Chat | SessionContext::Task(_) => None,
+    });
+    let mut names: Vec<_> = aside.chain([known.current.clone(), SessionName::default()]).collect();
+    names.sort();
+    names.dedup();
+    names
+}
 
 /// How a group stands, for its own people.
 fn stands(status: &GroupStatus) -> String {

@@ -42,8 +42,8 @@ use crate::{
     runtime::ContainerRuntime,
     senders::{Senders, UnknownPrivate},
     store::{
-        DeliveryState, GiveUp, Resolution, Resolved, SetAside, SetAsideState, Store, StoreError, TurnResolution,
-        TurnResolved,
+        DeliveryState, GiveUp, NextSession, Resolution, Resolved, SessionEnded, SetAside, SetAsideState, Store,
+        StoreError, TurnResolution, TurnResolved,
     },
     tasks::{TaskSettings, Tasks},
     time::Timestamp,
@@ -323,6 +323,19 @@ impl Orchestrator {
             agenda.doubt();
         }
         Ok(())
+    }
+
+    /// Ends the conversation of a group's chat, which goes on with the next. A run that is live answers what it has and ends.
+    ///
+    /// # Errors
+    /// The store's: there is no such group.
+    pub async fn end_session(&self, group: &GroupFolder, next: &NextSession) -> Result<SessionEnded, StoreError> {
+        let ended = self.store.end_session(group, next, None, Timestamp::now()).await;
+        // Also when an error is told: it may have happened all the same.
+        if !matches!(ended, Ok(SessionEnded::Same)) {
+            let _ = self.events.send(Input::Event(Event::SessionEnded { group: group.clone() })).await;
+        }
+        ended
     }
 
     /// Begins a pairing: its code is heard from now on, and that of the last one is void.

@@ -23,12 +23,12 @@ use crate::{
     pairing::{Heard, Pairing, PairingId, SaidCode},
     run::{BlockNumber, Handed, RunEnding, RunId, RunKind, RunNumber},
     runtime::InstallId,
-    session::SessionId,
+    session::{SessionId, SessionName},
     store::{
         Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, GroupRecovery,
-        LATEST_WITH_THREADS, NewRun, Resolution, Resolved, SessionContext, SessionEnded, SetAside, SetAsideState,
-        StopWork, Stopped, Store, StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved,
-        TurnState, superseded,
+        GroupSessions, LATEST_WITH_THREADS, NewRun, NextSession, Resolution, Resolved, SessionContext, SessionEnded,
+        SetAside, SetAsideState, StopWork, Stopped, Store, StoreError, StoredDelivery, StoredRun, StoredTurn,
+        TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -121,6 +121,10 @@ struct State {
     turns: Vec<(RunId, StoredTurn)>,
     blocks: HashSet<(RunId, BlockNumber)>,
     sessions: HashMap<(GroupFolder, SessionContext), SessionId>,
+    /// What a chat's conversation is called, where it is not the default.
+    names: HashMap<GroupFolder, SessionName>,
+    /// Under which name the conversation of an open run was put aside.
+    aside: HashMap<RunId, SessionName>,
     /// In the order of their ids, which are their places in it counted from 1.
     outbox: Vec<StoredDelivery>,
     scheduled: Scheduled,
@@ -153,6 +157,8 @@ impl State {
             turns: Vec::new(),
             blocks: HashSet::new(),
             sessions: HashMap::new(),
+            names: HashMap::new(),
+            aside: HashMap::new(),
             outbox: Vec::new(),
             scheduled: Scheduled::default(),
             answered: HashSet::new(),
@@ -179,6 +185,22 @@ impl State {
         let cursor = self.last_seq();
         self.groups.push(Registration { group: group.clone(), cursor, failures: 0 });
         Ok(())
+    }
+
+    /// Which conversation an open run means by `context`; `None`: one that is not kept any more.
+    fn conversation_of(&self, run: &RunId, context: &SessionContext) -> Option<SessionContext> {
+        let open = self.open_run(run)?;
+        match (context, self.aside.get(run)) {
+            (SessionContext::Chat, Some(name)) if *name == self.name_of(&run.group) => Some(SessionContext::Chat),
+            (SessionContext::Chat, Some(name)) => Some(SessionContext::Aside(name.clone())),
+            (SessionContext::Chat, None) if open.session_ended => None,
+            (context, _) => Some(context.clone()),
+        }
+    }
+
+    /// What the chat's conversation of a group is called.
+    fn name_of(&self, group: &GroupFolder) -> SessionName {
+        self.names.get(group).cloned().unwrap_or_default()
     }
 
     fn registration(&self, folder: &GroupFolder) -> Result<&Registration, StoreError> {
@@ -425,6 +447,7 @@ impl Store for MemoryStore {
         state.registration(folder)?;
         state.groups.retain(|known| known.group.folder != *folder);
         state.sessions.retain(|(of, _), _| of != folder);
+        state.names.remove(folder);
         Ok(())
     }
 
@@ -621,12 +644,12 @@ impl Store for MemoryStore {
         let Some(open) = state.open_run(run) else {
             return Ok(BlockOutcome::Fenced);
         };
-        let (session_ended, of_chat) = (open.session_ended, open.kind == RunKind::Chat);
+        let of_chat = open.kind == RunKind::Chat;
         state.blocks.insert((run.clone(), block.number));
         if let Some((context, session)) = &block.session
-            && !(session_ended && *context == SessionContext::Chat)
+            && let Some(context) = state.conversation_of(run, context)
         {
-            state.sessions.insert((run.group.clone(), context.clone()), session.clone());
+            state.sessions.insert((run.group.clone(), context), session.clone());
         }
         if let Some(word) = &block.firing {
             state.scheduled.said(run, word);
@@ -781,29 +804,75 @@ impl Store for MemoryStore {
         Ok(self.read().sessions.get(&(group.clone(), context.clone())).cloned())
     }
 
-    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
-        self.write("forget a session")?.sessions.remove(&(group.clone(), context.clone()));
+    async fn forget_session(&self, run: &RunId, context: &SessionContext) -> Result<(), StoreError> {
+        let mut state = self.write("forget a session")?;
+        if let Some(context) = state.conversation_of(run, context) {
+            state.sessions.remove(&(run.group.clone(), context));
+        }
         Ok(())
+    }
+
+    async fn sessions(&self, group: &GroupFolder) -> Result<Option<GroupSessions>, StoreError> {
+        let state = self.read();
+        if state.registration(group).is_err() {
+            return Ok(None);
+        }
+        let of_group = state.sessions.iter().filter(|((of, _), _)| of == group);
+        let sessions = of_group.map(|((_, context), session)| (context.clone(), session.clone())).collect();
+        Ok(Some(GroupSessions { current: state.name_of(group), sessions }))
+    }
+
+    async fn drop_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<bool, StoreError> {
+        Ok(self.write("drop a session")?.sessions.remove(&(group.clone(), context.clone())).is_some())
     }
 
     async fn end_session(
         &self,
         group: &GroupFolder,
-        answer: &NewDelivery,
+        next: &NextSession,
+        answer: Option<&NewDelivery>,
         at: Timestamp,
     ) -> Result<SessionEnded, StoreError> {
         let mut state = self.write("end a session")?;
+        let state = &mut *state;
         state.registration(group)?;
-        if state.outbox.iter().any(|row| row.delivery.key == answer.key) {
+        if answer.is_some_and(|answer| state.outbox.iter().any(|row| row.delivery.key == answer.key)) {
             return Ok(SessionEnded::Before);
         }
-        state.sessions.remove(&(group.clone(), SessionContext::Chat));
-        let open = |run: &&mut StoredRun| run.id.group == *group && run.ended_at.is_none();
-        if let Some(open) = state.runs.iter_mut().find(open) {
-            open.session_ended = true;
+        let current = state.name_of(group);
+        let open = state.runs.iter_mut().find(|run| run.id.group == *group && run.ended_at.is_none());
+        let of = |context| (group.clone(), context);
+        let ended = match next {
+            NextSession::New => {
+                state.sessions.remove(&of(SessionContext::Chat));
+                if let Some(open) = open {
+                    open.session_ended = true;
+                    if state.aside.get(&open.id) == Some(&current) {
+                        state.aside.remove(&open.id);
+                    }
+                }
+                SessionEnded::Now
+            }
+            NextSession::Named(name) if *name == current => SessionEnded::Same,
+            NextSession::Named(name) => {
+                if let Some(session) = state.sessions.remove(&of(SessionContext::Chat)) {
+                    state.sessions.insert(of(SessionContext::Aside(current.clone())), session);
+                }
+                if let Some(session) = state.sessions.remove(&of(SessionContext::Aside(name.clone()))) {
+                    state.sessions.insert(of(SessionContext::Chat), session);
+                }
+                state.names.insert(group.clone(), name.clone());
+                if let Some(open) = open.filter(|open| !open.session_ended) {
+                    open.session_ended = true;
+                    state.aside.insert(open.id.clone(), current);
+                }
+                SessionEnded::Now
+            }
+        };
+        if let Some(answer) = answer {
+            state.post(answer, at);
         }
-        state.post(answer, at);
-        Ok(SessionEnded::Now)
+        Ok(ended)
     }
 
     async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError> {

@@ -14,11 +14,11 @@ use crate::{
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::{Exit, RuntimeKind},
     secret::Secret,
-    session::SessionId,
+    session::{SessionId, SessionName},
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution,
-        Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store, StoreError,
-        StoredDelivery, TurnResolution, TurnResolved, TurnState, superseded,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, DeliveryState, GiveUp, NewRun, NextSession,
+        Resolution, Resolved, SessionContext, SessionEnded, SetAside, SetAsideState, StopWork, Stopped, Store,
+        StoreError, StoredDelivery, TurnResolution, TurnResolved, TurnState, superseded,
     },
     time::Timestamp,
 };
@@ -80,6 +80,7 @@ macro_rules! store_suite {
             nothing_is_taken_by_a_run_that_is_over
             whether_an_agent_names_messages_is_kept_with_its_run
             ending_a_session_forgets_it_and_that_of_the_open_run_and_once
+            conversations_are_put_aside_by_name_and_taken_up_again
             stopping_drops_what_waits_and_closes_the_run_and_once
             where_nothing_waits_stopping_changes_nothing
             closing_a_run_twice_changes_nothing
@@ -572,7 +573,7 @@ pub async fn questions_about_an_unknown_group_are_refused(store: &dyn Store) {
     ));
     assert!(store.pending_deliveries().await.unwrap().is_empty());
     assert_eq!(store.session(&nobody, &SessionContext::Chat).await.unwrap(), None);
-    store.forget_session(&nobody, &SessionContext::Chat).await.unwrap();
+    assert_eq!(store.sessions(&nobody).await.unwrap(), None);
 }
 
 // --- runs, turns, sessions ------------------------------------------------------------------------------------------
@@ -887,7 +888,9 @@ pub async fn f08_a_session_changes_only_as_told(store: &dyn Store) {
     let run = opened(store, "one", 2).await;
     store.commit_block(&run, &with(1, Some(chat_session("s-2")))).await.unwrap();
     assert_eq!(kept().await, Some(session("s-2")));
-    store.forget_session(&group, &SessionContext::Chat).await.unwrap();
+    store.forget_session(&run_id("one", 1), &SessionContext::Chat).await.unwrap();
+    assert_eq!(kept().await, Some(session("s-2")), "what an earlier run cannot resume is not this one");
+    store.forget_session(&run, &SessionContext::Chat).await.unwrap();
     assert_eq!(kept().await, None);
 }
 
@@ -910,7 +913,7 @@ pub async fn sessions_of_tasks_are_their_own(store: &dyn Store) {
     let of_task = SessionContext::Task(task);
     assert_eq!(store.session(&group, &SessionContext::Chat).await.unwrap(), Some(session("s-chat")));
     assert_eq!(store.session(&group, &of_task).await.unwrap(), Some(session("s-task")));
-    store.forget_session(&group, &of_task).await.unwrap();
+    store.forget_session(&task_run.id, &of_task).await.unwrap();
     assert_eq!(store.session(&group, &of_task).await.unwrap(), None);
     assert_eq!(store.session(&group, &SessionContext::Chat).await.unwrap(), Some(session("s-chat")));
 }
@@ -973,17 +976,80 @@ pub async fn ending_a_session_forgets_it_and_that_of_the_open_run_and_once(store
     let kept = async || store.session(&group, &SessionContext::Chat).await.unwrap();
     store.commit_block(&run, &with(1, "s-1")).await.unwrap();
     let answer = delivery("new", "tg:one");
-    assert_eq!(store.end_session(&group, &answer, at(4)).await.unwrap(), SessionEnded::Now);
+    let end = async |time| store.end_session(&group, &NextSession::New, Some(&answer), at(time)).await.unwrap();
+    assert_eq!(end(4).await, SessionEnded::Now);
     assert_eq!((kept().await, store.open_runs().await.unwrap()[0].session_ended), (None, true));
     let last = BlockCommit { answers: Some(seq), ..with(2, "s-1") };
     assert!(matches!(store.commit_block(&run, &last).await.unwrap(), BlockOutcome::Committed(_)));
     assert_eq!((kept().await, store.cursor(&group).await.unwrap()), (None, seq), "it answers, and keeps no session");
     let run = opened(store, "one", 2).await;
     store.commit_block(&run, &with(1, "s-2")).await.unwrap();
-    assert_eq!(store.end_session(&group, &answer, at(6)).await.unwrap(), SessionEnded::Before);
+    assert_eq!(end(6).await, SessionEnded::Before);
     assert_eq!((kept().await, store.open_runs().await.unwrap()[0].session_ended), (Some(session("s-2")), false));
     assert_eq!(store.pending_deliveries().await.unwrap().len(), 1);
-    assert!(matches!(store.end_session(&folder("none"), &answer, at(6)).await, Err(StoreError::NoGroup { .. })));
+    let of_nobody = store.end_session(&folder("none"), &NextSession::New, Some(&answer), at(6)).await;
+    assert!(matches!(of_nobody, Err(StoreError::NoGroup { .. })));
+}
+
+/// See [`NextSession::Named`].
+pub async fn conversations_are_put_aside_by_name_and_taken_up_again(store: &dyn Store) {
+    let group = registered(store, "one").await.folder;
+    let run = opened(store, "one", 1).await;
+    let says = async |run: &RunId, number, name| {
+        let block = BlockCommit { session: Some(chat_session(name)), ..block(number) };
+        store.commit_block(run, &block).await.unwrap();
+    };
+    let end = async |next| store.end_session(&group, &next, None, at(4)).await.unwrap();
+    let named = |name| NextSession::Named(SessionName::new(name).unwrap());
+    // What the chat's is called, it, and those that were put aside.
+    let kept = async || {
+        let known = store.sessions(&group).await.unwrap().unwrap();
+        let mut kept: Vec<_> =
+            known.sessions.iter().map(|(context, session)| format!("{context:?} {session}")).collect();
+        kept.sort();
+        (known.current.to_string(), kept.join(", "))
+    };
+    let are = |name: &str, sessions: &str| (name.to_owned(), sessions.to_owned());
+    assert_eq!(kept().await, are("default", ""));
+    says(&run, 1, "s-1").await;
+    assert_eq!(end(named("default")).await, SessionEnded::Same);
+    assert!(!store.open_runs().await.unwrap()[0].session_ended);
+    assert_eq!(end(named("trip")).await, SessionEnded::Now);
+    assert!(store.open_runs().await.unwrap()[0].session_ended);
+    assert_eq!(kept().await, are("trip", r#"Aside("default") s-1"#));
+    says(&run, 2, "s-2").await;
+    assert_eq!(kept().await, are("trip", r#"Aside("default") s-2"#), "what the run was at has gone on");
+    store.forget_session(&run, &SessionContext::Chat).await.unwrap();
+    assert_eq!(kept().await, are("trip", ""), "and is forgotten, and no other");
+    says(&run, 3, "s-3").await;
+    // Taken up again while that run is there still.
+    assert_eq!(end(named("default")).await, SessionEnded::Now);
+    assert_eq!(kept().await, are("default", "Chat s-3"));
+    says(&run, 4, "s-4").await;
+    assert_eq!(kept().await, are("default", "Chat s-4"));
+    assert_eq!(end(NextSession::New).await, SessionEnded::Now);
+    says(&run, 5, "s-5").await;
+    assert_eq!(kept().await, are("default", ""), "it was ended for good");
+    store.close_run(&run, &RunEnding::Finished, at(5)).await.unwrap();
+    let run = opened(store, "one", 2).await;
+    says(&run, 1, "s-6").await;
+    assert_eq!(end(NextSession::New).await, SessionEnded::Now);
+    assert_eq!(end(named("trip")).await, SessionEnded::Now);
+    says(&run, 2, "s-6").await;
+    assert_eq!(kept().await, are("trip", ""), "its conversation was ended before the other began");
+    store.close_run(&run, &RunEnding::Finished, at(5)).await.unwrap();
+    let run = opened(store, "one", 3).await;
+    says(&run, 1, "s-7").await;
+    assert_eq!(end(named("default")).await, SessionEnded::Now);
+    let trip = SessionContext::Aside(SessionName::new("trip").unwrap());
+    assert_eq!(kept().await, are("default", r#"Aside("trip") s-7"#));
+    assert!(store.drop_session(&group, &trip).await.unwrap());
+    assert!(!store.drop_session(&group, &trip).await.unwrap());
+    assert_eq!(kept().await, are("default", ""));
+    assert_eq!(end(named("trip")).await, SessionEnded::Now);
+    store.remove_group(&group).await.unwrap();
+    registered(store, "one").await;
+    assert_eq!(kept().await, are("default", ""));
 }
 
 fn stopping(key: &str) -> StopWork {

@@ -149,6 +149,61 @@ async fn a_new_session_is_one_also_when_the_host_dies_before_the_old_one_has_ans
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_chat_goes_on_with_the_conversation_that_is_named_and_each_remembers_its_own() {
+    let house = House::new(remembers).await;
+    house.write("one").await;
+    house.shown(&["one after none"]).await;
+    command(&house, "/session Trip").await;
+    house.shown_last_containing("the conversation trip goes on").await;
+    gone(&house).await;
+    house.write("two").await;
+    house.shown_last("two after none").await;
+    command(&house, "/session").await;
+    house.shown_last_containing("This is the conversation trip. There is also default.").await;
+    command(&house, "/session default").await;
+    gone(&house).await;
+    house.write("three").await;
+    house.shown_last("three after s1").await;
+    // The one it is.
+    command(&house, "/session DEFAULT").await;
+    house.write("four").await;
+    house.shown_last("four after s1").await;
+    assert_eq!(house.runtime.specs().len(), 3, "nothing was ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_worked_on_when_another_conversation_is_named_is_answered_in_its_own() {
+    let house = House::new(remembers).await;
+    house.write("one").await;
+    house.state("busy").await;
+    let trip = command(&house, "/session trip").await;
+    house.write("two").await;
+    house.shown_last("one after none").await;
+    house.shown_last("two after none").await;
+    obeyed(&house, &trip).await;
+    command(&house, "/session default").await;
+    gone(&house).await;
+    house.write("three").await;
+    house.shown_last("three after s1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_none_is_refused_with_what_would_be_one() {
+    let house = House::new(remembers).await;
+    command(&house, "/session two words").await;
+    house.shown_last_containing("has to be one word of letters, digits, - and _").await;
+    for n in 1..50 {
+        command(&house, &format!("/session s{n}")).await;
+        house.write(&format!("hello {n}")).await;
+        house.shown_last(&format!("hello {n} after none")).await;
+    }
+    command(&house, "/session one-more").await;
+    house.shown_last_containing("There are 50 conversations").await;
+    command(&house, "/session s7").await;
+    house.shown_last_containing("the conversation s7 goes on").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn stop_ends_the_run_and_drops_what_it_had_and_the_next_message_is_answered() {
     let house = House::new(remembers).await;
     house.write("one").await;

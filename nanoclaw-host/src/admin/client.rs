@@ -17,6 +17,7 @@ use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
     protocol::{AdminRequest, AdminResponse, MAX_RESPONSE_BYTES, Outcome, RequestLine, ResponseLine},
+    sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
@@ -293,6 +294,20 @@ impl AdminHandler for Client {
     async fn drop_turn(&self, id: &str) -> Result<TurnView, AdminError> {
         match self.call(&AdminRequest::TurnsDrop { id: id.to_owned() }).await? {
             AdminResponse::DroppedTurn(turn) => Ok(turn),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn sessions(&self, group: Option<&str>) -> Result<Vec<SessionView>, AdminError> {
+        match self.call(&AdminRequest::SessionsList { group: group.map(str::to_owned) }).await? {
+            AdminResponse::Sessions(sessions) => Ok(sessions),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn change_session(&self, group: &str, wish: SessionWish) -> Result<Vec<SessionView>, AdminError> {
+        match self.call(&AdminRequest::SessionsChange { group: group.to_owned(), wish }).await? {
+            AdminResponse::Sessions(sessions) => Ok(sessions),
             _ => Err(self.unexpected()),
         }
     }

@@ -7,6 +7,7 @@ use crate::gateway::GroupCounts;
 
 use super::{
     outbox::{DeliveryView, OutboxQuery},
+    sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
@@ -82,6 +83,12 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Does with a task what is wished; as it is then.
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError>;
+
+    /// The conversations of a group, or of all groups in their order; of each the current one first.
+    async fn sessions(&self, group: Option<&str>) -> Result<Vec<SessionView>, AdminError>;
+
+    /// Does with a group's conversations what is wished; as they are then.
+    async fn change_session(&self, group: &str, wish: SessionWish) -> Result<Vec<SessionView>, AdminError>;
 
     /// What the runs of a group, or of all, came to on the last `days` days, today included.
     async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError>;

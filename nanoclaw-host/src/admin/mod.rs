@@ -12,6 +12,7 @@ mod open;
 pub(crate) mod outbox;
 mod protocol;
 mod server;
+pub(crate) mod sessions;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 #[cfg(test)]
@@ -28,5 +29,6 @@ pub use open::{OpenError, OpenHome, connect_or_open};
 pub use outbox::{DeliveryView, FileView, MAX_LISTED, OutboxQuery};
 pub use protocol::{AdminRequest, AdminResponse, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 pub use server::serve;
+pub use sessions::{SessionView, SessionWish};
 pub use tasks::{AddTask, FiringView, TaskDetails, TaskView, TaskWish};
 pub(crate) use turns::{Standing, Standings};

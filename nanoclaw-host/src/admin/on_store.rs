@@ -18,6 +18,7 @@ use super::{
     folder_name,
     handler::{AdminHandler, Explain},
     outbox::{self, DeliveryView, OutboxQuery},
+    sessions::{self, SessionView, SessionWish},
     stats,
     tasks::{self, AddTask, TaskDetails, TaskView, TaskWish, Unattended},
     turns::{self, Standings},
@@ -415,6 +416,21 @@ impl AdminHandler for OnStore {
 
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
         tasks::change(&Unattended(self.tasks.clone()), id, wish, &self.config.tasks.settings()).await
+    }
+
+    async fn sessions(&self, group: Option<&str>) -> Result<Vec<SessionView>, AdminError> {
+        if let Some(group) = group {
+            return sessions::of_group(&*self.store, &self.find(group).await?.folder).await;
+        }
+        let mut all = Vec::new();
+        for group in self.store.groups().await? {
+            all.extend(sessions::of_group(&*self.store, &group.folder).await?);
+        }
+        Ok(all)
+    }
+
+    async fn change_session(&self, group: &str, wish: SessionWish) -> Result<Vec<SessionView>, AdminError> {
+        sessions::change(&*self.store, &*self.store, &self.find(group).await?, wish).await
     }
 
     async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {

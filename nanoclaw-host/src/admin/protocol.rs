@@ -19,6 +19,7 @@ use crate::gateway::GroupCounts;
 use super::{
     handler::AdminHandler,
     outbox::{DeliveryView, OutboxQuery},
+    sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
         AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
@@ -134,6 +135,18 @@ pub enum AdminRequest {
         /// What is wished.
         wish: TaskWish,
     },
+    /// See [`AdminHandler::sessions`].
+    SessionsList {
+        /// Folder or chat.
+        group: Option<String>,
+    },
+    /// See [`AdminHandler::change_session`].
+    SessionsChange {
+        /// Folder or chat.
+        group: String,
+        /// What is wished.
+        wish: SessionWish,
+    },
     /// See [`AdminHandler::stats`].
     Stats {
         /// Folder or chat.
@@ -198,6 +211,8 @@ pub enum AdminResponse {
     Tasks(Vec<TaskView>),
     /// To [`AdminRequest::TasksShow`].
     Task(Box<TaskDetails>),
+    /// To [`AdminRequest::SessionsList`] and [`AdminRequest::SessionsChange`].
+    Sessions(Vec<SessionView>),
     /// To [`AdminRequest::TasksAdd`] and [`AdminRequest::TasksChange`].
     ChangedTask(Box<TaskView>),
     /// To [`AdminRequest::TurnsList`] and [`AdminRequest::TurnsRetry`].
@@ -288,6 +303,10 @@ pub(super) async fn answer(request: AdminRequest, handler: &dyn AdminHandler) ->
         AdminRequest::TurnsList { group, all } => AdminResponse::Turns(handler.turns(group.as_deref(), all).await?),
         AdminRequest::TurnsShow { id } => AdminResponse::Turn(handler.turn(&id).await?),
         AdminRequest::TurnsRetry { id } => AdminResponse::Turns(handler.retry_turns(id.as_deref()).await?),
+        AdminRequest::SessionsList { group } => AdminResponse::Sessions(handler.sessions(group.as_deref()).await?),
+        AdminRequest::SessionsChange { group, wish } => {
+            AdminResponse::Sessions(handler.change_session(&group, wish).await?)
+        }
         AdminRequest::Stats { group, days } => AdminResponse::Stats(handler.stats(group.as_deref(), days).await?),
         AdminRequest::Gateway => AdminResponse::Gateway(handler.gateway().await?),
         AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),

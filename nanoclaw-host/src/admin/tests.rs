@@ -451,6 +451,13 @@ impl AdminHandler for Stub {
         unimplemented!()
     }
 
+    async fn sessions(&self, _: Option<&str>) -> Result<Vec<SessionView>, AdminError> {
+        unimplemented!()
+    }
+    async fn change_session(&self, _: &str, _: SessionWish) -> Result<Vec<SessionView>, AdminError> {
+        unimplemented!()
+    }
+
     async fn stats(&self, _: Option<&str>, _: u32) -> Result<Stats, AdminError> {
         Ok(Stats { zone: Some("UTC".into()), groups: Vec::new() })
     }

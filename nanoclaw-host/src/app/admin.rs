@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     admin::{
-        AddTask, AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, Standing, Standings, TaskDetails,
-        TaskView, TaskWish, outbox, tasks,
+        AddTask, AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, SessionView, SessionWish, Standing,
+        Standings, TaskDetails, TaskView, TaskWish, outbox, sessions, tasks,
         types::{
             AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
             GroupDetails, GroupState, GroupView, NewGroup, NewPairing, PairingState, PairingView, RuntimeAway,
@@ -311,6 +311,15 @@ impl AdminHandler for OnService {
     async fn change_task(&self, id: &str, wish: TaskWish) -> Result<TaskView, AdminError> {
         let agenda = self.agenda()?;
         tasks::change(agenda, id, wish, agenda.settings()).await
+    }
+
+    async fn sessions(&self, group: Option<&str>) -> Result<Vec<SessionView>, AdminError> {
+        self.on_store.sessions(group).await
+    }
+
+    async fn change_session(&self, group: &str, wish: SessionWish) -> Result<Vec<SessionView>, AdminError> {
+        let group = self.on_store.find(group).await?;
+        sessions::change(&*self.on_store.store, &self.orchestrator, &group, wish).await
     }
 
     async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {

@@ -25,6 +25,7 @@ mod run;
 mod selftest;
 mod senders;
 mod service;
+mod sessions;
 mod skills;
 mod stats;
 mod status;
@@ -111,6 +112,9 @@ enum Command {
     /// Show, add and change what is scheduled, and what came of it
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
+    /// Show the conversations of groups, change which one a chat goes on with, and end, remove or write out one
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
     /// Show what of this machine groups are shown besides their own, and why or why not
     #[command(subcommand)]
     Mounts(mounts::MountsCommand),
@@ -203,6 +207,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => outbox::run(command, place).await?,
         Command::Turns(command) => turns::run(command, place).await?,
         Command::Tasks(command) => tasks::run(command, place).await?,
+        Command::Sessions(command) => sessions::run(command, place).await?,
         Command::Mounts(command) => return mounts::run(command, place).await,
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,

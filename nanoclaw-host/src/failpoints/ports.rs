@@ -23,9 +23,9 @@ use nanoclaw_core::{
     },
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
-        StoredRun, StoredTurn, TurnResolution, TurnResolved,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, GroupSessions, NewRun,
+        NextSession, Resolution, Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store,
+        StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     tasks::{Claim, Firing, FiringEnd, NewTask, Task, TaskChange, Tasks},
     time::Timestamp,
@@ -99,8 +99,10 @@ pass_on! {
         async fn open_runs(&self) -> Result<Vec<StoredRun>, StoreError>;
         async fn turns(&self, run: &RunId) -> Result<Vec<StoredTurn>, StoreError>;
         async fn session(&self, group: &GroupFolder, context: &SessionContext) -> Result<Option<SessionId>, StoreError>;
-        async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError>;
-        async fn end_session(&self, group: &GroupFolder, answer: &NewDelivery, at: Timestamp) -> Result<SessionEnded, StoreError>;
+        async fn forget_session(&self, run: &RunId, context: &SessionContext) -> Result<(), StoreError>;
+        async fn sessions(&self, group: &GroupFolder) -> Result<Option<GroupSessions>, StoreError>;
+        async fn drop_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<bool, StoreError>;
+        async fn end_session(&self, group: &GroupFolder, next: &NextSession, answer: Option<&NewDelivery>, at: Timestamp) -> Result<SessionEnded, StoreError>;
         async fn stop_work(&self, group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Result<Stopped, StoreError>;
         async fn post(&self, delivery: &NewDelivery, at: Timestamp) -> Result<OutboxId, StoreError>;
         async fn pending_deliveries(&self) -> Result<Vec<StoredDelivery>, StoreError>;

@@ -1,8 +1,9 @@
 //! Conversations in the terminal with the offline agent, which drives every path without a model.
 
-use std::{os::unix::fs::MetadataExt as _, process::Stdio};
+use std::{os::unix::fs::MetadataExt as _, path::Path, process::Stdio};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     place::{Place, chat, on_each_runtime},
@@ -14,6 +15,7 @@ on_each_runtime! {
     replies_alone_are_on_stdout_and_everything_said_is_in_the_database,
     a_session_is_remembered_by_the_next_process,
     the_host_answers_commands_itself_and_new_begins_a_new_session,
+    conversations_have_names_and_are_taken_up_again_shown_written_out_and_removed,
     an_agent_reads_writes_and_runs_in_its_groups_folder,
     what_an_agent_sends_by_itself_comes_before_its_answer,
     a_silent_turn_is_answered_by_nothing,
@@ -60,6 +62,51 @@ fn the_host_answers_commands_itself_and_new_begins_a_new_session(place: &Place) 
     assert!(lines[2].starts_with("A new conversation begins") && lines.len() > 3, "{told}");
     assert_eq!(told.matches("4711").count(), 1, "the old conversation was recalled: {told}");
     assert_eq!(place.rows("SELECT text FROM messages ORDER BY seq"), ["the code is 4711", "recall"]);
+    place.nothing_is_left();
+}
+
+fn conversations_have_names_and_are_taken_up_again_shown_written_out_and_removed(place: &Place) {
+    let told = place.chat(&["the code is 4711", "/session Trip", "recall", "/session"]).succeeded();
+    assert_eq!(told.matches("4711").count(), 1, "the other conversation was recalled: {told}");
+    assert!(told.contains("This is the conversation trip. There is also default."), "{told}");
+    let sessions = || {
+        let list = place.json(["sessions", "list", "main", "--json"]);
+        let one = |one: &Value| format!("{} {} {}", one["name"], one["current"], one["bytes"].as_u64().is_some());
+        list.as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(sessions(), [r#""trip" true true"#, r#""default" false true"#]);
+    let used = place.run(["sessions", "use", "main", "DEFAULT"]).succeeded();
+    assert_eq!(used, "In main the conversation default goes on with its next message.\n");
+    assert!(place.chat(&["recall"]).succeeded().contains("4711"));
+    assert_eq!(sessions(), [r#""default" true true"#, r#""trip" false true"#]);
+
+    let file = place.home().root().join("default.jsonl");
+    place.run(["sessions", "export", "main", "--to", file.to_str().unwrap()]).succeeded();
+    assert!(std::fs::read_to_string(&file).unwrap().contains("the code is 4711"));
+    let again = place.run(["sessions", "export", "main", "--to", file.to_str().unwrap()]);
+    assert!(again.code == Some(1) && again.stderr.contains("exists"), "{again}");
+    assert!(place.run(["sessions", "export", "main", "trip"]).succeeded().contains("recall"));
+
+    let asked = place.run(["sessions", "delete", "main", "trip"]).succeeded();
+    assert!(asked.contains(".claude/offline/") && asked.contains("Nothing is done yet"), "{asked}");
+    let shown = place.run(["sessions", "show", "main", "trip"]).succeeded();
+    let transcript = shown.lines().find_map(|line| line.trim().strip_prefix("transcript")).unwrap().trim().to_owned();
+    assert!(Path::new(&transcript).is_file(), "{shown}");
+    place.run(["sessions", "delete", "main", "trip", "--yes"]).succeeded();
+    assert!(!Path::new(&transcript).exists());
+    assert_eq!(sessions(), [r#""default" true true"#]);
+    place.run(["sessions", "reset", "main"]).succeeded();
+    assert_eq!(sessions(), [r#""default" true false"#]);
+    assert!(!place.chat(&["recall"]).succeeded().contains("4711"));
+
+    for (refused, why) in [
+        (["sessions", "show", "main", "trip"].as_slice(), "`nanoclaw sessions list main` shows them"),
+        (&["sessions", "use", "main", "two words"], "one word of letters, digits, - and _"),
+        (&["sessions", "list", "nobody"], "there is no group nobody"),
+    ] {
+        let ended = place.run(refused);
+        assert!(ended.code == Some(1) && ended.stderr.contains(why), "{ended}");
+    }
     place.nothing_is_left();
 }
 

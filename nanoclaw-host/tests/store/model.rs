@@ -10,10 +10,10 @@ use nanoclaw_core::{
     message::{InboundMessage, PlatformMessageId, Seq, Wakes},
     run::{BlockNumber, Handed, Retry, RunEnding, RunId, RunKind, RunNumber, TaskId},
     runtime::RuntimeKind,
-    session::SessionId,
+    session::{SessionId, SessionName},
     store::{
-        AfterTry, BlockCommit, DeliveryFilter, DeliveryState, GiveUp, NewRun, Resolution, SessionContext,
-        SetAsideState, StopWork, Store, StoreError, TurnResolution,
+        AfterTry, BlockCommit, DeliveryFilter, DeliveryState, GiveUp, GroupSessions, NewRun, NextSession, Resolution,
+        SessionContext, SetAsideState, StopWork, Store, StoreError, TurnResolution,
     },
     testing::MemoryStore,
 };
@@ -92,6 +92,8 @@ enum Operation {
     },
     EndSession {
         group: usize,
+        /// With which it goes on, by name.
+        name: Option<usize>,
         key: usize,
     },
     StopWork {
@@ -99,7 +101,7 @@ enum Operation {
         key: usize,
     },
     ForgetSession {
-        group: usize,
+        run: RunPick,
         task: bool,
     },
     Post {
@@ -168,9 +170,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (name(), seq(), key(), any::<bool>())
             .prop_map(|(group, through, key, dropped)| GiveUp { group, through, key, dropped }),
         3 => (name(), seq(), any::<bool>()).prop_map(|(group, last, retry)| ResolveSetAside { group, last, retry }),
-        2 => (name(), key()).prop_map(|(group, key)| EndSession { group, key }),
+        3 => (name(), option::of(name()), key()).prop_map(|(group, name, key)| EndSession { group, name, key }),
         2 => (name(), key()).prop_map(|(group, key)| StopWork { group, key }),
-        1 => (name(), any::<bool>()).prop_map(|(group, task)| ForgetSession { group, task }),
+        1 => (run(), any::<bool>()).prop_map(|(run, task)| ForgetSession { run, task }),
         2 => (key(), name(), time()).prop_map(|(key, chat, at)| Post { key, chat, at }),
         2 => (1..5_i64).prop_map(|id| Begun { id }),
         1 => (1..5_i64).prop_map(|id| Postponed { id }),
@@ -281,8 +283,9 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             let resolution = if retry { TurnResolution::Retry } else { TurnResolution::Drop };
             told(store.resolve_set_aside(&folder(NAMES[group]), Seq(last), resolution, at(6)).await)
         }
-        Operation::EndSession { group, key } => {
-            told(store.end_session(&folder(NAMES[group]), &delivery(KEYS[key], "tg:one"), at(5)).await)
+        Operation::EndSession { group, name, key } => {
+            let next = name.map_or(NextSession::New, |name| NextSession::Named(SessionName::new(NAMES[name]).unwrap()));
+            told(store.end_session(&folder(NAMES[group]), &next, Some(&delivery(KEYS[key], "tg:one")), at(5)).await)
         }
         Operation::StopWork { group, key } => {
             let texts = ["was stopped", "stopped", "the task too", "nothing"].map(str::to_owned);
@@ -291,8 +294,8 @@ async fn perform(store: &dyn Store, operation: &Operation) -> String {
             let stop = StopWork { key: KEYS[key].parse().unwrap(), command, reason, stopped, task_stopped, nothing };
             told(store.stop_work(&folder(NAMES[group]), &stop, at(5)).await)
         }
-        Operation::ForgetSession { group, task } => {
-            told(store.forget_session(&folder(NAMES[group]), &context(task)).await)
+        Operation::ForgetSession { run, task } => {
+            told(store.forget_session(&picked(store, run).await, &context(task)).await)
         }
         Operation::Post { key, chat, at: ms } => {
             // Every other one has a file.
@@ -355,6 +358,7 @@ async fn everything(store: &dyn Store) -> Vec<String> {
             told(store.messages_between(&chat_of(place), Handed { first: Seq(2), last: Seq(8) }, 4).await),
             told(store.session(&group, &context(false)).await),
             told(store.session(&group, &context(true)).await),
+            told(store.sessions(&group).await.map(in_order)),
             told(store.runs(Some(&group), 2).await),
             told(store.pending_deliveries_of(&chat_of(place), 2).await),
         ]);
@@ -363,6 +367,14 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         told_so_far.push(told(store.delivery(&delivery(key, "tg:one").key).await));
     }
     told_so_far
+}
+
+/// The store names them in no order.
+fn in_order(known: Option<GroupSessions>) -> Option<GroupSessions> {
+    known.map(|mut known| {
+        known.sessions.sort_by_key(|(context, _)| format!("{context:?}"));
+        known
+    })
 }
 
 /// The answer in words; of a failure only that it is one, since its words are the store's own.

@@ -192,7 +192,7 @@ impl Live<'_> {
         let kind = block.failure.unwrap_or(FailureKind::Other);
         if kind == FailureKind::NoSession
             && let Some(conversation) = self.session_context()
-            && let Err(error) = self.context.store.forget_session(&self.group.folder, &conversation).await
+            && let Err(error) = self.context.store.forget_session(self.id, &conversation).await
         {
             tracing::error!(run = %self.id, %error, "cannot forget a session that cannot be resumed");
         }

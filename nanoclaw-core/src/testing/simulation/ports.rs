@@ -38,9 +38,9 @@ use crate::{
     },
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
-        StoredRun, StoredTurn, TurnResolution, TurnResolved,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, GroupSessions, NewRun,
+        NextSession, Resolution, Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store,
+        StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     tasks::{Claim, Firing, FiringEnd, NewTask, Task, TaskChange, Tasks},
     testing::{FakeRuntime, MemoryStore, fake_runtime::Created},
@@ -189,8 +189,10 @@ store_calls! {
     fn open_runs() -> Vec<StoredRun>;
     fn turns(run: &RunId) -> Vec<StoredTurn>;
     fn session(group: &GroupFolder, context: &SessionContext) -> Option<SessionId>;
-    fn forget_session(group: &GroupFolder, context: &SessionContext) -> ();
-    fn end_session(group: &GroupFolder, answer: &NewDelivery, at: Timestamp) -> SessionEnded;
+    fn forget_session(run: &RunId, context: &SessionContext) -> ();
+    fn sessions(group: &GroupFolder) -> Option<GroupSessions>;
+    fn drop_session(group: &GroupFolder, context: &SessionContext) -> bool;
+    fn end_session(group: &GroupFolder, next: &NextSession, answer: Option<&NewDelivery>, at: Timestamp) -> SessionEnded;
     fn stop_work(group: &GroupFolder, stop: &StopWork, at: Timestamp) -> Stopped;
     fn post(delivery: &NewDelivery, at: Timestamp) -> OutboxId;
     fn pending_deliveries() -> Vec<StoredDelivery>;

@@ -6,7 +6,8 @@ use nanoclaw_core::{
     group::GroupFolder,
     message::Seq,
     run::{RunEnding, RunId, RunNumber},
-    store::{GiveUp, SessionContext, SessionEnded, StopWork, Stopped},
+    session::SessionName,
+    store::{GiveUp, NextSession, SessionContext, SessionEnded, StopWork, Stopped},
     time::Timestamp,
 };
 use sqlx::{Row, SqliteConnection};
@@ -16,21 +17,56 @@ use super::{failure::Problem, firings, outbox, rows, runs, sessions, set_aside};
 pub(super) async fn end_session(
     write: &mut SqliteConnection,
     group: &GroupFolder,
-    answer: &NewDelivery,
+    next: &NextSession,
+    answer: Option<&NewDelivery>,
     at: Timestamp,
 ) -> Result<SessionEnded, Problem> {
-    let known = sqlx::query("SELECT 1 FROM groups WHERE folder = $1").bind(group.as_str());
-    known.fetch_optional(&mut *write).await?.ok_or_else(|| Problem::no_group(group))?;
-    if is_done(write, &answer.key).await? {
+    let known = sqlx::query("SELECT session_name FROM groups WHERE folder = $1").bind(group.as_str());
+    let known = known.fetch_optional(&mut *write).await?.ok_or_else(|| Problem::no_group(group))?;
+    let current: SessionName = rows::id(&known, "session_name")?;
+    if let Some(answer) = answer
+        && is_done(write, &answer.key).await?
+    {
         return Ok(SessionEnded::Before);
     }
-    sessions::forget(write, group, &SessionContext::Chat).await?;
-    sqlx::query("UPDATE runs SET session_ended = 1 WHERE group_folder = $1 AND ended_at_ms IS NULL")
-        .bind(group.as_str())
-        .execute(&mut *write)
-        .await?;
-    outbox::post(write, answer, at).await?;
-    Ok(SessionEnded::Now)
+    let ended = match next {
+        NextSession::New => {
+            sessions::forget(write, group, &SessionContext::Chat).await?;
+            // Should a run say more of a conversation that was put aside and taken up again: this is another.
+            sqlx::query(
+                "UPDATE runs SET session_ended = 1, session_aside = NULLIF(session_aside, $2)
+                 WHERE group_folder = $1 AND ended_at_ms IS NULL",
+            )
+            .bind(group.as_str())
+            .bind(current.as_str())
+            .execute(&mut *write)
+            .await?;
+            SessionEnded::Now
+        }
+        NextSession::Named(name) if *name == current => SessionEnded::Same,
+        NextSession::Named(name) => {
+            sessions::rename(write, group, &SessionContext::Chat, &SessionContext::Aside(current.clone())).await?;
+            sessions::rename(write, group, &SessionContext::Aside(name.clone()), &SessionContext::Chat).await?;
+            sqlx::query("UPDATE groups SET session_name = $2 WHERE folder = $1")
+                .bind(group.as_str())
+                .bind(name.as_str())
+                .execute(&mut *write)
+                .await?;
+            sqlx::query(
+                "UPDATE runs SET session_ended = 1, session_aside = $2
+                 WHERE group_folder = $1 AND ended_at_ms IS NULL AND session_ended = 0",
+            )
+            .bind(group.as_str())
+            .bind(current.as_str())
+            .execute(&mut *write)
+            .await?;
+            SessionEnded::Now
+        }
+    };
+    if let Some(answer) = answer {
+        outbox::post(write, answer, at).await?;
+    }
+    Ok(ended)
 }
 
 pub(super) async fn stop_work(

@@ -41,9 +41,9 @@ use nanoclaw_core::{
     runtime::InstallId,
     session::SessionId,
     store::{
-        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, NewRun, Resolution,
-        Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store, StoreError, StoredDelivery,
-        StoredRun, StoredTurn, TurnResolution, TurnResolved,
+        Accepted, AfterTry, BlockCommit, BlockOutcome, DeliveryFilter, GiveUp, GroupRecovery, GroupSessions, NewRun,
+        NextSession, Resolution, Resolved, SessionContext, SessionEnded, SetAside, StopWork, Stopped, Store,
+        StoreError, StoredDelivery, StoredRun, StoredTurn, TurnResolution, TurnResolved,
     },
     time::Timestamp,
 };
@@ -309,8 +309,18 @@ impl Store for SqliteStore {
         self.told("read a session", sessions::session(&self.readers, group, context).await)
     }
 
-    async fn forget_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<(), StoreError> {
+    async fn forget_session(&self, run: &RunId, context: &SessionContext) -> Result<(), StoreError> {
         let mut write = self.begin("forget a session").await?;
+        let done = runs::forget_session(&mut write.transaction, run, context).await;
+        write.finish(done).await
+    }
+
+    async fn sessions(&self, group: &GroupFolder) -> Result<Option<GroupSessions>, StoreError> {
+        self.told("list sessions", sessions::of_group(&self.readers, group).await)
+    }
+
+    async fn drop_session(&self, group: &GroupFolder, context: &SessionContext) -> Result<bool, StoreError> {
+        let mut write = self.begin("drop a session").await?;
         let done = sessions::forget(&mut write.transaction, group, context).await;
         write.finish(done).await
     }
@@ -318,11 +328,12 @@ impl Store for SqliteStore {
     async fn end_session(
         &self,
         group: &GroupFolder,
-        answer: &NewDelivery,
+        next: &NextSession,
+        answer: Option<&NewDelivery>,
         at: Timestamp,
     ) -> Result<SessionEnded, StoreError> {
         let mut write = self.begin("end a session").await?;
-        let done = commands::end_session(&mut write.transaction, group, answer, at).await;
+        let done = commands::end_session(&mut write.transaction, group, next, answer, at).await;
         write.finish(done).await
     }
 

@@ -4,6 +4,7 @@ use nanoclaw_core::{
     group::GroupFolder,
     message::Seq,
     run::{Handed, RunEnding, RunId, RunKind, RunNumber, TaskId},
+    session::SessionName,
     store::{BlockCommit, BlockOutcome, NewRun, SessionContext, StoredRun, StoredTurn, TurnState, superseded},
     time::Timestamp,
 };
@@ -198,10 +199,10 @@ pub(super) async fn commit_block(
     .bind(block.at.as_ms())
     .execute(&mut *write)
     .await?;
-    if let Some((conversation, session)) = &block.session
-        && !(open.session_ended && *conversation == SessionContext::Chat)
+    if let Some((context, session)) = &block.session
+        && let Some(conversation) = open.conversation(context)
     {
-        sessions::keep(write, &run.group, conversation, session).await?;
+        sessions::keep(write, &run.group, &conversation, session).await?;
     }
     if let Some(word) = &block.firing {
         firings::said(write, run, word).await?;
@@ -269,15 +270,41 @@ async fn take_turns(write: &mut SqliteConnection, run: &RunId, through: Seq, at:
 struct OpenRun {
     names_messages: Option<bool>,
     session_ended: bool,
+    /// Under which name its conversation was put aside, and what that of the chat is called now.
+    session_aside: Option<SessionName>,
+    session_name: SessionName,
     kind: RunKind,
     /// The last message handed to it; `None` when none was.
     handed_through: Option<Seq>,
 }
 
+impl OpenRun {
+    /// Which conversation it means by `context`; `None`: one that is not kept any more.
+    fn conversation(&self, context: &SessionContext) -> Option<SessionContext> {
+        match (context, &self.session_aside) {
+            (SessionContext::Chat, Some(name)) if *name == self.session_name => Some(SessionContext::Chat),
+            (SessionContext::Chat, Some(name)) => Some(SessionContext::Aside(name.clone())),
+            (SessionContext::Chat, None) if self.session_ended => None,
+            (context, _) => Some(context.clone()),
+        }
+    }
+}
+
+pub(super) async fn forget_session(
+    write: &mut SqliteConnection,
+    run: &RunId,
+    context: &SessionContext,
+) -> Result<(), Problem> {
+    let Some(open) = find_open(write, run).await? else { return Ok(()) };
+    let Some(conversation) = open.conversation(context) else { return Ok(()) };
+    sessions::forget(write, &run.group, &conversation).await?;
+    Ok(())
+}
+
 /// The run, when it is the open one of a registered group.
 async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<OpenRun>, Problem> {
     let found = sqlx::query(
-        "SELECT r.kind, r.task_id, r.names_messages, r.session_ended,
+        "SELECT r.kind, r.task_id, r.names_messages, r.session_ended, r.session_aside, g.session_name,
                 (SELECT MAX(t.last_seq) FROM turns t
                  WHERE t.group_folder = r.group_folder AND t.run_number = r.number) AS handed_through
          FROM runs r JOIN groups g ON g.folder = r.group_folder
@@ -291,7 +318,9 @@ async fn find_open(write: &mut SqliteConnection, run: &RunId) -> Result<Option<O
     let kind = kind(&row)?;
     let handed_through = row.try_get::<Option<i64>, _>("handed_through")?.map(Seq);
     let (names_messages, session_ended) = (names_messages(&row)?, session_ended(&row)?);
-    Ok(Some(OpenRun { kind, handed_through, names_messages, session_ended }))
+    let session_aside = rows::optional_id(&row, "session_aside")?;
+    let session_name = rows::id(&row, "session_name")?;
+    Ok(Some(OpenRun { kind, handed_through, names_messages, session_ended, session_aside, session_name }))
 }
 
 /// Of group $1, at most $2. Numbers rise in the order of opening, and there is an index over them.
