@@ -28,17 +28,17 @@ const STILL_AT_IT: &str = "an earlier time of the task was not done yet";
 const BY_HAND: &str = "asked for by hand";
 
 async fn claim(write: &mut SqliteConnection, claim: &Claim, at: Timestamp) -> Result<Option<Vec<Firing>>, Problem> {
-    let claimed =
-        sqlx::query("UPDATE tasks SET next_due_ms = $1 WHERE id = $2 AND status = 'active' AND next_due_ms = $3")
-            .bind(claim.next_due.map(Timestamp::as_ms))
-            .bind(claim.task.as_str())
-            .bind(claim.due.as_ms())
-            .execute(&mut *write)
-            .await?;
-    if claimed.rows_affected() == 0 {
-        return Ok(None);
-    }
-    let busy = claim.overlap == Overlap::Skip && has_open(write, &claim.task).await?;
+    let claimed: Option<bool> = sqlx::query_scalar(
+        "UPDATE tasks SET next_due_ms = $1 WHERE id = $2 AND status = 'active' AND next_due_ms = $3
+         RETURNING EXISTS (SELECT 1 FROM firings WHERE task_id = $2 AND state IN ('waiting', 'running'))",
+    )
+    .bind(claim.next_due.map(Timestamp::as_ms))
+    .bind(claim.task.as_str())
+    .bind(claim.due.as_ms())
+    .fetch_optional(&mut *write)
+    .await?;
+    let Some(has_open) = claimed else { return Ok(None) };
+    let busy = claim.overlap == Overlap::Skip && has_open;
     let mut waiting = Vec::new();
     for new in &claim.firings {
         let new = match busy && new.state == FiringState::Waiting {
@@ -48,7 +48,9 @@ async fn claim(write: &mut SqliteConnection, claim: &Claim, at: Timestamp) -> Re
         let fired = fire(write, &claim.task, &new, at).await?;
         waiting.extend(fired.filter(|firing| firing.state == FiringState::Waiting));
     }
-    tasks::complete(write, &claim.task).await?;
+    if claim.next_due.is_none() {
+        tasks::complete(write, &claim.task).await?;
+    }
     sqlx::query(
         "DELETE FROM firings WHERE task_id = $1 AND state NOT IN ('waiting', 'running')
              AND id <= (SELECT id FROM firings WHERE task_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
@@ -58,14 +60,6 @@ async fn claim(write: &mut SqliteConnection, claim: &Claim, at: Timestamp) -> Re
     .execute(write)
     .await?;
     Ok(Some(waiting))
-}
-
-async fn has_open(write: &mut SqliteConnection, task: &TaskId) -> Result<bool, Problem> {
-    let open = sqlx::query("SELECT 1 FROM firings WHERE task_id = $1 AND state IN ('waiting', 'running')")
-        .bind(task.as_str())
-        .fetch_optional(write)
-        .await?;
-    Ok(open.is_some())
 }
 
 /// Claims one; `None` when that time was claimed before.

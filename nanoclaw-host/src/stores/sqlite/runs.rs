@@ -40,9 +40,12 @@ pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(
         RunKind::Chat => ("chat", None),
         RunKind::Task(task) => ("task", Some(task.as_str())),
     };
+    // With its first turn, if it has one, in one step.
     sqlx::query(
         "INSERT INTO runs (group_folder, number, kind, task_id, runtime, started_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+         VALUES ($1, $2, $3, $4, $5, $6);
+         INSERT INTO turns (group_folder, run_number, number, first_seq, last_seq, handed_at_ms, state)
+         SELECT $1, $2, 1, $7, $8, $6, 'handed' WHERE $7 IS NOT NULL",
     )
     .bind(group.as_str())
     .bind(new.id.number.0)
@@ -50,12 +53,11 @@ pub(super) async fn open(write: &mut SqliteConnection, new: &NewRun) -> Result<(
     .bind(task)
     .bind(new.runtime.word())
     .bind(new.at.as_ms())
+    .bind(new.handed.map(|handed| handed.first.0))
+    .bind(new.handed.map(|handed| handed.last.0))
     .execute(&mut *write)
     .await?;
-    match new.handed {
-        Some(handed) => note_turn(write, &new.id, handed, new.at).await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Of group $1.
