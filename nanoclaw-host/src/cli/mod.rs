@@ -112,7 +112,7 @@ enum Command {
     /// Show, add and change what is scheduled, and what came of it
     #[command(subcommand)]
     Tasks(tasks::TasksCommand),
-    /// Show the conversations of groups, change which one a chat goes on with, and end, remove or write out one
+    /// Show the conversations of groups, take one up, begin one anew, write one out or remove it
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
     /// Show what of this machine groups are shown besides their own, and why or why not

@@ -25,10 +25,12 @@ use crate::{
 /// What can be done with sessions.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_long_help = "\
-A group's chat goes on with one conversation at a time; `/session NAME` in the chat, or `use` here, has it go on with another.
-That of a scheduled task which has one of its own is called task:ID. A transcript is what the agent itself has written of a
-conversation, as lines of JSON; messages and answers are kept by the host besides, and the group's folder with its memory is
-touched by none of these commands.
+A group's chat goes on with one conversation at a time; `/session NAME` in the chat, or `use` here,
+has it go on with another. A task with a conversation of its own has one called task:ID.
+
+A transcript is what the agent itself has written of a conversation, as lines of JSON. Messages and
+answers are kept by the host besides. None of these commands touches them, nor the group's folder
+with its memory.
 
 Examples:
   nanoclaw sessions list                       all, with their size and age
