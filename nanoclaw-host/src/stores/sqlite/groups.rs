@@ -33,24 +33,16 @@ pub(super) async fn make_install_id(write: &mut SqliteConnection) -> Result<Inst
     rows::id(&row, "value")
 }
 
-/// What becomes of a chat that is there already and is to be inserted.
-macro_rules! known_chat {
-    () => {
-        "ON CONFLICT (chat) DO UPDATE SET
+pub(super) async fn note_chat(write: &mut SqliteConnection, chat: &ChatMetadata) -> Result<(), Problem> {
+    sqlx::query(
+        "INSERT INTO chats (chat, channel, name, kind, last_seen_ms) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (chat) DO UPDATE SET
              channel = excluded.channel,
              name = COALESCE(excluded.name, chats.name),
              kind = COALESCE(excluded.kind, chats.kind),
              last_seen_ms = CASE WHEN excluded.last_seen_ms > chats.last_seen_ms
-                                 THEN excluded.last_seen_ms ELSE chats.last_seen_ms END"
-    };
-}
-pub(super) use known_chat;
-
-pub(super) async fn note_chat(write: &mut SqliteConnection, chat: &ChatMetadata) -> Result<(), Problem> {
-    sqlx::query(concat!(
-        "INSERT INTO chats (chat, channel, name, kind, last_seen_ms) VALUES ($1, $2, $3, $4, $5) ",
-        known_chat!()
-    ))
+                                 THEN excluded.last_seen_ms ELSE chats.last_seen_ms END",
+    )
     .bind(chat.chat.as_str())
     .bind(chat.channel.as_str())
     .bind(chat.name.as_deref())

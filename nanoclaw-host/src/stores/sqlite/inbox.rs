@@ -2,33 +2,19 @@
 
 use nanoclaw_core::{
     attachment::{Attachment, Fetched, SpoolName},
-    chat::ChatId,
+    chat::{ChatId, ChatMetadata},
     group::GroupFolder,
     message::{InboundMessage, PlatformMessageId, Quote, Seq, StoredMessage, Wakes},
     store::{Accepted, LATEST_WITH_THREADS},
     time::Timestamp,
 };
-use sqlx::{
-    Row, Sqlite, SqliteConnection, SqlitePool,
-    query::QueryScalar,
-    sqlite::{SqliteArguments, SqliteRow},
-};
+use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     failure::Problem,
-    groups::known_chat,
+    groups,
     rows::{self, Word},
 };
-
-/// A message that its chat does not have yet. Not `ON CONFLICT`, which would use up a place each time.
-macro_rules! new_message {
-    () => {
-        "INSERT INTO messages (chat, id, channel, chat_kind, sender, sender_name, author, text, sent_at_ms,
-                               quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms, thread)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
-         WHERE NOT EXISTS (SELECT 1 FROM messages WHERE chat = $1 AND id = $2)"
-    };
-}
 
 pub(super) async fn accept(
     write: &mut SqliteConnection,
@@ -36,28 +22,33 @@ pub(super) async fn accept(
     wakes: Wakes,
     at: Timestamp,
 ) -> Result<Accepted, Problem> {
-    // In one step, since nearly every message is a new one in a chat that is a group's.
-    if let Some(seq) = of_message(sqlx::query_scalar(ACCEPT), message, wakes, at)?.fetch_optional(&mut *write).await? {
-        return Ok(Accepted::Stored(Seq(seq)));
+    let known = sqlx::query(
+        "SELECT (SELECT seq FROM messages WHERE chat = $1 AND id = $2) AS seq,
+                EXISTS (SELECT 1 FROM groups WHERE chat = $1) AS registered",
+    )
+    .bind(message.chat.as_str())
+    .bind(message.id.as_str())
+    .fetch_one(&mut *write)
+    .await?;
+    if let Some(seq) = known.try_get("seq")? {
+        return Ok(Accepted::Duplicate(Seq(seq)));
     }
-    let known: Option<i64> = sqlx::query_scalar("SELECT seq FROM messages WHERE chat = $1 AND id = $2")
-        .bind(message.chat.as_str())
-        .bind(message.id.as_str())
-        .fetch_optional(write)
-        .await?;
-    Ok(known.map_or(Accepted::Unregistered, |seq| Accepted::Duplicate(Seq(seq))))
+    let chat = ChatMetadata {
+        chat: message.chat.clone(),
+        channel: message.channel.clone(),
+        name: None,
+        kind: message.chat_kind,
+        last_seen: at,
+    };
+    groups::note_chat(write, &chat).await?;
+    if !known.try_get::<bool, _>("registered")? {
+        return Ok(Accepted::Unregistered);
+    }
+    match insert(write, message, wakes, at).await? {
+        Some(seq) => Ok(Accepted::Stored(seq)),
+        None => Err(Problem::Refused("the message is there and was not there a moment ago".to_owned())),
+    }
 }
-
-/// What is known of the chat in which a new message is, and the message, if that chat is a group's.
-const ACCEPT: &str = concat!(
-    "INSERT INTO chats (chat, channel, name, kind, last_seen_ms)
-     SELECT $1, $3, NULL, $4, $15 WHERE NOT EXISTS (SELECT 1 FROM messages WHERE chat = $1 AND id = $2) ",
-    known_chat!(),
-    "; ",
-    new_message!(),
-    " AND EXISTS (SELECT 1 FROM groups WHERE chat = $1) RETURNING seq"
-);
-const INSERT: &str = concat!(new_message!(), " RETURNING seq");
 
 /// Puts a message at the end of the inbox; `None` when the chat has one of this id, and then nothing changed.
 pub(super) async fn insert(
@@ -66,40 +57,36 @@ pub(super) async fn insert(
     wakes: Wakes,
     at: Timestamp,
 ) -> Result<Option<Seq>, Problem> {
-    let seq = of_message(sqlx::query_scalar(INSERT), message, wakes, at)?.fetch_optional(write).await?;
-    Ok(seq.map(Seq))
-}
-
-/// A query that tells the place of a message.
-type OfMessage<'q> = QueryScalar<'q, Sqlite, i64, SqliteArguments>;
-
-/// With the message as what [`new_message`] has in its places.
-fn of_message<'q>(
-    query: OfMessage<'q>,
-    message: &'q InboundMessage,
-    wakes: Wakes,
-    at: Timestamp,
-) -> Result<OfMessage<'q>, Problem> {
     let attachments = serde_json::to_string(&message.attachments)
         .map_err(|error| Problem::Refused(format!("the attachments cannot be written as JSON: {error}")))?;
     let quote = message.quote.as_ref();
-    Ok(query
-        .bind(message.chat.as_str())
-        .bind(message.id.as_str())
-        .bind(message.channel.as_str())
-        .bind(message.chat_kind.map(Word::word))
-        .bind(message.sender.as_str())
-        .bind(&message.sender_name)
-        .bind(message.author.word())
-        .bind(&message.text)
-        .bind(message.sent_at.as_ms())
-        .bind(quote.map(|quote| quote.id.as_str()))
-        .bind(quote.and_then(|quote| quote.sender_name.as_deref()))
-        .bind(quote.and_then(|quote| quote.text.as_deref()))
-        .bind(attachments)
-        .bind(i64::from(wakes == Wakes::Yes))
-        .bind(at.as_ms())
-        .bind(message.thread.as_ref().map(PlatformMessageId::as_str)))
+    // Not ON CONFLICT, which would use up a place each time.
+    let seq: Option<i64> = sqlx::query_scalar(
+        "INSERT INTO messages (chat, id, channel, chat_kind, sender, sender_name, author, text, sent_at_ms,
+                               quote_id, quote_sender_name, quote_text, attachments, wakes, accepted_at_ms, thread)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+         WHERE NOT EXISTS (SELECT 1 FROM messages WHERE chat = $1 AND id = $2)
+         RETURNING seq",
+    )
+    .bind(message.chat.as_str())
+    .bind(message.id.as_str())
+    .bind(message.channel.as_str())
+    .bind(message.chat_kind.map(Word::word))
+    .bind(message.sender.as_str())
+    .bind(&message.sender_name)
+    .bind(message.author.word())
+    .bind(&message.text)
+    .bind(message.sent_at.as_ms())
+    .bind(quote.map(|quote| quote.id.as_str()))
+    .bind(quote.and_then(|quote| quote.sender_name.as_deref()))
+    .bind(quote.and_then(|quote| quote.text.as_deref()))
+    .bind(attachments)
+    .bind(i64::from(wakes == Wakes::Yes))
+    .bind(at.as_ms())
+    .bind(message.thread.as_ref().map(PlatformMessageId::as_str))
+    .fetch_optional(write)
+    .await?;
+    Ok(seq.map(Seq))
 }
 
 /// Of group $1, beyond message $2, at most $3.
