@@ -28,6 +28,7 @@ mod remove_tree;
 pub mod runtimes;
 pub mod selftest;
 pub mod senders;
+pub mod setup;
 pub mod skills;
 pub mod stores;
 mod transcripts;
