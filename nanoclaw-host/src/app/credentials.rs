@@ -3,7 +3,9 @@
 
 use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
-use nanoclaw_core::{causes::with_causes, orchestrator::Orchestrator, protocol::environment::ModelAuth};
+use nanoclaw_core::{
+    causes::with_causes, orchestrator::Orchestrator, protocol::environment::ModelAuth, secret::Secret,
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -25,10 +27,14 @@ pub(crate) fn upstream(config: &Config) -> Upstream {
 }
 
 fn on_the_wire(credentials: &Credentials) -> Option<gateway::Credential> {
-    credentials.model().map(|credential| match credential.kind {
-        CredentialKind::ApiKey => gateway::Credential::ApiKey(credential.secret),
-        CredentialKind::OAuthToken | CredentialKind::AuthToken => gateway::Credential::Bearer(credential.secret),
-    })
+    credentials.model().map(|credential| presented(credential.kind, credential.secret))
+}
+
+fn presented(kind: CredentialKind, secret: Secret) -> gateway::Credential {
+    match kind {
+        CredentialKind::ApiKey => gateway::Credential::ApiKey(secret),
+        CredentialKind::OAuthToken | CredentialKind::AuthToken => gateway::Credential::Bearer(secret),
+    }
 }
 
 /// How long the model API may take to say whether it takes the credential.
@@ -36,16 +42,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks the model API whether it takes the credential, on the way that agents' requests take.
 pub(crate) async fn check(gateway: &Gateway, credentials: &Credentials) -> CredentialCheck {
-    let of = |outcome, detail: String| CredentialCheck { outcome, detail };
-    let oauth = credentials.model_auth() == ModelAuth::OAuth;
-    match gateway.check(oauth, CHECK_LIMIT).await {
-        Ok(Checked::Taken) => of(CheckOutcome::Taken, "the model API takes it".to_owned()),
-        Ok(Checked::Refused(status)) => {
-            of(CheckOutcome::Refused, format!("the model API refuses it (status {status})"))
-        }
-        Ok(Checked::CannotTell(reason)) => of(CheckOutcome::CannotTell, reason),
-        Err(error) => of(CheckOutcome::CannotTell, with_causes(&error)),
-    }
+    ask(gateway, credentials.model_auth()).await
 }
 
 /// [`check`] where no service runs.
@@ -53,6 +50,26 @@ pub(crate) async fn check_without_service(config: &Config) -> CredentialCheck {
     match Gateway::new(upstream(config)) {
         Ok(gateway) => check(&gateway, &config.credentials).await,
         Err(error) => CredentialCheck { outcome: CheckOutcome::CannotTell, detail: with_causes(&error) },
+    }
+}
+
+/// The same of a credential that is not stored yet.
+pub(crate) async fn check_unstored(config: &Config, kind: CredentialKind, secret: &Secret) -> CredentialCheck {
+    match Gateway::new(Upstream::new(config.model.base_url.as_str(), Some(presented(kind, secret.clone())))) {
+        Ok(gateway) => ask(&gateway, kind.model_auth()).await,
+        Err(error) => CredentialCheck { outcome: CheckOutcome::CannotTell, detail: with_causes(&error) },
+    }
+}
+
+async fn ask(gateway: &Gateway, auth: ModelAuth) -> CredentialCheck {
+    let of = |outcome, detail: String| CredentialCheck { outcome, detail };
+    match gateway.check(auth == ModelAuth::OAuth, CHECK_LIMIT).await {
+        Ok(Checked::Taken) => of(CheckOutcome::Taken, "the model API takes it".to_owned()),
+        Ok(Checked::Refused(status)) => {
+            of(CheckOutcome::Refused, format!("the model API refuses it (status {status})"))
+        }
+        Ok(Checked::CannotTell(reason)) => of(CheckOutcome::CannotTell, reason),
+        Err(error) => of(CheckOutcome::CannotTell, with_causes(&error)),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn run(args: ChannelsArgs, place: &Place) -> anyhow::Result<()>
 }
 
 /// Has WhatsApp's program do it, and the service that runs connect then.
-async fn link_whatsapp(phone: Option<String>, place: &Place) -> anyhow::Result<()> {
+pub(super) async fn link_whatsapp(phone: Option<String>, place: &Place) -> anyhow::Result<()> {
     let (home, config) = place.open().await?;
     let Some(program) = whatsapp_program(&config.channels.whatsapp) else {
         return Err(with_help(

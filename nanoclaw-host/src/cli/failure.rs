@@ -39,7 +39,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// The remedy of the first cause that knows one.
-fn help(error: &anyhow::Error) -> Option<String> {
+pub(super) fn help(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         if let Some(remedied) = cause.downcast_ref::<Remedied>() {
             Some(remedied.help.clone())

@@ -1,6 +1,6 @@
 //! `nanoclaw groups`: shows, adds and removes groups.
 
-mod pair;
+pub(super) mod pair;
 
 use jiff::tz::TimeZone;
 use nanoclaw_core::{

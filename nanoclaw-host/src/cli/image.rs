@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     cli::failure::with_help,
+    config::{Config, ProcessEnvironment},
     images::{Flavour, ImageError, Source, step_in_words},
+    programs::{self, Purpose},
     runtimes::engine_api::image::BuildError,
 };
 
@@ -161,7 +163,33 @@ pub(super) async fn run(command: ImageCommand, place: &Place) -> anyhow::Result<
     }
 }
 
-fn list(images: &[ImageView], json: bool, config: &crate::config::Config) -> anyhow::Result<()> {
+/// Builds the configured image as setup wants it: `local`, `slim` or `full`, on `base` or on one that is found; says what came of it.
+pub(super) async fn build_for_setup(config: &Config, kind: &str, base: Option<&str>) -> anyhow::Result<String> {
+    let tag = config.container.image.value.clone();
+    let progress = Progress::new();
+    let flavour = match kind {
+        "slim" => Some(Flavour::Slim),
+        "full" => Some(Flavour::Full),
+        _ => None,
+    };
+    let built = match flavour {
+        Some(flavour) => {
+            let base = base.map(str::to_owned);
+            let wanted = work::FlavourWanted { flavour, name: tag, base, claude: None, anew: false };
+            work::build_flavour(config, wanted, &|line| progress.log(line)).await
+        }
+        None => {
+            // What a credential needs in it, if this machine has it.
+            let claude = programs::claude(&config.agent, Purpose::ThisMachine, &ProcessEnvironment);
+            parts::build_image(config, &tag, base, claude.as_deref(), &|line| progress.show(line)).await
+        }
+    };
+    progress.clear();
+    let built = built.map_err(was_shown)?;
+    Ok(format!("built {}, {}", built.name, output::image_size(built.size_bytes)))
+}
+
+fn list(images: &[ImageView], json: bool, config: &Config) -> anyhow::Result<()> {
     if json {
         return output::json(&images);
     }

@@ -26,6 +26,7 @@ mod selftest;
 mod senders;
 mod service;
 mod sessions;
+mod setup;
 mod skills;
 mod stats;
 mod status;
@@ -63,6 +64,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  nanoclaw setup                                      everything, step by step, until a message is answered
   nanoclaw chat                                       talk to the assistant in the terminal
   nanoclaw chat -m \"@Andy what is on my list?\"        ask one thing, print the answer, end
   nanoclaw auth set                                   store an API key or a token, for a real model
@@ -78,6 +80,8 @@ Exit codes: 0 done, 1 failed, 2 not understood.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set everything up, step by step, until a message is answered
+    Setup(setup::SetupArgs),
     /// Talk to the assistant in the terminal
     Chat {
         #[command(flatten)]
@@ -196,6 +200,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
             logging::to_file(&home.log_file(), &config.log)?;
             return parts::chat(args, home, config, serve).await;
         }
+        Command::Setup(args) => return setup::run(args, place).await,
         Command::Run(args) => run::run(args, place).await?,
         Command::Auth(command) => return auth::run(command, place).await,
         Command::Init(args) => init::run(args, place)?,

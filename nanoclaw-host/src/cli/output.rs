@@ -79,6 +79,11 @@ pub(super) fn step(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", clean(text));
 }
 
+/// The same for text with styles of ours, from which the caller has taken what could drive the terminal.
+pub(super) fn styled_step(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
 /// Shows `text` in place of what was shown so before; an empty one ends that. For terminals.
 pub(super) fn rewrite(text: &str) {
     let mut out = anstream::stderr().lock();

@@ -6,7 +6,7 @@ use nanoclaw_core::{
     orchestrator::AtShutdown,
     runtime::{ContainerRuntime as _, ImageRef, RuntimeKind},
 };
-use tokio::time::Instant;
+use tokio::{net::UnixStream, time::Instant};
 
 use super::failure::with_help;
 use crate::{
@@ -109,24 +109,7 @@ pub(super) async fn chat(
     config: Config,
     options: ServeOptions,
 ) -> anyhow::Result<ExitCode> {
-    let socket = home.local_socket();
-    let deadline = Instant::now() + HOST_CHANGES_WITHIN;
-    let (host, stream) = loop {
-        match HomeLock::acquire(&home) {
-            Ok(lock) => {
-                let host = app::start(lock, config, options.isolation(), Patience::Refuse).await?;
-                break (Some(host), unix_socket::connect(&socket).await);
-            }
-            // Whoever has the home is a service, or another conversation with a host of its own: talk to that. One that
-            // starts or ends does not listen for a moment.
-            Err(held @ LockError::Held { .. }) => match unix_socket::connect(&socket).await {
-                Ok(stream) => break (None, Ok(stream)),
-                Err(_) if Instant::now() < deadline => tokio::time::sleep(BETWEEN_TRIES).await,
-                Err(_) => return Err(held.into()),
-            },
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let (host, stream) = reach(&home, config, options).await?;
     let talked = match stream {
         Ok(stream) => super::chat::run(args, stream).await,
         Err(error) => Err(error.into()),
@@ -136,6 +119,32 @@ pub(super) async fn chat(
         host.end(AtShutdown::Stop).await;
     }
     Ok(talked?.into())
+}
+
+/// A connection of a terminal's to the host of `home`: to the one that runs, or to one that is started for it and that the caller ends.
+pub(super) async fn reach(
+    home: &Home,
+    config: Config,
+    options: ServeOptions,
+) -> anyhow::Result<(Option<app::Host>, Result<UnixStream, unix_socket::SocketError>)> {
+    let socket = home.local_socket();
+    let deadline = Instant::now() + HOST_CHANGES_WITHIN;
+    loop {
+        match HomeLock::acquire(home) {
+            Ok(lock) => {
+                let host = app::start(lock, config, options.isolation(), Patience::Refuse).await?;
+                return Ok((Some(host), unix_socket::connect(&socket).await));
+            }
+            // Whoever has the home is a service, or another conversation with a host of its own: talk to that. One that
+            // starts or ends does not listen for a moment.
+            Err(held @ LockError::Held { .. }) => match unix_socket::connect(&socket).await {
+                Ok(stream) => return Ok((None, Ok(stream))),
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(_) => return Err(held.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Resolves at the first TERM or INT.

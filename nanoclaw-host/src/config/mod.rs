@@ -19,6 +19,7 @@ mod group;
 mod health;
 mod images;
 mod limits;
+mod lines;
 mod log;
 mod mcp_servers;
 mod mistake;
@@ -53,6 +54,10 @@ pub use group::{GroupOverrides, GroupSettings};
 pub use health::HealthConfig;
 pub use images::ImagesConfig;
 pub use limits::LimitsConfig;
+#[cfg(test)]
+pub(crate) use lines::with_lines;
+pub(crate) use lines::{IfSet, put as put_lines};
+pub use lines::{Line, LinesError};
 pub use log::{LogConfig, LogFormat, LogPlace};
 pub(crate) use mistake::nearest;
 pub use mistake::{ConfigErrors, Mistake, Place};

@@ -30,9 +30,9 @@ use std::{io, path::PathBuf};
 
 use nanoclaw_core::store::StoreError;
 
+pub use crate::config::Line;
 pub use here::Here;
 pub use plan::{Plan, Rules};
-pub use settings::Line;
 pub use step::{Destination, Step};
 pub use trees::{Kind, Tree};
 pub use v1::{Lists, Mail, V1, V1Chat, V1Group, V1Message, V1Quote, V1Run, V1Task};
@@ -85,14 +85,9 @@ pub enum ImportError {
         #[source]
         source: io::Error,
     },
-    /// The configuration would not be what is meant.
-    #[error("these lines cannot be put into {path}: {lines}")]
-    Settings {
-        /// The configuration.
-        path: PathBuf,
-        /// The lines, each `section.key = value`.
-        lines: String,
-    },
+    /// The configuration would not be what is meant, or cannot be written.
+    #[error(transparent)]
+    Settings(#[from] crate::config::LinesError),
     /// The list of senders, or a secret, could not be kept.
     #[error(transparent)]
     Secret(#[from] crate::credentials::EditError),
@@ -126,7 +121,7 @@ impl ImportError {
                 "import as the user that ran NanoClaw v1, or as root; the disk may also be full. What was done stays, and the \
                  same command goes on from there"
             }
-            Self::Settings { .. } => "put them in by hand and import again: what stands there already is left as it is",
+            Self::Settings(_) => "put them in by hand and import again: what stands there already is left as it is",
             Self::Secret(_) | Self::Store(_) => return None,
         })
     }

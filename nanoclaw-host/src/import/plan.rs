@@ -20,7 +20,7 @@ use nanoclaw_core::{
 use super::{
     here::Here,
     read::DEFAULT_NAME,
-    settings::{self, KNOWN, Line},
+    settings::{self, KNOWN},
     step::Step,
     tasks,
     trees::{Kind, Tree},
@@ -29,6 +29,7 @@ use super::{
     words::{channel_of, kind_of, message_of, metadata_of, said_of, unknown_channel},
 };
 use crate::{
+    config::Line,
     credentials::{checked, is_name},
     stores::sqlite::Conversation,
 };

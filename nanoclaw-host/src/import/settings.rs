@@ -1,6 +1,6 @@
-//! What v1 was configured with, as lines of `nanoclaw.toml`, and how such a line is put into the file so that everything else in it stays.
+//! What v1 was configured with, as lines of `nanoclaw.toml`.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use nanoclaw_core::{
     group::GroupFolder,
@@ -9,36 +9,7 @@ use nanoclaw_core::{
 };
 use serde::Deserialize;
 
-use crate::config::{Config, environment_of, show_duration};
-
-/// A line of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// The section, such as `limits` or `groups.family`.
-    pub section: String,
-    /// The key in it.
-    pub key: &'static str,
-    /// The value, as TOML has it.
-    pub value: String,
-}
-
-impl Line {
-    /// Its name, as people write it: `limits.idle_timeout`.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}.{}", self.section, self.key)
-    }
-
-    /// The configuration that has this line and no other.
-    pub(super) fn alone(&self) -> Result<Config, String> {
-        let text = with_line("", self);
-        let parsed = Config::parse(Path::new("nanoclaw.toml"), &text, Path::new("/"), &environment_of([]));
-        parsed.map_err(|errors| {
-            let messages: Vec<&str> = errors.mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
-            messages.join("; ")
-        })
-    }
-}
+use crate::config::{Config, Line, show_duration};
 
 /// A variable of v1's that is a key of ours.
 pub(super) struct Known {
@@ -215,85 +186,12 @@ pub(super) fn of_group(folder: &GroupFolder, config: &str) -> (Vec<Line>, Vec<St
     (lines, left)
 }
 
-/// `text` with the line in its section: in place of the same key that is commented out, else at the section's beginning; with the section at the
-/// end where there is none. A key that is set stays.
-pub(super) fn with_line(text: &str, line: &Line) -> String {
-    let set = format!("{} = {}", line.key, line.value);
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let header = format!("[{}]", line.section);
-    let Some(begin) = lines.iter().position(|line| line.split('#').next().unwrap_or_default().trim() == header) else {
-        if lines.last().is_some_and(|last| !last.is_empty()) {
-            lines.push(String::new());
-        }
-        lines.extend([header, set]);
-        return joined(&lines);
-    };
-    let is_key = |line: &str, key: &str| {
-        line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    let within = begin + 1
-        ..lines.iter().skip(begin + 1).position(|line| line.starts_with('[')).map_or(lines.len(), |at| begin + 1 + at);
-    if lines[within.clone()].iter().any(|found| is_key(found, line.key)) {
-        return text.to_owned();
-    }
-    let commented = format!("#{}", line.key);
-    match lines[within].iter().position(|found| is_key(found, &commented)) {
-        Some(at) => lines[begin + 1 + at] = set,
-        None => lines.insert(begin + 1, set),
-    }
-    joined(&lines)
-}
-
-fn joined(lines: &[String]) -> String {
-    let mut text = lines.join("\n");
-    text.push('\n');
-    text
-}
-
-/// `text` with all these lines; `None` when that would not be a configuration in which each of them holds.
-pub(super) fn with_lines(text: &str, lines: &[Line]) -> Option<String> {
-    let changed = lines.iter().fold(text.to_owned(), |text, line| with_line(&text, line));
-    let table: toml::Table = changed.parse().ok()?;
-    let all_hold = lines.iter().all(|line| {
-        let mut at = Some(&table);
-        for part in line.section.split('.') {
-            at = at.and_then(|table| table.get(part)).and_then(toml::Value::as_table);
-        }
-        let wanted = format!("v = {}", line.value).parse::<toml::Table>().ok();
-        let wanted = wanted.as_ref().and_then(|table| table.get("v"));
-        wanted.is_some() && at.and_then(|table| table.get(line.key)) == wanted
-    });
-    all_hold.then_some(changed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::config::SAMPLE;
-
-    fn line(section: &str, key: &'static str, value: &str) -> Line {
-        Line { section: section.to_owned(), key, value: value.to_owned() }
-    }
-
-    #[test]
-    fn a_line_takes_the_place_of_the_same_key_that_is_commented_out() {
-        let text = "[limits]\n# How many.\n#pids = 3\n# How long.\n#idle_timeout = \"30m\"\n\n[time]\n#zone = \"x\"\n";
-        assert_eq!(
-            with_line(text, &line("limits", "idle_timeout", "\"5m\"")),
-            "[limits]\n# How many.\n#pids = 3\n# How long.\nidle_timeout = \"5m\"\n\n[time]\n#zone = \"x\"\n"
-        );
-    }
-
-    #[test]
-    fn a_section_that_is_missing_is_added_and_a_key_that_is_set_stays() {
-        assert_eq!(with_line("a = 1", &line("time", "zone", "\"UTC\"")), "a = 1\n\n[time]\nzone = \"UTC\"\n");
-        assert_eq!(with_line("[time]\nzone = \"x\"\n", &line("time", "zone", "\"UTC\"")), "[time]\nzone = \"x\"\n");
-        assert_eq!(
-            with_line("[time] # when\n\n[log]", &line("time", "zone", "1")),
-            "[time] # when\nzone = 1\n\n[log]\n"
-        );
-        assert_eq!(with_lines("[time]\nzone = \"x\"\n", &[line("time", "zone", "\"UTC\"")]), None);
-    }
+    use crate::config::{IfSet, SAMPLE, environment_of, with_lines};
 
     #[test]
     fn every_variable_of_v1_finds_its_place_in_the_sample() {
@@ -308,7 +206,7 @@ mod tests {
             };
             let said = if known.variable.starts_with("MAX") { "7" } else { said };
             let line = known.line(said);
-            let changed = with_lines(SAMPLE, std::slice::from_ref(&line)).unwrap();
+            let changed = with_lines(SAMPLE, std::slice::from_ref(&line), IfSet::Stays).unwrap();
             assert_eq!(changed.lines().count(), SAMPLE.lines().count(), "{}", known.variable);
             let parse = |text: &str| {
                 Config::parse(Path::new("nanoclaw.toml"), text, Path::new("/"), &environment_of([])).unwrap()
@@ -329,7 +227,7 @@ mod tests {
         );
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left[0].contains("/srv/x") && left[1].contains("/other/docs"), "{left:?}");
-        let changed = with_lines(SAMPLE, &lines).unwrap();
+        let changed = with_lines(SAMPLE, &lines, IfSet::Stays).unwrap();
         let config = Config::parse(Path::new("nanoclaw.toml"), &changed, Path::new("/"), &environment_of([])).unwrap();
         let own = &config.groups[&folder];
         let mounts = &own.mounts.as_ref().unwrap().value;

@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder},
-    io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,11 +10,10 @@ use nanoclaw_core::{chat::ChatMetadata, secret::Secret, store::Store as _};
 
 use super::{
     ImportError, at,
-    settings::{Line, with_line, with_lines},
     trees::{self, Kind},
 };
 use crate::{
-    config::Environment,
+    config::{self, Environment, IfSet, Line},
     credentials,
     home::Home,
     operator_file,
@@ -77,7 +75,7 @@ impl Step {
         match self {
             Self::Copy { from, to, kind } => trees::bring(from, to, *kind).map_err(at(from)),
             Self::List { from, to } => copy_list(from, to),
-            Self::Settings(lines) => configure(into.home, lines),
+            Self::Settings(lines) => Ok(config::put_lines(&into.home.config_file(), lines, IfSet::Stays)?),
             Self::Secret { name, secret } => {
                 credentials::set(into.environment, name, secret)?;
                 Ok(())
@@ -123,25 +121,4 @@ fn copy_list(from: &Path, to: &Path) -> Result<(), ImportError> {
     let folder = to.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
     operator_file::replace(to, &text, 0o600).map_err(at(to))
-}
-
-/// Puts the lines into the configuration; those that stand there already are left out.
-fn configure(home: &Home, lines: &[Line]) -> Result<(), ImportError> {
-    // What a link stands for is written, not the link.
-    let file = home.config_file();
-    let file = file.canonicalize().unwrap_or(file);
-    let text = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        other => other.map_err(at(&file))?,
-    };
-    let missing: Vec<Line> = lines.iter().filter(|line| with_line(&text, line) != text).cloned().collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let Some(changed) = with_lines(&text, &missing) else {
-        let lines: Vec<String> = missing.iter().map(|line| format!("{} = {}", line.name(), line.value)).collect();
-        return Err(ImportError::Settings { path: file, lines: lines.join(", ") });
-    };
-    let mode = fs::metadata(&file).map_or(0o644, |found| found.permissions().mode() & 0o777);
-    operator_file::replace(&file, changed.as_bytes(), mode).map_err(at(&file))
 }

@@ -48,6 +48,7 @@ mod podman;
 mod providers;
 mod scenario;
 mod service;
+mod setup;
 mod skills;
 mod standby;
 #[cfg(all(feature = "slack", feature = "telegram"))]

@@ -2,7 +2,7 @@
 //! one, and never takes one as an argument.
 
 mod screen;
-mod setup_token;
+pub(super) mod setup_token;
 pub(super) mod terminal;
 
 use std::process::ExitCode;

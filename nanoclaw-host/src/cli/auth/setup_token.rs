@@ -33,7 +33,7 @@ const PLAIN: &[u8] =
     b"\x1b[0m\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[?2031l\x1b[<u\x1b[>4;0m\r\n";
 
 /// Runs the program and returns the token that it showed; `None` when the person gave up.
-pub(super) async fn run(config: &Config) -> anyhow::Result<Option<Secret>> {
+pub(in crate::cli) async fn run(config: &Config) -> anyhow::Result<Option<Secret>> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(with_help(
             "claude setup-token asks its questions on a terminal, and there is none",

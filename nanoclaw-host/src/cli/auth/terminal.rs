@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// What was typed ended before it was whole.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted; nothing was changed")]
-pub(super) struct Interrupted;
+pub(in crate::cli) struct Interrupted;
 
 /// More than any secret has.
 const LONGEST_BYTES: u64 = 64 * 1024;
@@ -37,6 +37,12 @@ impl Modes {
             // As above.
             modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
         })
+    }
+
+    /// Changes nothing: for what changes the modes itself, and may be left behind in the middle. `None` when standard input is no
+    /// terminal.
+    pub(in crate::cli) fn kept() -> std::io::Result<Option<Self>> {
+        Self::change(|_| {})
     }
 
     /// Passes every key on as it is typed. `None` when standard input is no terminal.
@@ -80,7 +86,7 @@ pub(in crate::cli) fn asked_to_end() -> std::io::Result<impl Future<Output = ()>
 ///
 /// # Errors
 /// [`Interrupted`], or what the system says.
-pub(super) async fn read_secret(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+pub(in crate::cli) async fn read_secret(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     // Before the modes change, so that no signal comes between.
     let asked_to_end = asked_to_end()?;
     let modes = Modes::unseen()?;

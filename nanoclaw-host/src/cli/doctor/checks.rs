@@ -81,6 +81,12 @@ pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// Those that have to pass before anything else is set up in a home that is made.
+pub(super) async fn of_machine(home: &Home, config: &Config) -> Vec<Check> {
+    let asked = asked(home).await;
+    vec![writable(home), service(home, asked.as_ref()), disk(home), runner(config, None)]
+}
+
 fn writable(home: &Home) -> Check {
     let root = home.root().display();
     if !home.exists() {

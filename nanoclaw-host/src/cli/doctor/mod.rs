@@ -17,6 +17,7 @@ use super::{
     Place,
     output::{self, DIM, GREEN, RED, YELLOW},
 };
+use crate::{config::Config, home::Home, programs::Purpose};
 
 /// What `doctor` can be told.
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,18 @@ impl Check {
 struct Report {
     ok: bool,
     checks: Vec<Check>,
+}
+
+/// What is wrong with that on which everything else in `home`, which is made, stands: what, and what to do.
+pub(super) async fn troubles_of_machine(home: &Home, config: &Config) -> Vec<(String, String)> {
+    let failed = checks::of_machine(home, config).await.into_iter().filter(|check| check.outcome == Outcome::Failed);
+    failed.map(|check| (format!("{}: {}", check.name, check.detail), check.help.unwrap_or_default())).collect()
+}
+
+/// What is wrong with what thinks, and what to do; `None`: nothing. `purpose` is what programs are for on the runtime that is used.
+pub(super) fn trouble_of_provider(config: &Config, purpose: Option<Purpose>) -> Option<(String, String)> {
+    let check = provider::check(config, purpose);
+    (check.outcome == Outcome::Failed).then(|| (check.detail, check.help.unwrap_or_default()))
 }
 
 pub(super) async fn run(args: DoctorArgs, place: &Place) -> anyhow::Result<ExitCode> {

@@ -43,7 +43,7 @@ pub(in crate::cli) struct PairArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: PairArgs, home: &dyn AdminHandler, zone: &TimeZone) -> anyhow::Result<()> {
+pub(in crate::cli) async fn run(args: PairArgs, home: &dyn AdminHandler, zone: &TimeZone) -> anyhow::Result<()> {
     let (no_wait, json) = (args.no_wait, args.json);
     // Before the code is there, so that no signal comes between.
     let asked_to_end = asked_to_end()?;
@@ -68,6 +68,11 @@ pub(super) async fn run(args: PairArgs, home: &dyn AdminHandler, zone: &TimeZone
 }
 
 impl PairArgs {
+    /// For the main group, waited for.
+    pub(in crate::cli) fn main() -> Self {
+        Self { name: None, folder: None, ordinary: false, no_wait: false, json: false }
+    }
+
     fn into_pairing(self) -> anyhow::Result<NewPairing> {
         let (role, folder) = match (self.ordinary, self.folder) {
             (false, Some(folder)) => (GroupRole::Main, folder),

@@ -24,7 +24,10 @@ use super::{
     failure::with_help,
     output::{self, BOLD, DIM, GREEN, RED},
 };
-use crate::config::{Config, RuntimeChoice};
+use crate::{
+    config::{Config, RuntimeChoice},
+    home::Home,
+};
 
 /// What can be done with the service.
 #[derive(Debug, clap::Subcommand)]
@@ -55,7 +58,7 @@ pub(super) struct WhichArgs {
     name: String,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct InstallArgs {
     #[command(flatten)]
     which: WhichArgs,
@@ -99,7 +102,7 @@ pub(super) struct LogsArgs {
 
 pub(super) fn run(command: ServiceCommand, place: &Place) -> anyhow::Result<ExitCode> {
     match command {
-        ServiceCommand::Install(args) => install(&args, place)?,
+        ServiceCommand::Install(args) => install(&args, place, &mut |line| Ok(output::line(line)?))?,
         ServiceCommand::Uninstall(args) => uninstall(&args)?,
         ServiceCommand::Status(args) => return status(&args),
         ServiceCommand::Logs(args) => {
@@ -110,6 +113,12 @@ pub(super) fn run(command: ServiceCommand, place: &Place) -> anyhow::Result<Exit
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Default for WhichArgs {
+    fn default() -> Self {
+        Self { user: false, system: false, name: "nanoclaw".to_owned() }
+    }
 }
 
 impl WhichArgs {
@@ -130,7 +139,31 @@ impl WhichArgs {
     }
 }
 
-fn install(args: &InstallArgs, place: &Place) -> anyhow::Result<()> {
+/// What there is of a unit that `service install` would write without further words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// None.
+    None,
+    /// It runs this home.
+    OfThisHome,
+    /// It is of another home, or written by hand.
+    OfAnother,
+}
+
+/// How it stands with that unit, and whether systemd runs this machine.
+pub(super) fn standing(home: &Home) -> anyhow::Result<(Standing, bool)> {
+    let Some(text) = read(&WhichArgs::default().file()?)? else { return Ok((Standing::None, booted())) };
+    let root = fs::canonicalize(home.root()).unwrap_or_else(|_| home.root().to_owned());
+    let ours = text.starts_with(MARK) && unit::is_of_home(&text, &root);
+    Ok((if ours { Standing::OfThisHome } else { Standing::OfAnother }, booted()))
+}
+
+/// Writes the unit and starts it; tells by `say` what was done.
+pub(super) fn install(
+    args: &InstallArgs,
+    place: &Place,
+    say: &mut dyn FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let home = place.existing_home()?;
     // A service that cannot start is found now, and not in its log.
     let config = place.config(&home)?;
@@ -156,7 +189,7 @@ fn install(args: &InstallArgs, place: &Place) -> anyhow::Result<()> {
     };
     let text = unit.text()?;
     if args.print {
-        return Ok(output::line(text.trim_end())?);
+        return say(text.trim_end().to_owned());
     }
     if !booted() && !args.no_start {
         return Err(with_help(
@@ -172,9 +205,9 @@ fn install(args: &InstallArgs, place: &Place) -> anyhow::Result<()> {
         ));
     }
     write(&file, &text)?;
-    output::line(format!("{} {BOLD}{}{BOLD:#}", if before.is_some() { "Replaced" } else { "Wrote" }, file.display()))?;
+    say(format!("{} {BOLD}{}{BOLD:#}", if before.is_some() { "Replaced" } else { "Wrote" }, file.display()))?;
     if args.no_start {
-        return Ok(output::line(format!("Next: {}", by_hand(manager, &args.which.unit())))?);
+        return say(format!("Next: {}", by_hand(manager, &args.which.unit())));
     }
     let name = args.which.unit();
     manager.systemctl(&["daemon-reload"])?;
@@ -184,9 +217,9 @@ fn install(args: &InstallArgs, place: &Place) -> anyhow::Result<()> {
     if let Err(error) = manager.systemctl(&["restart", &name]) {
         return Err(with_help(format!("{error}"), "`nanoclaw service logs` says why; the unit stays"));
     }
-    output::line(format!("{GREEN}{name} runs{GREEN:#}: `nanoclaw status` shows how it stands."))?;
+    say(format!("{GREEN}{name} runs{GREEN:#}: `nanoclaw status` shows how it stands."))?;
     if manager == Manager::User && !lingers() {
-        output::line(output::hanging(
+        say(output::hanging(
             "It ends when you log out, and does not start before you log in: `loginctl enable-linger` lets it go on.",
             0,
         ))?;

@@ -127,6 +127,11 @@ impl Unit<'_> {
     }
 }
 
+/// Whether the unit of this text, which this program wrote, runs the home at `root`.
+pub(super) fn is_of_home(text: &str, root: &Path) -> bool {
+    quoted(root).is_ok_and(|home| text.contains(&format!(" --home {} run\n", home.replace('$', "$$"))))
+}
+
 /// A path as one word of a unit, by systemd.syntax(7) and, for `%`, systemd.unit(5).
 fn quoted(path: &Path) -> Result<String, Unsayable> {
     let escaped = sayable(path)?.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
