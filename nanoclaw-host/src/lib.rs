@@ -25,6 +25,7 @@ mod panics;
 pub mod programs;
 mod random;
 mod remove_tree;
+pub mod retention;
 pub mod runtimes;
 pub mod selftest;
 pub mod senders;

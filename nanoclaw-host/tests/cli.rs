@@ -28,6 +28,11 @@ use nanoclaw_host::{
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+#[path = "cli/cleanup.rs"]
+mod cleanup;
+#[path = "cli/doctor.rs"]
+mod doctor;
+
 /// A user with a home folder, and the program as this user runs it.
 struct User {
     folder: tempfile::TempDir,

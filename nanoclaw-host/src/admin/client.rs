@@ -20,8 +20,8 @@ use super::{
     sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
-        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CleanedView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails,
+        GroupView, NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 use crate::{
@@ -315,6 +315,13 @@ impl AdminHandler for Client {
     async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError> {
         match self.call(&AdminRequest::Stats { group: group.map(str::to_owned), days }).await? {
             AdminResponse::Stats(stats) => Ok(stats),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    async fn cleanup(&self, dry_run: bool) -> Result<Vec<CleanedView>, AdminError> {
+        match self.call(&AdminRequest::Cleanup { dry_run }).await? {
+            AdminResponse::Cleaned(items) => Ok(items),
             _ => Err(self.unexpected()),
         }
     }

@@ -10,8 +10,8 @@ use super::{
     sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
-        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CleanedView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails,
+        GroupView, NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 
@@ -92,6 +92,12 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// What the runs of a group, or of all, came to on the last `days` days, today included.
     async fn stats(&self, group: Option<&str>, days: u32) -> Result<Stats, AdminError>;
+
+    /// Removes what nobody needs any more, or with `dry_run` only says what would go. Where this is not known: nothing does.
+    async fn cleanup(&self, dry_run: bool) -> Result<Vec<CleanedView>, AdminError> {
+        let _ = dry_run;
+        Ok(Vec::new())
+    }
 
     /// What each group used of the gateway since the service started, by group. Only a running service knows.
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {

@@ -23,15 +23,16 @@ use super::{
     tasks::{self, AddTask, TaskDetails, TaskView, TaskWish, Unattended},
     turns::{self, Standings},
     types::{
-        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, FailedRun, GroupDetails,
-        GroupStatus, GroupView, MessageView, NewGroup, NewPairing, PairingState, PairingView, RunView, Stats, Status,
-        TurnDetails, TurnState, TurnView,
+        AdminError, ChatView, CleanedView, CredentialCheck, CredentialsView, ErrorKind, Explanation, FailedRun,
+        GroupDetails, GroupStatus, GroupView, MessageView, NewGroup, NewPairing, PairingState, PairingView, RunView,
+        Stats, Status, TurnDetails, TurnState, TurnView,
     },
 };
 use crate::{
     config::{Config, nearest},
     credentials::Ask,
     home::{self, Home},
+    retention::Tidier,
     stores::Ledger,
 };
 
@@ -53,6 +54,17 @@ pub struct OnStore {
 }
 
 impl OnStore {
+    /// Whoever tidies up the home; `None` for a store that knows nothing of that.
+    pub(crate) fn tidier(&self) -> Option<Tidier> {
+        Some(Tidier {
+            store: self.store.clone(),
+            ledger: self.ledger.clone()?,
+            home: self.home.clone(),
+            rules: self.config.retention.rules(),
+            configured: self.config.groups.keys().cloned().collect(),
+        })
+    }
+
     /// The group with this folder or chat id.
     ///
     /// # Errors
@@ -446,6 +458,11 @@ impl AdminHandler for OnStore {
             None => None,
         };
         Ok(stats::read(&**ledger, group.as_ref(), days, &self.config.time.zone.value, Timestamp::now()).await?)
+    }
+
+    async fn cleanup(&self, dry_run: bool) -> Result<Vec<CleanedView>, AdminError> {
+        let Some(tidier) = self.tidier() else { return Ok(Vec::new()) };
+        Ok(tidier.tidy(dry_run).await?.into_iter().map(CleanedView::from).collect())
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

@@ -22,8 +22,8 @@ use super::{
     sessions::{SessionView, SessionWish},
     tasks::{AddTask, TaskDetails, TaskView, TaskWish},
     types::{
-        AdminError, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails, GroupView,
-        NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
+        AdminError, ChatView, CleanedView, CredentialCheck, CredentialsView, ErrorKind, Explanation, GroupDetails,
+        GroupView, NewGroup, NewPairing, PairingState, PairingView, Stats, Status, TurnDetails, TurnView,
     },
 };
 
@@ -154,6 +154,11 @@ pub enum AdminRequest {
         /// How many days.
         days: u32,
     },
+    /// See [`AdminHandler::cleanup`].
+    Cleanup {
+        /// Only say what would go.
+        dry_run: bool,
+    },
     /// See [`AdminHandler::gateway`].
     Gateway,
     /// See [`AdminHandler::credentials`].
@@ -223,6 +228,8 @@ pub enum AdminResponse {
     DroppedTurn(TurnView),
     /// To [`AdminRequest::Stats`].
     Stats(Stats),
+    /// To [`AdminRequest::Cleanup`].
+    Cleaned(Vec<CleanedView>),
     /// To [`AdminRequest::Gateway`].
     Gateway(Vec<GroupCounts>),
     /// To [`AdminRequest::Credentials`] and [`AdminRequest::CredentialsReload`].
@@ -308,6 +315,7 @@ pub(super) async fn answer(request: AdminRequest, handler: &dyn AdminHandler) ->
             AdminResponse::Sessions(handler.change_session(&group, wish).await?)
         }
         AdminRequest::Stats { group, days } => AdminResponse::Stats(handler.stats(group.as_deref(), days).await?),
+        AdminRequest::Cleanup { dry_run } => AdminResponse::Cleaned(handler.cleanup(dry_run).await?),
         AdminRequest::Gateway => AdminResponse::Gateway(handler.gateway().await?),
         AdminRequest::TurnsDrop { id } => AdminResponse::DroppedTurn(handler.drop_turn(&id).await?),
         AdminRequest::Credentials => AdminResponse::Credentials(handler.credentials().await?),

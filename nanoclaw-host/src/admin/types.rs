@@ -21,6 +21,7 @@ use crate::{
     credentials::{CredentialKind, Credentials, Found, Origin, fingerprint},
     gateway::GroupCounts,
     health::Report,
+    retention::Tidied,
 };
 
 /// A group to be registered.
@@ -808,6 +809,31 @@ pub struct AdminError {
     /// What to do about it, when that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl From<Tidied> for CleanedView {
+    fn from(tidied: Tidied) -> Self {
+        let Tidied { kind, group, count, bytes, why, failed } = tidied;
+        Self { kind: kind.word().to_owned(), group, count, bytes, why, failed }
+    }
+}
+
+/// What went, or would go, of one kind and group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanedView {
+    /// The key of `[retention]` that it goes by.
+    pub kind: String,
+    /// Whose; `None`: of all groups.
+    pub group: Option<GroupFolder>,
+    /// How many things.
+    pub count: u64,
+    /// How much they take, or took.
+    pub bytes: u64,
+    /// Why, a sentence fragment.
+    pub why: String,
+    /// Why some of it is there still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 impl AdminError {

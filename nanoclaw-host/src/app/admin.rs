@@ -29,7 +29,7 @@ use crate::{
         AddTask, AdminHandler, DeliveryView, OnStore, OutboxQuery, Resolver, SessionView, SessionWish, Standing,
         Standings, TaskDetails, TaskView, TaskWish, outbox, sessions, tasks,
         types::{
-            AdminError, ChannelStatus, ChatView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
+            AdminError, ChannelStatus, ChatView, CleanedView, CredentialCheck, CredentialsView, ErrorKind, Explanation,
             GroupDetails, GroupState, GroupView, NewGroup, NewPairing, PairingState, PairingView, RuntimeAway,
             ServiceStatus, Stats, Status, TurnDetails, TurnView,
         },
@@ -334,6 +334,10 @@ impl AdminHandler for OnService {
 
     async fn gateway(&self) -> Result<Vec<GroupCounts>, AdminError> {
         Ok(self.keeper.gateway.counts())
+    }
+
+    async fn cleanup(&self, dry_run: bool) -> Result<Vec<CleanedView>, AdminError> {
+        self.on_store.cleanup(dry_run).await
     }
 
     async fn credentials(&self) -> Result<CredentialsView, AdminError> {

@@ -3,8 +3,17 @@
 
 use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
+use jiff::tz::TimeZone;
 use nanoclaw_core::{
-    causes::with_causes, orchestrator::Orchestrator, protocol::environment::ModelAuth, secret::Secret,
+    causes::with_causes,
+    clock::WallClock as _,
+    delivery::{DeliveryKey, NewDelivery},
+    group::GroupRole,
+    orchestrator::Orchestrator,
+    protocol::environment::ModelAuth,
+    secret::Secret,
+    store::{Store, StoreError},
+    time::Timestamp,
 };
 use tokio::sync::Notify;
 
@@ -14,6 +23,7 @@ use crate::{
     credentials::{Ask, CredentialKind, Credentials, watch::FileWatch},
     gateway::{self, Checked, Gateway, Upstream},
     panics::{FAULT_PAUSE, caught},
+    wall_clock::SystemClock,
 };
 
 /// How long after its failure the command is asked again.
@@ -70,6 +80,54 @@ async fn ask(gateway: &Gateway, auth: ModelAuth) -> CredentialCheck {
         }
         Ok(Checked::CannotTell(reason)) => of(CheckOutcome::CannotTell, reason),
         Err(error) => of(CheckOutcome::CannotTell, with_causes(&error)),
+    }
+}
+
+/// How often it is looked whether the credential ends soon.
+const AGE_LOOKED_AT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Tells the owner, once in the main chat, that the model's credential ends soon or has ended; looks once a day, and whenever the
+/// credentials change.
+pub(super) struct Reminder {
+    pub(super) credentials: Credentials,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) orchestrator: Orchestrator,
+    pub(super) zone: TimeZone,
+}
+
+impl Reminder {
+    /// Tells of it for ever.
+    pub(super) async fn keep(self) {
+        let mut changes = self.credentials.changes();
+        loop {
+            if let Err(error) = self.remind().await {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "nobody could be told of the credential's age; trying again"
+                );
+            }
+            let next = Timestamp::now().plus(AGE_LOOKED_AT_EVERY);
+            tokio::select! {
+                () = SystemClock.until(Some(next)) => {}
+                () = changes.next() => {}
+            }
+        }
+    }
+
+    async fn remind(&self) -> Result<(), StoreError> {
+        let Some((kind, age)) = self.credentials.age(Timestamp::now()) else { return Ok(()) };
+        let (Some(ends), Some((told, help))) = (age.ends(), age.told(kind, &self.zone)) else { return Ok(()) };
+        tracing::warn!(help, "{told}");
+        let groups = self.store.groups().await?;
+        let Some(main) = groups.into_iter().find(|group| group.role == GroupRole::Main) else { return Ok(()) };
+        // Once for each credential: another one ends at another time.
+        let key = DeliveryKey::alert(format!("credential/{}/{}", kind.variable(), ends.as_ms()));
+        let text = format!("{told}.\n\nOn the machine that I run on, {help}.");
+        let word = NewDelivery { key, chat: main.chat, text, file: None, answers: None };
+        self.store.post(&word, Timestamp::now()).await?;
+        // All that waits to be sent is looked at.
+        self.orchestrator.channel_connected();
+        Ok(())
     }
 }
 

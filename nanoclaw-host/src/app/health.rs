@@ -40,6 +40,7 @@ use crate::{
         http::Looks,
         judge,
         probe::CredentialProbe,
+        room,
     },
     metrics::{Deliveries, Page, Runs, text::Kind},
     stores::{Ledger, OldestWaiting},
@@ -113,6 +114,7 @@ impl Lookout {
             outbox,
             next_task_due,
             troubled,
+            credential_age: self.credential_age(),
             credentials_problem: self.keeper.credentials.problem(),
         }
     }
@@ -125,6 +127,11 @@ impl Lookout {
         }
         let writing = self.ledger.writing();
         StoreFact { last_commit: writing.last_commit, failing: writing.failing, committing_for: writing.committing_for }
+    }
+
+    fn credential_age(&self) -> Option<(String, &'static str)> {
+        let (kind, age) = self.keeper.credentials.age(Timestamp::now())?;
+        age.told(kind, &self.on_store.config.time.zone)
     }
 
     async fn runtime(&self) -> Option<RuntimeFact> {
@@ -374,13 +381,6 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T,
 
 /// How much room there is where `folder` is. A disk that is gone may never answer, so a thread of its own asks.
 async fn disk(folder: PathBuf) -> Result<Disk, String> {
-    let asked = tokio::task::spawn_blocking(move || {
-        let found = rustix::fs::statvfs(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Disk {
-            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
-            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
-            free_files: (found.f_files > 0).then_some(found.f_favail),
-        })
-    });
+    let asked = tokio::task::spawn_blocking(move || room(&folder));
     in_time(async { asked.await.unwrap_or_else(|error| Err(with_causes(&error))) }).await
 }

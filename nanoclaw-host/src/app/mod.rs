@@ -48,7 +48,7 @@ pub(crate) use setup_token::{Setup, SetupError, TERMINAL};
 use self::{
     awaited::{AwaitedRuntime, Away, Presence, Waiting},
     choose::{ask, because_awaited, choose_soon, socket_of},
-    credentials::{Keeper, upstream},
+    credentials::{Keeper, Reminder, upstream},
     health::Lookout,
     workers::Workers,
 };
@@ -72,6 +72,7 @@ use crate::{
     images::Images,
     launcher::{HostLauncher, MachineWatch, Told},
     metrics::{Deliveries, Runs},
+    retention,
     senders::SenderList,
     stores::{Ledger, sqlite::SqliteStore},
     unix_socket::Listener,
@@ -226,6 +227,13 @@ pub async fn start_with(
     workers.spawn("the sweep of files", async move {
         sweeping.await;
     });
+    if let Some(tidier) = on_store.tidier() {
+        let tidying = retention::keep(tidier, config.time.zone.value.clone());
+        let tidying = stop_intake.clone().run_until_cancelled_owned(tidying);
+        workers.spawn("the tidying of each night", async move {
+            tidying.await;
+        });
+    }
     let services = services::start(&home, &config, &intake, &channel_host, &spool, &stop_intake, &mut workers);
     for service in &services {
         workers.spawn(format!("refusals of {}", service.name), service.clone().tell_of_refusals(intake.clone()));
@@ -250,6 +258,17 @@ pub async fn start_with(
     let watching = stop_intake.clone().run_until_cancelled_owned(keeper.clone().keep());
     workers.spawn("the watch over credentials", async move {
         watching.await;
+    });
+
+    let reminder = Reminder {
+        credentials: config.credentials.clone(),
+        store: store.clone(),
+        orchestrator: orchestrator.clone(),
+        zone: config.time.zone.value.clone(),
+    };
+    let reminding = stop_intake.clone().run_until_cancelled_owned(reminder.keep());
+    workers.spawn("the reminder of the credential's age", async move {
+        reminding.await;
     });
 
     let lookout = Arc::new(Lookout {

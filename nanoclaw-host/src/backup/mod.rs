@@ -18,10 +18,15 @@ pub mod create;
 pub mod read;
 pub mod restore;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use nanoclaw_core::{store::StoreError, time::Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::{home::Home, stores::sqlite::newest_schema};
 
 /// The form of archives that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -37,6 +42,23 @@ const KEPT: [&str; 6] = ["nanoclaw.toml", "groups", "skills", "store/sessions", 
 /// The databases: this one, and all of this folder.
 const DATABASE: &str = "store/nanoclaw.db";
 const LOGINS: &str = "store/auth";
+
+/// Where backups of `home` are that nobody named another place for.
+#[must_use]
+pub fn folder_of(home: &Home) -> PathBuf {
+    home.root().join("backups")
+}
+
+/// The newest backup in `folder` that is whole and that this program can restore. Reads up to three of them to their end. Blocking.
+#[must_use]
+pub fn last_good(folder: &Path) -> Option<(PathBuf, Label)> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut labelled: Vec<(PathBuf, Label)> =
+        entries.filter_map(|entry| Some((entry.path(), read::label(&entry.path()).ok()?))).collect();
+    labelled.retain(|(_, label)| label.schema <= newest_schema());
+    labelled.sort_by_key(|(_, label)| std::cmp::Reverse(label.made_at_ms));
+    labelled.into_iter().take(3).find(|(path, _)| read::verify(path).is_ok())
+}
 
 /// What made a backup, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,7 +161,7 @@ impl BackupError {
 }
 
 /// The error for `path`.
-fn at(path: &std::path::Path) -> impl FnOnce(io::Error) -> BackupError {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_owned();
     move |source| BackupError::File { path, source }
 }

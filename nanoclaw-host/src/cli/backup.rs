@@ -11,12 +11,9 @@ use super::{
     failure::with_help,
     output::{self, BOLD, Columns},
 };
-use crate::{
-    backup::{
-        BackupError, create, read,
-        restore::{self, Used},
-    },
-    home::Home,
+use crate::backup::{
+    BackupError, create, folder_of, read,
+    restore::{self, Used},
 };
 
 /// What can be done with backups.
@@ -100,10 +97,6 @@ pub(super) async fn run(command: BackupCommand, place: &Place) -> anyhow::Result
     }
 }
 
-fn backups(home: &Home) -> PathBuf {
-    home.root().join("backups")
-}
-
 async fn create(args: CreateArgs, place: &Place) -> anyhow::Result<()> {
     let home = place.existing_home()?;
     if !home.database().exists() {
@@ -114,7 +107,7 @@ async fn create(args: CreateArgs, place: &Place) -> anyhow::Result<()> {
     }
     let into = match args.to {
         None => {
-            let folder = backups(&home);
+            let folder = folder_of(&home);
             std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
                 .create(&folder)?;
             folder.join(file_name())
@@ -178,7 +171,7 @@ fn list(args: &ListArgs, place: &Place) -> anyhow::Result<()> {
         Some(folder) => (folder.clone(), TimeZone::system()),
         None => {
             let home = place.existing_home()?;
-            (backups(&home), place.config(&home)?.time.zone.value)
+            (folder_of(&home), place.config(&home)?.time.zone.value)
         }
     };
     let entries = match std::fs::read_dir(&folder) {

@@ -4,6 +4,7 @@ mod auth;
 mod backup;
 mod channels;
 pub mod chat;
+mod cleanup;
 mod conformance;
 mod doctor;
 mod explain;
@@ -131,6 +132,8 @@ enum Command {
     /// Make, show, check and restore backups of the home
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Remove what nobody needs any more, as the service does each night
+    Cleanup(cleanup::CleanupArgs),
     /// Move in from NanoClaw v1: groups, messages, sessions, tasks, settings
     Import(import::ImportArgs),
     /// Have systemd run the service: install and remove its unit, see how it stands, read its log
@@ -217,6 +220,7 @@ async fn dispatch(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
         Command::Senders(command) => return senders::run(command, place).await,
         Command::Skills(command) => return skills::run(command, place).await,
         Command::Backup(command) => backup::run(command, place).await?,
+        Command::Cleanup(args) => cleanup::run(args, place).await?,
         Command::Import(args) => import::run(args, place).await?,
         Command::Service(command) => return service::run(command, place),
         Command::Logs(args) => logs::run(args, place).await?,

@@ -16,7 +16,7 @@ use crate::{
     gateway::Resolve,
     home::{Home, HomeLock, LockError},
     runtimes::engine_api::{EngineRuntime, image},
-    stores::sqlite::SqliteStore,
+    stores::sqlite::{SqliteStore, is_damaged},
     unix_socket,
 };
 
@@ -44,7 +44,10 @@ pub(super) fn runtime(word: &str) -> Result<RuntimeKind, String> {
 
 /// A handler on the bare store of `home`, whose lock the caller holds.
 pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<Arc<dyn AdminHandler>> {
-    let store = Arc::new(SqliteStore::open(&home.database()).await?);
+    let store = match SqliteStore::open(&home.database()).await {
+        Ok(store) => Arc::new(store),
+        Err(error) => return Err(with_backup(error.into(), home).await),
+    };
     Ok(Arc::new(OnStore {
         store: store.clone(),
         tasks: store.clone(),
@@ -53,6 +56,15 @@ pub(super) async fn open_store(home: &Home, config: &Config) -> anyhow::Result<A
         home: home.clone(),
         explainer: Arc::new(app::WithoutService { home: home.clone(), config: config.clone() }),
     }))
+}
+
+/// The same error; of a database that is damaged, with the last good backup as what to do.
+pub(super) async fn with_backup(error: anyhow::Error, home: &Home) -> anyhow::Error {
+    let damaged = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().is_some_and(is_damaged);
+    if !error.chain().any(damaged) {
+        return error;
+    }
+    with_help(format!("{error:#}"), super::doctor::database::remedy(home).await)
 }
 
 /// Runs the service until it is asked to end; calls `ready` once, with the line to show, when it takes messages. `internet`
@@ -66,10 +78,14 @@ pub(super) async fn serve(
     ready: impl FnOnce(&str) + Send,
 ) -> anyhow::Result<()> {
     let mut asked_to_end = std::pin::pin!(asked_to_end()?);
-    let home = lock.home().root().display().to_string();
+    let own_home = lock.home().clone();
+    let home = own_home.root().display().to_string();
     tracing::info!(home, "starting");
     let host = tokio::select! {
-        started = app::start_with(lock, config, options.isolation(), Patience::Wait, internet) => started?,
+        started = app::start_with(lock, config, options.isolation(), Patience::Wait, internet) => match started {
+            Ok(host) => host,
+            Err(error) => return Err(with_backup(error, &own_home).await),
+        },
         // Nobody was let in yet, and whatever dies at whatever moment leaves what the next start begins with.
         () = &mut asked_to_end => {
             tracing::info!("ending before the start was done");
@@ -132,7 +148,11 @@ pub(super) async fn reach(
     loop {
         match HomeLock::acquire(home) {
             Ok(lock) => {
-                let host = app::start(lock, config, options.isolation(), Patience::Refuse).await?;
+                let started = app::start(lock, config, options.isolation(), Patience::Refuse).await;
+                let host = match started {
+                    Ok(host) => host,
+                    Err(error) => return Err(with_backup(error, home).await),
+                };
                 return Ok((Some(host), unix_socket::connect(&socket).await));
             }
             // Whoever has the home is a service, or another conversation with a host of its own: talk to that. One that

@@ -7,7 +7,9 @@ use super::{
     setting::Setting,
     value::{self, Raw},
 };
-use crate::credentials::{CredentialKind, LONGEST_COMMAND};
+use crate::credentials::{CredentialKind, LONGEST_COMMAND, age::Reminders};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The command that gives secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub struct CredentialsConfig {
     pub command_kind: Setting<Option<CredentialKind>>,
     /// How long it may take; default 10 s.
     pub command_timeout: Setting<Duration>,
+    /// How long before a subscription's token ends people are reminded; default 30 days.
+    pub remind_before: Setting<Duration>,
+    /// How long after another credential of the model was stored; `None`: never. Default a year.
+    pub remind_after: Setting<Option<Duration>>,
 }
 
 impl Default for CredentialsConfig {
@@ -26,6 +32,8 @@ impl Default for CredentialsConfig {
             command: Setting::default_to(None),
             command_kind: Setting::default_to(None),
             command_timeout: Setting::default_to(Duration::from_secs(10)),
+            remind_before: Setting::default_to(Reminders::default().before),
+            remind_after: Setting::default_to(Reminders::default().after),
         }
     }
 }
@@ -51,8 +59,26 @@ impl CredentialsConfig {
                 default.command_timeout.value,
                 value::duration(Duration::from_millis(100)..=LONGEST_COMMAND),
             ),
+            remind_before: section.read(
+                "remind_before",
+                None,
+                default.remind_before.value,
+                value::duration(DAY..=365 * DAY),
+            ),
+            remind_after: section.read(
+                "remind_after",
+                None,
+                default.remind_after.value,
+                value::or_none(value::duration(DAY..=3650 * DAY)),
+            ),
         };
         section.finish();
         config
+    }
+
+    /// When people are reminded.
+    #[must_use]
+    pub fn reminders(&self) -> Reminders {
+        Reminders { before: *self.remind_before, after: *self.remind_after }
     }
 }

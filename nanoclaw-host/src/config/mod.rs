@@ -26,6 +26,7 @@ mod mistake;
 mod model;
 mod mounts;
 mod reader;
+mod retention;
 mod senders;
 mod setting;
 mod standby;
@@ -63,6 +64,7 @@ pub(crate) use mistake::nearest;
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::ModelConfig;
 pub use mounts::MountsConfig;
+pub use retention::RetentionConfig;
 pub use senders::SendersConfig;
 pub use setting::{Setting, Source};
 pub use standby::StandbyConfig;
@@ -110,6 +112,8 @@ pub struct Config {
     pub senders: SendersConfig,
     /// `[health]`.
     pub health: HealthConfig,
+    /// `[retention]`.
+    pub retention: RetentionConfig,
     /// `[time]`.
     pub time: TimeConfig,
     /// `[log]`.
@@ -164,6 +168,7 @@ impl Config {
             mounts: MountsConfig::read(&mut reader),
             senders: SendersConfig::read(&mut reader),
             health: HealthConfig::read(&mut reader),
+            retention: RetentionConfig::read(&mut reader),
             time: TimeConfig::read(&mut reader, &mut remarks),
             log: LogConfig::read(&mut reader),
             groups: BTreeMap::new(),

@@ -102,6 +102,8 @@ fn the_sample_names_every_key_at_its_default() {
     assert!(from_sample.tasks.shortest_interval.is_explicit() && from_sample.tasks.tries.is_explicit());
     assert!(from_sample.tasks.failures_before_rest.is_explicit());
     assert_eq!(from_sample.tasks.settings(), default.tasks.settings());
+    assert!(from_sample.retention.run_logs.is_explicit() && from_sample.retention.attachments.is_explicit());
+    assert_eq!(from_sample.retention.rules(), default.retention.rules());
     let health = &from_sample.health;
     assert!(health.channel_away.is_explicit() && health.outbox_age.is_explicit() && health.free_space.is_explicit());
     assert_eq!(health.thresholds(), default.health.thresholds());

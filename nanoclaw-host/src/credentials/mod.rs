@@ -11,6 +11,7 @@
 //! [`Credentials`] is what everybody holds: it always has the latest, and says when it changes. Nothing here ever prints a
 //! secret, or lets one into an error.
 
+pub mod age;
 mod command;
 mod edit;
 mod file;
@@ -122,6 +123,7 @@ pub struct Credentials {
 
 struct Shared {
     environment: Box<dyn Environment>,
+    reminders: age::Reminders,
     command: Option<command::Command>,
     state: latest::Sender<State>,
     /// Held by whoever asks the sources.
@@ -157,6 +159,7 @@ impl Credentials {
         let state = State { found, command_asked: false, problem: None };
         let shared = Shared {
             environment: environment.owned(),
+            reminders: settings.reminders(),
             command,
             state: latest::Sender::new(state),
             asking: tokio::sync::Mutex::default(),
@@ -175,6 +178,13 @@ impl Credentials {
     #[must_use]
     pub fn model(&self) -> Option<Credential> {
         model_among(&self.shared.state.borrow().found)
+    }
+
+    /// How old what opens the model API is, and of which kind that is; `None`: there is none.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Option<(CredentialKind, age::Age)> {
+        let Credential { kind, since, .. } = self.model()?;
+        Some((kind, age::age(kind, since, now, &self.shared.reminders)))
     }
 
     /// How things stand with what opens the model API.

@@ -29,6 +29,8 @@ pub struct Facts {
     pub next_task_due: Result<Option<Timestamp>, String>,
     /// Groups that wait for the end of a trouble, and of which.
     pub troubled: Vec<(GroupFolder, Trouble)>,
+    /// What is to be told of the age of the model's credential, and what to do.
+    pub credential_age: Option<(String, &'static str)>,
     /// Why the credentials could not be read the last time.
     pub credentials_problem: Option<String>,
 }

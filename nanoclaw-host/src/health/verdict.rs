@@ -56,9 +56,10 @@ pub fn judge(facts: &Facts, thresholds: &Thresholds) -> Report {
     checks.push(groups(facts));
     checks.push(outbox(&facts.outbox, facts, thresholds.outbox_age));
     checks.push(tasks(facts));
-    checks.push(match &facts.credentials_problem {
-        None => Check::ok("credentials"),
-        Some(problem) => Check::degraded(
+    checks.push(match (&facts.credentials_problem, &facts.credential_age) {
+        (None, None) => Check::ok("credentials"),
+        (None, Some((told, help))) => Check::degraded("credentials", told, *help),
+        (Some(problem), _) => Check::degraded(
             "credentials",
             format!("they could not be read the last time, and those from before are used: {problem}"),
             "`nanoclaw auth reload` reads them again",
@@ -89,7 +90,8 @@ fn store(fact: &StoreFact) -> Check {
     }
 }
 
-fn disk(found: &Result<Disk, String>, wanted: u64) -> Check {
+/// What follows from the room that there is, where `wanted` bytes must be free.
+pub(crate) fn disk(found: &Result<Disk, String>, wanted: u64) -> Check {
     let help = "free some space where the store is; the service goes on by itself";
     let disk = match found {
         Ok(disk) => disk,

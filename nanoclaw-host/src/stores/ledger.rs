@@ -32,6 +32,31 @@ pub trait Ledger: Send + Sync + 'static {
         days: &[Day],
         now: Timestamp,
     ) -> Result<Vec<DayOfGroup>, StoreError>;
+
+    /// How many records could be forgotten: of runs that ended before `runs`, with their turns and blocks, and of tasks' due times that
+    /// were done before `firings`; `None`: none of them. Not what something still needs, nor the newest of each group and task.
+    async fn old_rows(&self, runs: Option<Timestamp>, firings: Option<Timestamp>) -> Result<OldRows, StoreError>;
+
+    /// Forgets at most so many of each, the oldest first; says how many it were.
+    async fn forget_old_rows(
+        &self,
+        runs: Option<Timestamp>,
+        firings: Option<Timestamp>,
+        most: u32,
+    ) -> Result<u64, StoreError>;
+}
+
+/// Records that could be forgotten. Bytes are about as many as their texts have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OldRows {
+    /// Runs.
+    pub runs: u64,
+    /// What they take.
+    pub runs_bytes: u64,
+    /// Due times of tasks.
+    pub firings: u64,
+    /// What they take.
+    pub firings_bytes: u64,
 }
 
 /// How writing goes.

@@ -10,7 +10,7 @@ use std::{
 mod ledger;
 pub mod sqlite;
 
-pub use ledger::{Day, DayOfGroup, Ledger, OldestWaiting, Writing};
+pub use ledger::{Day, DayOfGroup, Ledger, OldRows, OldestWaiting, Writing};
 
 /// Sees to it that there is a database file, and that nobody else can read it; SQLite gives its log and index the same mode.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {

@@ -32,6 +32,7 @@ mod auth;
 mod bridge;
 mod claude;
 mod conversation;
+mod doctor;
 mod egress;
 mod foreign;
 mod gateway;

@@ -373,7 +373,8 @@ impl Place {
         assert_eq!(sockets, Vec::<PathBuf>::new());
     }
 
-    fn install(&self) -> Option<InstallId> {
+    /// The installation's id, once it was used.
+    pub fn install(&self) -> Option<InstallId> {
         if !self.home().database().exists() {
             return None;
         }

@@ -19,7 +19,7 @@ pub(super) fn check(said: Option<&Result<Option<ServiceStatus>, AdminError>>) ->
 }
 
 /// A channel that waits for a person has failed; one that is tried again by itself is worth a look.
-fn of(channels: &[ChannelStatus]) -> Check {
+pub(super) fn of(channels: &[ChannelStatus]) -> Check {
     let (connected, not): (Vec<_>, Vec<_>) = channels.iter().partition(|channel| channel.connected);
     let Some(worst) = not.iter().max_by_key(|channel| channel.help.is_some()) else {
         let names = connected.iter().map(|channel| channel.name.as_str()).collect::<Vec<_>>().join(", ");

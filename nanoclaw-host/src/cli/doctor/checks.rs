@@ -1,10 +1,17 @@
 //! The checks, in the order in which one would look.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use nanoclaw_core::runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind};
+use nanoclaw_core::{
+    runtime::{Capabilities, ContainerRuntime, RuntimeError, RuntimeKind},
+    time::Timestamp,
+};
 
-use super::{Check, attachments, channels, images, mounts, provider, senders, skills};
+use super::{
+    Check, attachments, channels, containers, credentials,
+    database::{self, Database},
+    files, images, live, machine, mounts, provider, senders, skills, tasks,
+};
 use crate::{
     admin::{
         AdminHandler as _, Client,
@@ -13,70 +20,126 @@ use crate::{
     app::{self, Isolation},
     cli::{Place, output},
     config::{Config, ConfigErrors, ProcessEnvironment, RuntimeChoice},
+    health::{self, Health, Thresholds},
     home::{Home, HomeLock, LockError},
     launcher::image_for,
     programs::{self, Linkage, Purpose},
     runtimes::sandbox::HOST_IMAGE,
 };
 
-/// Less free space than this is a failure: the database could not go on.
-const LEAST_FREE_BYTES: u64 = 100 << 20;
-/// Less free space than this is a warning.
-const COMFORTABLE_FREE_BYTES: u64 = 1 << 30;
-
-pub(super) async fn all(place: &Place) -> anyhow::Result<Vec<Check>> {
+/// Every check, in the order in which they are shown; with those that ask somebody for real when `live` is set.
+pub(super) async fn all(place: &Place, live: bool) -> anyhow::Result<Vec<Check>> {
     let home = place.home()?;
+    let read = Config::load(&home, &ProcessEnvironment);
     let mut checks = vec![writable(&home)];
-    let found = home.exists();
-    if found {
-        let asked = asked(&home).await;
+    let mut asked = None;
+    let mut found: Database = Ok(None);
+    if home.exists() {
+        asked = self::asked(&home).await;
+        found = database::look(&home).await;
+        checks.extend([files::folders(&home), files::permissions(&home), files::file_system(&home)]);
+        checks.push(disk(&home, read.as_ref().ok()).await);
+        checks.push(database::check(&home, &found).await);
+        let running = matches!(&asked, Some(Ok(Some(_))));
         checks.push(service(&home, asked.as_ref()));
-        checks.push(disk(&home));
+        checks.push(files::sockets(&home, running));
+        checks.push(containers::identity(&home, read.as_ref().ok(), &found).await);
         checks.push(turns(place, &home).await);
+        checks.push(tasks::check(place, &home).await);
         checks.push(channels::check(asked.as_ref()));
     } else {
-        checks.extend(["service", "disk", "turns", "channels"].map(|name| Check::skipped(name, "there is no home")));
+        checks.extend(OF_A_HOME.map(|name| Check::skipped(name, "there is no home")));
     }
-    match Config::load(&home, &ProcessEnvironment) {
-        Ok(config) => {
-            checks.push(configuration(&home, &config));
-            checks.push(zone(&config));
-            let (mut of_runtimes, chosen) = runtimes(&home, &config).await;
-            checks.append(&mut of_runtimes);
-            checks.push(isolation(&home, &config, chosen.as_ref()));
-            checks.push(image(&config, chosen.as_ref()).await);
-            let kind = chosen.as_ref().map(|working| working.runtime.kind());
-            checks.push(images::of_groups(&home, &config, kind).await);
-            checks.push(runner(&config, chosen.as_ref()));
-            checks.push(provider::check(&config, chosen.as_ref().map(Working::purpose)));
-            let (home, config) = (home.clone(), config.clone());
-            let of_files = move || {
-                let mut checks = mounts::checks(&home, &config);
-                checks.push(senders::check(&config.senders));
-                checks.push(skills::check(&home, &config));
-                checks.push(attachments::check(&home));
-                checks
-            };
-            checks.extend(tokio::task::spawn_blocking(of_files).await?);
-        }
+    checks.extend([machine::docker_group(&machine::Membership::read()), machine::linger(&home)]);
+    match read {
+        Ok(config) => checks.extend(of_configuration(&home, config, &found, live).await?),
         Err(mistakes) => {
-            checks.push(mistaken(&mistakes));
-            let rest = [
-                "zone",
-                "runtime",
-                "isolation",
-                "image",
-                "group-images",
-                "runner",
-                "provider",
-                "mount-allowlist",
-                "mount-secrets",
-                "senders",
-                "skills",
-                "attachments",
-            ];
-            checks.extend(rest.map(|name| Check::skipped(name, "the configuration cannot be read")));
+            let (of_credentials, others) = credentials::parted(&mistakes);
+            match others.is_empty() {
+                true => checks.push(Check::ok("config", "there is no mistake in nanoclaw.toml or the environment")),
+                false => checks.push(mistaken(&ConfigErrors { mistakes: others })),
+            }
+            match of_credentials.is_empty() {
+                true => checks.push(Check::skipped("credentials", "the configuration cannot be read")),
+                false => checks.push(credentials::mistaken(&of_credentials)),
+            }
+            checks.extend(OF_CONFIGURATION.map(|name| Check::skipped(name, "the configuration cannot be read")));
         }
+    }
+    if live {
+        checks.push(live::every_channel(asked.as_ref()));
+    }
+    Ok(checks)
+}
+
+/// What is looked at where there is a home.
+const OF_A_HOME: [&str; 11] = [
+    "folders",
+    "permissions",
+    "file-system",
+    "disk",
+    "database",
+    "service",
+    "sockets",
+    "identity",
+    "turns",
+    "tasks",
+    "channels",
+];
+
+/// What is looked at where the configuration can be read, besides the runtimes one by one.
+const OF_CONFIGURATION: [&str; 17] = [
+    "zone",
+    "clock",
+    "runtime",
+    "user-namespaces",
+    "limits",
+    "isolation",
+    "orphans",
+    "image",
+    "group-images",
+    "runner",
+    "provider",
+    "mount-allowlist",
+    "mount-secrets",
+    "senders",
+    "skills",
+    "attachments",
+    "live-model",
+];
+
+async fn of_configuration(home: &Home, config: Config, found: &Database, live: bool) -> anyhow::Result<Vec<Check>> {
+    let now = Timestamp::now();
+    let mut checks = vec![configuration(home, &config), credentials::check(&config, now), zone(&config)];
+    checks.push(database::clock(found, now, &config.time.zone));
+    let Runtimes { checks: of_runtimes, chosen, sandbox } = runtimes(home, &config).await;
+    checks.extend(of_runtimes);
+    let kind = chosen.as_ref().map(|working| working.runtime.kind());
+    checks.push(machine::user_namespaces(&machine::Namespaces {
+        root: rustix::process::geteuid().is_root(),
+        sandbox,
+        chosen: kind,
+        refused_by: machine::refused_by(),
+    }));
+    let capable = chosen.as_ref().map(|working| (working.runtime.kind(), &working.capabilities));
+    checks.push(machine::limits(&config, capable));
+    checks.push(isolation(home, &config, chosen.as_ref()));
+    checks.push(containers::orphans(home, found, chosen.as_ref().map(|working| &working.runtime)).await);
+    checks.push(image(&config, chosen.as_ref()).await);
+    checks.push(images::of_groups(home, &config, kind).await);
+    checks.push(runner(&config, chosen.as_ref()));
+    checks.push(provider::check(&config, chosen.as_ref().map(Working::purpose)));
+    let (of_home, of_config) = (home.clone(), config.clone());
+    let of_files = move || {
+        let mut checks = mounts::checks(&of_home, &of_config);
+        checks.push(senders::check(&of_config.senders));
+        checks.push(skills::check(&of_home, &of_config));
+        checks.push(attachments::check(&of_home));
+        checks
+    };
+    checks.extend(tokio::task::spawn_blocking(of_files).await?);
+    if live {
+        checks.push(live::model(home, &config).await);
     }
     Ok(checks)
 }
@@ -138,26 +201,29 @@ fn service(home: &Home, asked: Option<&Result<Option<ServiceStatus>, AdminError>
     }
 }
 
-fn disk(home: &Home) -> Check {
-    let stat = match rustix::fs::statvfs(home.store()) {
-        Ok(stat) => stat,
-        Err(error) => {
-            return Check::failed(
-                "disk",
-                format!("free space cannot be told: {error}"),
-                "look at the disk of the home",
-            );
-        }
+/// By the rule of the service's health, so that both say the same.
+async fn disk(home: &Home, config: Option<&Config>) -> Check {
+    const NAME: &str = "disk";
+    let wanted = config.map_or_else(Thresholds::default, |config| config.health.thresholds()).free_space;
+    let folder = if home.store().exists() { home.store() } else { home.root().to_owned() };
+    // One that is gone may never answer.
+    let asked = tokio::task::spawn_blocking(move || health::room(&folder));
+    let found = match tokio::time::timeout(DISK_WITHIN, asked).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", DISK_WITHIN.as_secs())),
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let detail = format!("{} free", output::size(free));
-    let help = "make room on the disk of the home";
-    match free {
-        ..LEAST_FREE_BYTES => Check::failed("disk", detail, help),
-        LEAST_FREE_BYTES..COMFORTABLE_FREE_BYTES => Check::warning("disk", detail, help),
-        COMFORTABLE_FREE_BYTES.. => Check::ok("disk", detail),
+    let judged = health::judge_disk(&found, wanted);
+    let (detail, help) = (judged.reason.unwrap_or_default(), judged.help.unwrap_or_default());
+    let help = || format!("{help}; `nanoclaw cleanup` removes what nobody needs any more");
+    match judged.status {
+        Health::Ok => Check::ok(NAME, detail),
+        Health::Degraded => Check::warning(NAME, detail, help()),
+        Health::Failing => Check::failed(NAME, detail, help()),
     }
 }
+
+const DISK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whether everything that was asked is answered or under way.
 async fn turns(place: &Place, home: &Home) -> Check {
@@ -226,16 +292,29 @@ impl Working {
     }
 }
 
-/// A check per runtime and one for the choice; and what was chosen, by the rules of a real start.
-async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>) {
+/// What was found of the runtimes.
+struct Runtimes {
+    /// One for each, and one for the choice.
+    checks: Vec<Check>,
+    /// What was chosen, by the rules of a real start.
+    chosen: Option<Working>,
+    /// Whether the sandbox gives containers a world of their own; or why it cannot be used.
+    sandbox: Option<Result<bool, String>>,
+}
+
+async fn runtimes(home: &Home, config: &Config) -> Runtimes {
     let choice = *config.container.runtime;
-    let mut checks = Vec::new();
+    let (mut checks, mut sandbox) = (Vec::new(), None);
     for (kind, runtime) in app::every_runtime(home, config, None).await {
         let name = check_name(kind);
         let probed = match runtime {
             Ok(runtime) => runtime.probe().await,
             Err(error) => Err(error),
         };
+        if kind == RuntimeKind::Sandbox {
+            let own_world = probed.as_ref().map(|found| found.own_mounts && found.own_network);
+            sandbox = Some(own_world.map_err(without_remedy));
+        }
         checks.push(match probed {
             Ok(Capabilities { description, remarks, .. }) if remarks.is_empty() => Check::ok(name, &description),
             Ok(Capabilities { description, remarks, .. }) => Check::warning(
@@ -253,7 +332,8 @@ async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>)
         Ok(chosen) => {
             let detail = format!("{} is used ({})", chosen.runtime.kind(), chosen.because);
             checks.push(Check::ok("runtime", detail));
-            (checks, Some(Working { runtime: chosen.runtime, capabilities: chosen.capabilities }))
+            let chosen = Some(Working { runtime: chosen.runtime, capabilities: chosen.capabilities });
+            Runtimes { checks, chosen, sandbox }
         }
         Err(no_runtime) => {
             // What a canary found is in none of the lines above, which ask the runtime alone.
@@ -275,8 +355,15 @@ async fn runtimes(home: &Home, config: &Config) -> (Vec<Check>, Option<Working>)
                 ),
             };
             checks.push(Check::failed("runtime", detail, help));
-            (checks, None)
+            Runtimes { checks, chosen: None, sandbox }
         }
+    }
+}
+
+fn without_remedy(error: &RuntimeError) -> String {
+    match error {
+        RuntimeError::Unavailable { reason, .. } => reason.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -331,10 +331,24 @@ fn isolation(config: &Config) -> Isolation {
 }
 
 /// Whether this user's services go on after a logout. What cannot be found out is no reason to say something.
-fn lingers() -> bool {
+pub(super) fn lingers() -> bool {
     let uid = rustix::process::geteuid().as_raw().to_string();
     let asked = Command::new("loginctl").args(["show-user", &uid, "--property=Linger"]).stderr(Stdio::null()).output();
     asked.map_or(true, |said| !String::from_utf8_lossy(&said.stdout).contains("Linger=no"))
+}
+
+/// The name of the unit of this user's own systemd that runs the home at `root`; `None`: there is none.
+pub(super) fn users_unit_of(root: &Path) -> Option<String> {
+    let root = fs::canonicalize(root).ok()?;
+    let home = unit::home_argument(&root).ok()?;
+    let units = fs::read_dir(Manager::User.units().ok()?).ok()?.flatten();
+    let mut names: Vec<String> = units
+        .filter(|entry| read(&entry.path()).is_ok_and(|text| text.is_some_and(|text| text.contains(&home))))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".service"))
+        .collect();
+    names.sort();
+    names.into_iter().next()
 }
 
 /// The text of a file; `None`: there is none.

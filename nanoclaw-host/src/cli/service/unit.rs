@@ -71,8 +71,8 @@ impl Unit<'_> {
         if program.contains('$') {
             return Err(Unsayable(program));
         }
-        let home = quoted(self.home)?.replace('$', "$$");
-        let _ = writeln!(text, "ExecStart={program} --home {home} run");
+        let home = home_argument(self.home)?;
+        let _ = writeln!(text, "ExecStart={program} {home} run");
         if let Scope::System { user } = &self.scope {
             let _ = writeln!(text, "User={user}");
         }
@@ -127,9 +127,14 @@ impl Unit<'_> {
     }
 }
 
+/// How the unit names its home to the program.
+pub(super) fn home_argument(home: &Path) -> Result<String, Unsayable> {
+    Ok(format!("--home {}", quoted(home)?.replace('$', "$$")))
+}
+
 /// Whether the unit of this text, which this program wrote, runs the home at `root`.
 pub(super) fn is_of_home(text: &str, root: &Path) -> bool {
-    quoted(root).is_ok_and(|home| text.contains(&format!(" --home {} run\n", home.replace('$', "$$"))))
+    home_argument(root).is_ok_and(|home| text.contains(&format!(" {home} run\n")))
 }
 
 /// A path as one word of a unit, by systemd.syntax(7) and, for `%`, systemd.unit(5).

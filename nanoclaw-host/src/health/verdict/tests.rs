@@ -27,6 +27,7 @@ fn well() -> Facts {
         outbox: Ok(OutboxFact::default()),
         next_task_due: Ok(Some(NOW.plus(Duration::from_secs(60)))),
         troubled: Vec::new(),
+        credential_age: None,
         credentials_problem: None,
     }
 }
@@ -109,6 +110,9 @@ fn each_trouble_turns_its_check_and_the_whole_with_its_reason() {
         ("tasks", Well, "", |f| f.next_task_due = Ok(Some(ago(60)))),
         ("tasks", Well, "", |f| f.next_task_due = Ok(None)),
         ("tasks", Failing, "cannot be read: damaged", |f| f.next_task_due = Err("damaged".to_owned())),
+        ("credentials", Degraded, "ends on 2026-12-20", |f| {
+            f.credential_age = Some(("a token ends on 2026-12-20".to_owned(), "make a new one"));
+        }),
         ("credentials", Degraded, "not UTF-8", |f| f.credentials_problem = Some("line 2 is not UTF-8".to_owned())),
     ];
     for (name, status, reason, change) in cases {

@@ -53,10 +53,10 @@ impl Problem {
                          nanoclaw, and the file system too"
                     ),
                     NOT_A_DATABASE => {
-                        format!("{path} is no SQLite database; move it away, or restore a backup to its place")
+                        format!("{path} {NO_DATABASE}; move it away, or restore a backup to its place")
                     }
                     CORRUPT => format!(
-                        "{path} is damaged ({error}); stop nanoclaw and restore a backup, or save what can be read with \
+                        "{path} {DAMAGED} ({error}); stop nanoclaw and restore a backup, or save what can be read with \
                          `sqlite3 {path} .recover`"
                     ),
                     INPUT_OUTPUT => {
@@ -70,6 +70,11 @@ impl Problem {
         StoreError::Failed { action, reason }
     }
 }
+
+/// What is said of a file that SQLite cannot make sense of.
+pub(super) const NO_DATABASE: &str = "is no SQLite database";
+/// What is said of a database with something wrong in it.
+pub(super) const DAMAGED: &str = "is damaged";
 
 // SQLite's primary result codes (source: https://www.sqlite.org/rescode.html).
 const PERMISSION: u32 = 3;

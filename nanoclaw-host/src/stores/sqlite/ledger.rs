@@ -10,7 +10,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use super::{SqliteStore, failure::Problem, rows};
 use crate::{
     metrics::Histogram,
-    stores::{Day, DayOfGroup, Ledger, OldestWaiting, Writing},
+    stores::{Day, DayOfGroup, Ledger, OldRows, OldestWaiting, Writing},
 };
 
 #[async_trait]
@@ -56,6 +56,19 @@ impl Ledger for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<DayOfGroup>, StoreError> {
         self.told("add up what was done", add_up(&self.readers, group, days, now).await)
+    }
+
+    async fn old_rows(&self, runs: Option<Timestamp>, firings: Option<Timestamp>) -> Result<OldRows, StoreError> {
+        self.count_old_rows(runs, firings).await
+    }
+
+    async fn forget_old_rows(
+        &self,
+        runs: Option<Timestamp>,
+        firings: Option<Timestamp>,
+        most: u32,
+    ) -> Result<u64, StoreError> {
+        self.forget_rows(runs, firings, most).await
     }
 }
 

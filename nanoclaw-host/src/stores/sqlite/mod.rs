@@ -5,7 +5,7 @@
 //!
 //! This file is the map from the port to the files that know the tables: `groups`, `pairing`, `inbox`, `runs`,
 //! `sessions`, `set_aside`, `outbox`, `tasks`, `firings`; `moved_in` takes over what another program kept. How a database is opened is in `open` and `before_migration`, how it is written in `writer`,
-//! what its failures mean to people in `failure`.
+//! what its failures mean to people in `failure`; `inspect` looks into one without writing, and `old_rows` forgets old records.
 
 mod before_migration;
 mod commands;
@@ -13,8 +13,10 @@ mod failure;
 mod firings;
 mod groups;
 mod inbox;
+mod inspect;
 mod ledger;
 mod moved_in;
+mod old_rows;
 mod open;
 mod outbox;
 mod pairing;
@@ -54,6 +56,7 @@ use self::{
     writer::{Write, Writer},
 };
 pub use self::{
+    inspect::{Inspected, files_of, inspect, is_damaged},
     moved_in::{Conversation, PastFiring, PastTask, Said},
     open::newest_known as newest_schema,
     writer::Written,

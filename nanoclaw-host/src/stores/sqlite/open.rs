@@ -45,33 +45,34 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqliteConnect
 
 /// Refuses, without writing a byte, what is not ours or is newer than this program.
 async fn look_before_writing(path: &Path) -> Result<(), Problem> {
+    let Some(mut connection) = to_look(path).await? else { return Ok(()) };
+    let looked = look(&mut connection, path).await;
+    connection.close().await?;
+    looked
+}
+
+/// A connection to the database at `path` that cannot write; `None` when there is none, or an empty file.
+pub(super) async fn to_look(path: &Path) -> Result<Option<SqliteConnection>, Problem> {
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
         // Opening a FIFO would wait for ever.
         Ok(found) if !found.is_file() => {
             return Err(Problem::File(std::io::Error::other("it is not a regular file")));
         }
-        Ok(found) if found.len() == 0 => return Ok(()),
+        Ok(found) if found.len() == 0 => return Ok(None),
         Ok(_) => {}
     }
     // Where there is no log, the file is all there is, and reading it alone leaves no log behind.
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let file_alone = !Path::new(&log).exists();
-    let mut connection = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .immutable(file_alone)
-        .disable_statement_logging()
-        .connect()
-        .await?;
-    let looked = look(&mut connection, path).await;
-    connection.close().await?;
-    looked
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(file_alone);
+    Ok(Some(options.disable_statement_logging().connect().await?))
 }
 
-async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(), Problem> {
+/// Refuses what is not ours or is newer than this program.
+pub(super) async fn look(connection: &mut SqliteConnection, path: &Path) -> Result<(), Problem> {
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *connection).await?;
     let has = |name: &str| tables.iter().any(|table| table == name);
@@ -100,7 +101,7 @@ pub fn newest_known() -> i64 {
 }
 
 /// The schema that a database has; 0: none yet.
-async fn schema_of(connection: &mut SqliteConnection) -> Result<i64, Problem> {
+pub(super) async fn schema_of(connection: &mut SqliteConnection) -> Result<i64, Problem> {
     let migrated = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations')";
     if !sqlx::query_scalar::<_, bool>(migrated).fetch_one(&mut *connection).await? {
         return Ok(0);
