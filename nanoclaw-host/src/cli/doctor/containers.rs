@@ -226,7 +226,7 @@ mod tests {
             running,
         };
         let open = [RunId { group: group.clone(), number: RunNumber(2) }];
-        let install = InstallId::new("abc").unwrap();
+        let install = InstallId::new("abcdefgh12").unwrap();
         let judged = |listed: &[ContainerSummary]| judge_orphans(RuntimeKind::Docker, &install, listed, &open);
         assert_eq!(judged(&[]).outcome, Outcome::Ok);
         assert_eq!(judged(&[container(2, true)]).outcome, Outcome::Ok);
