@@ -147,7 +147,7 @@ async fn of_configuration(home: &Home, config: Config, found: &Database, live: b
 /// Those that have to pass before anything else is set up in a home that is made.
 pub(super) async fn of_machine(home: &Home, config: &Config) -> Vec<Check> {
     let asked = asked(home).await;
-    vec![writable(home), service(home, asked.as_ref()), disk(home), runner(config, None)]
+    vec![writable(home), service(home, asked.as_ref()), disk(home, Some(config)).await, runner(config, None)]
 }
 
 fn writable(home: &Home) -> Check {
