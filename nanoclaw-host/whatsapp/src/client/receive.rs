@@ -2,8 +2,7 @@
 //!
 //! The library holds back its acknowledgement until [`on_messages`](InboundDurabilityHook::on_messages) returns, and has the decrypted
 //! message in the store until then. So there is nothing to be kept here: what the host has not accepted when this program ends, comes
-//! again. What the library has learnt with a message, the key of who wrote it among that, it writes when there is time; here that comes before
-//! the acknowledgement, since nobody says it again afterwards. Live messages come one by one, and chats apart from each other; those that waited while we were away come all together, and none of
+//! again. Live messages come one by one, and chats apart from each other; those that waited while we were away come all together, and none of
 //! them is acknowledged, nor the next asked for, before the last of them is taken. So a message that the host cannot store is waited for, for
 //! as long as other chats can bear it; then all is refused that comes with it or after it in its chat ([`Behind`]), and goes on being
 //! offered to the host from here.
@@ -11,14 +10,10 @@
 use std::{
     io::Write as _,
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use sha2::{Digest as _, Sha256};
@@ -48,9 +43,6 @@ use crate::{
 /// How long other chats are given to be stored with the one for which a new connection is wanted, so that one is enough.
 const TOGETHER: Duration = Duration::from_secs(1);
 
-/// How long the library is given to write keys. It waits for nothing but the disk while messages are live.
-const KEYS: Duration = Duration::from_secs(5);
-
 /// Takes in what people write.
 #[derive(Debug, Clone)]
 pub struct Receiver(Arc<Parts>);
@@ -63,8 +55,6 @@ struct Parts {
     /// How long the host may need for a message.
     patience: Duration,
     behind: Mutex<Behind>,
-    /// What waited for this connection has all come.
-    live: AtomicBool,
     /// One message each of the chats that are behind, which the host goes on being offered.
     late: Mutex<JoinSet<()>>,
     /// The host has one of them.
@@ -103,7 +93,7 @@ impl InboundDurabilityHook for Receiver {
         tokio::select! {
             taken = all => {
                 anyhow::ensure!(taken.into_iter().all(|taken| taken), "the host cannot store a chat's messages; they come again");
-                self.keep_keys(&client).await
+                Ok(())
             }
             () = self.0.stop.cancelled() => anyhow::bail!("this program ends; what is not accepted comes again"),
         }
@@ -116,25 +106,7 @@ impl Receiver {
     #[must_use]
     pub fn new(bridge: Bridge, store: Store, patience: Duration, stop: CancellationToken) -> Self {
         let (names, behind, late, news) = (Names::default(), Mutex::default(), Mutex::default(), Notify::new());
-        Self(Arc::new(Parts { bridge, store, names, patience, behind, live: AtomicBool::new(false), late, news, stop }))
-    }
-
-    /// Has on the disk what the library has learnt with a live message. Those that waited for us come when that is done, and the library's way
-    /// to do it would wait then for the very hook that asks for it.
-    async fn keep_keys(&self, client: &Client) -> anyhow::Result<()> {
-        if !self.0.live.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        match tokio::time::timeout(KEYS, client.flush_pending_signal_state()).await {
-            Ok(kept) => kept.context("the keys that came with a message cannot be kept; it comes again"),
-            Err(_) => {
-                tracing::warn!(
-                    "keys are not on the disk after {} s; the message is acknowledged all the same",
-                    KEYS.as_secs()
-                );
-                Ok(())
-            }
-        }
+        Self(Arc::new(Parts { bridge, store, names, patience, behind, late, news, stop }))
     }
 
     /// Sees one message to its end, however long that takes: the host has it, or it is nothing for the host.
@@ -180,13 +152,11 @@ impl Receiver {
 
     /// See [`Behind::connection_ended`].
     pub fn connection_ended(&self) {
-        self.0.live.store(false, Ordering::Relaxed);
         self.behind().connection_ended();
     }
 
     /// See [`Behind::all_came`].
     pub fn all_came(&self) {
-        self.0.live.store(true, Ordering::Relaxed);
         self.behind().all_came();
         self.0.news.notify_one();
     }

@@ -70,11 +70,22 @@ impl House {
         self.home.path().join("store/auth/whatsapp.db")
     }
 
-    /// Of how many people in groups the key is on the disk.
-    pub(crate) async fn kept_keys(&self) -> i64 {
+    /// Waits until the key is on the disk that the first message of somebody in a group has brought, a moment after the host has the message.
+    /// Without it what that person says next there has to be said again, and comes later than what is said after it.
+    pub(crate) async fn key_is_kept(&self) {
         let options = SqliteConnectOptions::new().filename(self.database()).read_only(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::query_scalar("SELECT count(*) FROM sender_keys").fetch_one(&mut connection).await.unwrap()
+        let kept = async {
+            while sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sender_keys")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap()
+                == 0
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, kept).await.expect("the key of a group is kept");
     }
 
     /// The account is linked, as somebody did it long ago.
