@@ -44,6 +44,8 @@ pub struct GroupFact {
 pub struct LastRun {
     /// When it was over; `None`: it is not.
     pub ended_at: Option<Timestamp>,
+    /// Since when the folder is no group any more; `None`: nobody knows of that.
+    pub removed_at: Option<Timestamp>,
 }
 
 /// The log of a run.

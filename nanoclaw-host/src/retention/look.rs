@@ -17,7 +17,7 @@ use nanoclaw_core::{
 };
 
 use super::facts::{Attachment, Facts, GroupFact, KeptFor, LastRun, RunLog};
-use crate::home::Home;
+use crate::{home::Home, stores::Ledger};
 
 /// How many messages that were set aside are looked at. Beyond that nothing of files goes, since one of the others may need them.
 const MOST_SET_ASIDE: u32 = 10_000;
@@ -30,6 +30,7 @@ const MOST_ATTACHMENTS: usize = 100_000;
 pub(super) async fn look(
     home: &Home,
     store: &dyn Store,
+    ledger: &dyn Ledger,
     configured: Vec<GroupFolder>,
     with_attachments: bool,
     at: Timestamp,
@@ -53,6 +54,7 @@ pub(super) async fn look(
     });
     let (logs, folders, attachments) =
         looked.await.map_err(|error| StoreError::Failed { action: "look at files", reason: error.to_string() })?;
+    let removed: BTreeMap<GroupFolder, Timestamp> = ledger.removed_groups().await?.into_iter().collect();
     let mut last_runs = BTreeMap::new();
     let (mut kept_for, others) =
         (Vec::new(), logs.iter().map(|log| &log.group).chain(folders.iter().map(|(group, _)| group)));
@@ -61,7 +63,8 @@ pub(super) async fn look(
     others.dedup();
     for group in others {
         if let Some(last) = store.runs(Some(&group), 1).await?.into_iter().next() {
-            last_runs.insert(group, LastRun { ended_at: last.ended_at });
+            let removed_at = removed.get(&group).copied();
+            last_runs.insert(group, LastRun { ended_at: last.ended_at, removed_at });
         }
     }
     for (group, path) in folders.into_iter().filter(|(group, _)| last_runs.contains_key(group)) {

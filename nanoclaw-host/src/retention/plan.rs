@@ -96,14 +96,14 @@ fn removed_group(kept: &KeptFor, facts: &Facts, rules: &Rules) -> Option<Going> 
     let limit = rules.removed_groups?;
     let KeptFor { group, path, bytes } = kept;
     // A folder without any run is not one that this host has made for a group.
-    let LastRun { ended_at } = facts.last_runs.get(group)?;
-    let gone = !facts.groups.contains_key(group) && !facts.configured.contains(group);
-    (gone && is_older((*ended_at)?, limit, facts.at)).then(|| Going {
+    let LastRun { ended_at, removed_at } = facts.last_runs.get(group)?;
+    let gone = ended_at.is_some() && !facts.groups.contains_key(group) && !facts.configured.contains(group);
+    (gone && is_older((*removed_at)?, limit, facts.at)).then(|| Going {
         kind: Kind::RemovedGroups,
         group: group.clone(),
         target: Target::Folder(path.clone()),
         bytes: *bytes,
-        why: format!("of a group that was removed, and ran last more than {} ago", show_duration(limit)),
+        why: format!("of a group that was removed more than {} ago", show_duration(limit)),
     })
 }
 
@@ -177,7 +177,10 @@ mod tests {
             at: NOW,
             groups: BTreeMap::from([(folder("family"), family)]),
             configured: Vec::new(),
-            last_runs: BTreeMap::from([(folder("gone"), LastRun { ended_at: Some(NOW.minus(91 * DAY)) })]),
+            last_runs: BTreeMap::from([(
+                folder("gone"),
+                LastRun { ended_at: Some(NOW.minus(300 * DAY)), removed_at: Some(NOW.minus(91 * DAY)) },
+            )]),
             logs: Vec::new(),
             kept_for: Vec::new(),
             attachments: Vec::new(),
@@ -213,8 +216,9 @@ mod tests {
         assert_eq!(going.iter().map(|one| one.group.as_str()).collect::<Vec<_>>(), ["gone"]);
         let configured = Facts { configured: vec![folder("gone")], ..facts.clone() };
         assert_eq!(plan(&configured, &all()), [], "somebody means to have it again");
-        for ended_at in [None, Some(NOW.minus(89 * DAY))] {
-            let last_runs = BTreeMap::from([(folder("gone"), LastRun { ended_at })]);
+        let (long_ago, lately) = (Some(NOW.minus(300 * DAY)), Some(NOW.minus(89 * DAY)));
+        for (ended_at, removed_at) in [(None, long_ago), (long_ago, lately), (long_ago, None)] {
+            let last_runs = BTreeMap::from([(folder("gone"), LastRun { ended_at, removed_at })]);
             assert_eq!(plan(&Facts { last_runs, ..facts.clone() }, &all()), []);
         }
     }

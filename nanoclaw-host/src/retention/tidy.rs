@@ -66,7 +66,8 @@ impl Tidier {
     pub async fn tidy(&self, dry_run: bool) -> Result<Vec<Tidied>, StoreError> {
         let now = Timestamp::now();
         let with_attachments = self.rules.attachments.is_some();
-        let facts = look::look(&self.home, &*self.store, self.configured.clone(), with_attachments, now).await?;
+        let facts =
+            look::look(&self.home, &*self.store, &*self.ledger, self.configured.clone(), with_attachments, now).await?;
         let mut tidied = BTreeMap::<(Kind, Option<GroupFolder>), Tidied>::new();
         for going in plan(&facts, &self.rules) {
             let failed = if dry_run { None } else { self.remove(&going).await.err() };

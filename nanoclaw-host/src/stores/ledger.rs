@@ -33,6 +33,9 @@ pub trait Ledger: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<DayOfGroup>, StoreError>;
 
+    /// The folders that were groups once, and since when they are none.
+    async fn removed_groups(&self) -> Result<Vec<(GroupFolder, Timestamp)>, StoreError>;
+
     /// How many records could be forgotten: of runs that ended before `runs`, with their turns and blocks, and of tasks' due times that
     /// were done before `firings`; `None`: none of them. Not what something still needs, nor the newest of each group and task.
     async fn old_rows(&self, runs: Option<Timestamp>, firings: Option<Timestamp>) -> Result<OldRows, StoreError>;

@@ -8,6 +8,7 @@ use nanoclaw_core::{
     run::RunNumber,
     runtime::InstallId,
     store::{GroupRecovery, StoreError},
+    time::Timestamp,
 };
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
@@ -96,8 +97,9 @@ pub(super) async fn add(write: &mut SqliteConnection, new: &Group) -> Result<(),
     .bind(trigger_words)
     .bind(new.role.word())
     .bind(new.added_at.as_ms())
-    .execute(write)
+    .execute(&mut *write)
     .await?;
+    sqlx::query("DELETE FROM removed_groups WHERE folder = $1").bind(new.folder.as_str()).execute(write).await?;
     Ok(())
 }
 
@@ -130,11 +132,23 @@ async fn refuse_what_is_taken(write: &mut SqliteConnection, new: &Group) -> Resu
 
 pub(super) async fn remove(write: &mut SqliteConnection, folder: &GroupFolder) -> Result<(), Problem> {
     // Its sessions go with it, by the foreign key.
-    let removed = sqlx::query("DELETE FROM groups WHERE folder = $1").bind(folder.as_str()).execute(write).await?;
+    let removed =
+        sqlx::query("DELETE FROM groups WHERE folder = $1").bind(folder.as_str()).execute(&mut *write).await?;
     if removed.rows_affected() == 0 {
         return Err(Problem::no_group(folder));
     }
+    sqlx::query("INSERT OR REPLACE INTO removed_groups (folder, removed_at_ms) VALUES ($1, $2)")
+        .bind(folder.as_str())
+        .bind(Timestamp::now().as_ms())
+        .execute(write)
+        .await?;
     Ok(())
+}
+
+/// The folders that were groups once, and since when they are none.
+pub(super) async fn removed(pool: &SqlitePool) -> Result<Vec<(GroupFolder, Timestamp)>, Problem> {
+    let found = sqlx::query("SELECT folder, removed_at_ms FROM removed_groups ORDER BY folder").fetch_all(pool).await?;
+    found.iter().map(|row| Ok((rows::id(row, "folder")?, rows::moment(row, "removed_at_ms")?))).collect()
 }
 
 /// Three index look-ups a group: what is answered already is not read.

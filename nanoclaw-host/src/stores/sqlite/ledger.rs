@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use nanoclaw_core::{group::GroupFolder, run::RunEnding, store::StoreError, time::Timestamp};
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
-use super::{SqliteStore, failure::Problem, rows};
+use super::{SqliteStore, failure::Problem, groups, rows};
 use crate::{
     metrics::Histogram,
     stores::{Day, DayOfGroup, Ledger, OldRows, OldestWaiting, Writing},
@@ -56,6 +56,10 @@ impl Ledger for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<DayOfGroup>, StoreError> {
         self.told("add up what was done", add_up(&self.readers, group, days, now).await)
+    }
+
+    async fn removed_groups(&self) -> Result<Vec<(GroupFolder, Timestamp)>, StoreError> {
+        self.told("list removed groups", groups::removed(&self.readers).await)
     }
 
     async fn old_rows(&self, runs: Option<Timestamp>, firings: Option<Timestamp>) -> Result<OldRows, StoreError> {
