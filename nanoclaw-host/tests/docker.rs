@@ -358,7 +358,14 @@ async fn an_image_is_built_from_a_folder_an_archive_and_an_image() {
         assert_eq!((&built.name, built.has_claude), (&name, true));
         assert_eq!(built.base.as_deref(), Some(base.to_string().as_str()));
         assert!(most_added.load(Ordering::Relaxed) > 64 << 20, "progress was told");
-        assert!(image::list(&engine.runtime).await.unwrap().contains(&built));
+        // The same image by another name, as two builds within a second can be, is listed by both.
+        let other = ImageRef::new(format!("nanoclaw-{}:other", support::install())).unwrap();
+        let tagged = std::process::Command::new("docker").args(["tag", name.as_str(), other.as_str()]).status();
+        assert!(tagged.unwrap().success());
+        let listed = image::list(&engine.runtime).await.unwrap();
+        assert!(listed.contains(&built));
+        assert!(listed.iter().any(|one| one.name == other && one.id == built.id), "{listed:?}");
+        remove_image(&engine.runtime, &other).await;
 
         let script = "id -un; claude --version; ls -d /workspace/group /workspace/ipc /workspace/global \
                       /workspace/extra /nanoclaw/bin; stat -c %a /home/node; stat -c '%u %a' /usr/local/bin/claude; \

@@ -156,7 +156,7 @@ pub enum BuildError {
     Image(#[from] crate::images::ImageError),
 }
 
-/// An image that was built here.
+/// An image that was built here, by one of its names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LocalImage {
     /// Its name, or its id when it lost its name to a newer one.
@@ -268,19 +268,23 @@ async fn list_labelled(engine: &EngineRuntime, label: &str) -> Result<Vec<LocalI
     let all = engine.docker.list_images(Some(options)).await.map_err(engine.error("list the images"))?;
     let mut images: Vec<LocalImage> = all
         .into_iter()
-        .filter_map(|image| {
-            let tag = image.repo_tags.first().filter(|tag| !tag.contains("<none>")).unwrap_or(&image.id);
-            Some(LocalImage {
-                name: ImageRef::new(short(tag)).ok()?,
-                created_at: Timestamp::from_ms(image.created.saturating_mul(1000)),
-                size_bytes: u64::try_from(image.size).unwrap_or(0),
-                base: image.labels.get(BASE_LABEL).cloned(),
-                has_claude: image.labels.contains_key(CLAUDE_LABEL),
-                flavour: image.labels.get(FLAVOUR_LABEL).cloned(),
-                runner: image.labels.get(RUNNER_LABEL).cloned(),
-                group: image.labels.get(GROUP_LABEL).cloned().zip(image.labels.get(INSTALL_LABEL).cloned()),
-                id: image.id,
-            })
+        .flat_map(|image| {
+            let names: Vec<&String> = image.repo_tags.iter().filter(|tag| !tag.contains("<none>")).collect();
+            let names = if names.is_empty() { vec![&image.id] } else { names };
+            let named = |name: &String| {
+                Some(LocalImage {
+                    name: ImageRef::new(short(name)).ok()?,
+                    created_at: Timestamp::from_ms(image.created.saturating_mul(1000)),
+                    size_bytes: u64::try_from(image.size).unwrap_or(0),
+                    base: image.labels.get(BASE_LABEL).cloned(),
+                    has_claude: image.labels.contains_key(CLAUDE_LABEL),
+                    flavour: image.labels.get(FLAVOUR_LABEL).cloned(),
+                    runner: image.labels.get(RUNNER_LABEL).cloned(),
+                    group: image.labels.get(GROUP_LABEL).cloned().zip(image.labels.get(INSTALL_LABEL).cloned()),
+                    id: image.id.clone(),
+                })
+            };
+            names.into_iter().filter_map(named).collect::<Vec<_>>()
         })
         .collect();
     images.sort_by_key(|image| Reverse(image.created_at));
