@@ -179,7 +179,7 @@ fn export(file: &Transcript, to: Option<&Path>) -> anyhow::Result<()> {
     let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).with_context(refused)?;
     let bytes = io::copy(&mut from, &mut new).with_context(refused)?;
     new.sync_all().with_context(refused)?;
-    Ok(output::line(format!("{} has the transcript now, {}.", to.display(), size(bytes)))?)
+    Ok(output::line(format!("{} has the transcript now, {}.", to.display(), output::size(bytes)))?)
 }
 
 fn find(home: &Home, views: Vec<SessionView>, name: Option<&str>) -> anyhow::Result<Shown> {
@@ -235,7 +235,7 @@ fn list(all: &[Shown], zone: &TimeZone) -> anyhow::Result<()> {
             view.group.to_string(),
             view.name.clone(),
             if view.name.starts_with("task:") { "of a task".to_owned() } else { state.to_owned() },
-            bytes.map_or_else(|| "-".to_owned(), size),
+            bytes.map_or_else(|| "-".to_owned(), output::size),
             changed_at_ms.map_or_else(|| "-".to_owned(), |at| output::short_time(at, now, zone)),
             view.session.as_ref().map_or_else(|| "-".to_owned(), |session| output::shortened(session.as_str(), 36)),
         ]);
@@ -253,7 +253,7 @@ fn show(one: &Shown, zone: &TimeZone) -> anyhow::Result<()> {
         None => facts.push(("session", "none: it begins with the next message".to_owned())),
     }
     if let Some(bytes) = bytes {
-        facts.push(("size", size(*bytes)));
+        facts.push(("size", output::size(*bytes)));
     }
     if let Some(at) = changed_at_ms {
         facts.push(("written", output::time(*at, zone)));
@@ -263,12 +263,4 @@ fn show(one: &Shown, zone: &TimeZone) -> anyhow::Result<()> {
         output::line(format!("  {label:<12}{}", output::hanging(&output::clean(&value), 14)))?;
     }
     Ok(())
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }
